@@ -1,0 +1,99 @@
+"""Do the gradients of l_s and l_m agree? Prints their cosine per encoder stage on held-out labelled stills.
+
+The paper's theorem assumes that the two gradients differ by noise alone (its assumption 3); where their cosine is
+not above zero, a step on l_s can not be expected to help l_m. Both gradients are taken at the weights as shipped, on
+the same still; l_s is averaged over `--masks` masks. The second column pair is for the same stills in low light.
+
+    python benchmarks/alignment.py --weights street --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from ttt_cli.datasets.low_light import low_light
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.settings import from_table, read_toml
+from ttt_cli.training.joint import load_split
+from ttt_cli.training.losses import MainLoss
+from ttt_cli.training.recipe import Recipe
+from ttt_cli.training.stills import Still
+from ttt_cli.weights import open_weights
+
+Gradients = dict[str, Tensor]
+
+
+def stage_of(parameter_name: str) -> str:
+    """The encoder stage of a parameter: `blocks.3` of `backbone.blocks.3.0.conv.weight`, `conv_stem` of the stem."""
+    parts = parameter_name.split(".")[1:]
+    return ".".join(parts[:2]) if parts[1].isdigit() else parts[0]
+
+
+def by_stage(model: TwoHeadedModel) -> Gradients:
+    """The encoder's gradients as one long vector a stage, and all of them together."""
+    stages: dict[str, list[Tensor]] = {}
+    for name, parameter in model.encoder.named_parameters():
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for stage in (stage_of(name), "whole encoder"):
+            stages.setdefault(stage, []).append(gradient.flatten())
+    return {stage: torch.cat(parts) for stage, parts in stages.items()}
+
+
+def cosines(
+    model: TwoHeadedModel, main_loss: MainLoss, still: Still, settings: ReconstructionSettings, masks: int
+) -> dict[str, float]:
+    """Cosine of the two gradients per stage for one still."""
+    images = still.image[None]
+    model.zero_grad()
+    main_loss.pixel_loss(model.segment(model.encode(images)), [still]).backward()
+    main = by_stage(model)
+    model.zero_grad()
+    generator = Generator().manual_seed(0)
+    for _ in range(masks):
+        reconstruction_loss(model, images, settings, generator).backward()
+    own = by_stage(model)
+    return {stage: float(torch.cosine_similarity(main[stage], own[stage], dim=0)) for stage in main}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", default="street")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/street.toml"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--masks", type=int, default=4)
+    parser.add_argument("--stills", type=int, default=18, help="how many held-out stills, spread evenly")
+    arguments = parser.parse_args()
+
+    weights = open_weights(arguments.weights)
+    model = weights.load().eval()
+    recipe = from_table(Recipe, read_toml(arguments.recipe), str(arguments.recipe))
+    split = load_split(recipe.sources, arguments.data)
+    held_out = [still for stills in split.held_out.values() for still in stills]
+    held_out = held_out[:: max(1, len(held_out) // arguments.stills)]
+    main_loss = MainLoss(recipe.main_loss, split.pixel_share())
+
+    columns = []
+    for degraded in (False, True):
+        rows = []
+        for seed, still in enumerate(held_out):
+            image = low_light(still.image, seed) if degraded else still.image
+            seen = Still(still.name, image, still.classes, still.instances)
+            rows.append(cosines(model, main_loss, seen, weights.reconstruction, arguments.masks))
+        columns.append(rows)
+    print(f"cosine of grad l_s and grad l_m on {len(held_out)} held-out stills, mean +- standard error")
+    print(f"{'stage':16s} {'as they are':>18s} {'low light':>18s}")
+    for stage in columns[0][0]:
+        cells = []
+        for rows in columns:
+            values = torch.tensor([row[stage] for row in rows])
+            cells.append(f"{values.mean():+.3f} +- {values.std() / len(values) ** 0.5:.3f}")
+        print(f"{stage:16s} {cells[0]:>18s} {cells[1]:>18s}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The settings of test-time training, validated once. Torch is not needed to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ttt_cli.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """How a method adapts.
+
+    method: a name in METHODS.
+    window: k, how many frames the explicit memory holds (paper: 16, at 10 frames a second).
+    steps: gradient steps a frame (paper: 1).
+    batch: images a step, drawn with replacement from the window.
+    learning_rate: of g; f's is this times encoder_rate_factor (release: 1e-4 and 0.1).
+    gradient_norm: the gradient is scaled down to this norm where it is longer.
+    """
+
+    method: str = "online"
+    window: int = 16
+    steps: int = 1
+    batch: int = 1
+    learning_rate: float = 1e-4
+    encoder_rate_factor: float = 1.0
+    weight_decay: float = 0.0
+    gradient_norm: float = 1.0
+    seed: int = 0
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in ("window", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")

@@ -1,0 +1,82 @@
+"""Frozen records: what flows through the program, one way, from the reader to the writers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video.
+
+    index: position in the input, counted from 0 before any `--stride` or `--start`.
+    name: what output files of this frame are called: six-digit index for a video file, the file's stem for a folder.
+    seconds: time stamp, counted from the first frame of the input.
+    image: uint8 RGB, (3, H, W), 0..255.
+    """
+
+    index: int
+    name: str
+    seconds: float
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Video:
+    """A source of frames that can be walked any number of times.
+
+    name: a short title (the stem of the file or the folder's name).
+    path: the file or folder on disk; the audio is taken from it when it is a video file that has some.
+    fps: frames a second of what `frames` yields (a stride divides it).
+    size: (height, width) in pixels of every frame, after rotation.
+    length: how many frames are expected; an estimate (containers lie), or None where nothing tells.
+    frames: opens the source and yields its frames in order.
+    """
+
+    name: str
+    path: Path
+    fps: Fraction
+    size: tuple[int, int]
+    length: int | None
+    frames: Callable[[], Iterator[Frame]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds that the model spent on one frame: training on it, and predicting it."""
+
+    adapt_milliseconds: float
+    predict_milliseconds: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the main head says of one frame.
+
+    class_map: uint8 (H, W), the most likely class of every pixel.
+    probabilities: float32 (K, h, w) per-class scores at the resolution of the mask logits, before upsampling;
+        they sum to 1 over K and are kept for methods that average, vote or measure confidence.
+    """
+
+    class_map: Tensor
+    probabilities: Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """One frame, its prediction, and how the model got there.
+
+    loss: mean reconstruction loss of this frame's training steps, or None where the method does not train.
+    skipped_steps: training steps whose loss or gradient was not finite; the weights were put back before going on.
+    """
+
+    frame: Frame
+    prediction: Prediction
+    loss: float | None
+    skipped_steps: int
+    timing: Timing

@@ -1,0 +1,47 @@
+"""The two memories of the paper's section 4.2: past frames kept explicitly, and past training kept in the weights."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ttt_cli.frame import Frame
+
+
+class Window:
+    """Explicit memory: the current frame and the ones just before it, at most `size` in all (k in the paper)."""
+
+    def __init__(self, size: int) -> None:
+        self.frames: deque[Frame] = deque(maxlen=size)
+
+    def push(self, frame: Frame) -> None:
+        """Takes in the current frame; the oldest one falls out once the window is full."""
+        self.frames.append(frame)
+
+    def sample(self, count: int, generator: Generator) -> Tensor:
+        """`count` frames drawn uniformly with replacement: uint8 (count, 3, H, W)."""
+        chosen = torch.randint(len(self.frames), (count,), generator=generator).tolist()
+        return torch.stack([self.frames[index].image for index in chosen])
+
+
+class Snapshot:
+    """A copy of some parameters' values, to go back to."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.values = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def capture(self) -> None:
+        """Remembers the values that the parameters have now."""
+        if self.parameters:
+            torch._foreach_copy_(self.values, self.parameters)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Gives the parameters the remembered values back, bit for bit."""
+        if self.parameters:
+            torch._foreach_copy_(self.parameters, self.values)

@@ -1,0 +1,27 @@
+"""Online TTT-MAE, the paper's method (section 4.2): masked reconstruction, both memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+
+from ttt_cli.methods.base import Method
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
+
+
+@dataclass(frozen=True)
+class Online(Method):
+    """f and g take a step on l_s before each prediction."""
+
+    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+        """All of f and g."""
+        yield from model.self_supervised_parameters()
+
+    def loss(
+        self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator
+    ) -> Tensor:
+        """l_s, with an independent mask for every image."""
+        return reconstruction_loss(model, images, reconstruction, generator)

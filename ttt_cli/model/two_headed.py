@@ -1,0 +1,174 @@
+"""The Y-shaped model of the paper's section 3: encoder f, main head h, reconstruction head g.
+
+The heads are the parts of transformers' Mask2Former (plain PyTorch deformable attention, no compiled op).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Mask2FormerConfig, SwinConfig
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerPixelDecoder,
+    Mask2FormerPreTrainedModel,
+    Mask2FormerTransformerModule,
+)
+
+from ttt_cli.model.encoder import EncoderSize, build_encoder
+
+# ImageNet's statistics in 0..255, the ones that Mask2Former and the authors' release use.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
+
+# The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
+OUTPUT_STRIDE = 4
+RECONSTRUCTION_QUERIES = 3 * OUTPUT_STRIDE * OUTPUT_STRIDE
+
+
+@dataclass(frozen=True)
+class HeadSize:
+    """Sizes of one Mask2Former head: pixel decoder (deformable attention + FPN) and masked-attention decoder.
+
+    queries: mask queries; the reconstruction head has 48 whatever stands here.
+    channels: width of both decoders, a multiple of 32 (their group normalisation has 32 groups).
+    """
+
+    queries: int = 40
+    channels: int = 64
+    attention_heads: int = 4
+    pixel_decoder_layers: int = 2
+    pixel_decoder_feedforward: int = 128
+    decoder_layers: int = 3
+    decoder_feedforward: int = 256
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Everything that fixes the shapes of a model's tensors; written into every weights file.
+
+    size_divisor: images are padded at the right and lower edge to a multiple of this many pixels.
+    """
+
+    encoder: EncoderSize = EncoderSize()
+    main_head: HeadSize = HeadSize()
+    reconstruction_head: HeadSize = HeadSize(queries=RECONSTRUCTION_QUERIES)
+    size_divisor: int = 4
+
+
+class Features(NamedTuple):
+    """The encoder's output: `maps` at strides 4, 8, 16, 32 (B, C_i, H/s, W/s), and the input's size before padding."""
+
+    maps: tuple[Tensor, ...]
+    image_size: tuple[int, int]
+
+
+class MaskQueries(NamedTuple):
+    """The main head's output.
+
+    class_logits: (B, Q, K + 1), the last class is "no object".
+    mask_logits: (B, Q, H/4, W/4) of the padded image.
+    auxiliary: the same two of every earlier decoder layer, for the training loss.
+    image_size: (H, W) of the image before padding.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    auxiliary: tuple[tuple[Tensor, Tensor], ...]
+    image_size: tuple[int, int]
+
+
+def normalise(images: Tensor) -> Tensor:
+    """RGB images in 0..255, uint8 or float (B, 3, H, W), as float32 with ImageNet's mean 0 and deviation 1."""
+    mean = torch.tensor(PIXEL_MEAN, device=images.device).view(1, 3, 1, 1)
+    deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=images.device).view(1, 3, 1, 1)
+    return (images.float() - mean) / deviation
+
+
+def pixels_from_queries(mask_logits: Tensor) -> Tensor:
+    """Reads 48 mask logits at stride 4 as pixels: (B, 48, h, w) -> (B, 3, 4 h, 4 w).
+
+    The queries are ordered channel, row in the cell, column in the cell, as in the authors' release.
+    """
+    return functional.pixel_shuffle(mask_logits, OUTPUT_STRIDE)
+
+
+class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
+    """Pixel decoder and masked-attention decoder over an encoder's four maps; without classes, no classifier."""
+
+    def __init__(self, size: HeadSize, encoder_channels: list[int], classes: int | None) -> None:
+        config = Mask2FormerConfig(
+            backbone_config=SwinConfig(),  # Unused: the encoder is ours. Mask2FormerConfig asks for one.
+            feature_size=size.channels,
+            mask_feature_size=size.channels,
+            hidden_dim=size.channels,
+            encoder_feedforward_dim=size.pixel_decoder_feedforward,
+            encoder_layers=size.pixel_decoder_layers,
+            decoder_layers=size.decoder_layers + 1,  # transformers counts the prediction before the first layer.
+            num_attention_heads=size.attention_heads,
+            dim_feedforward=size.decoder_feedforward,
+            num_queries=size.queries,
+        )
+        super().__init__(config)
+        self.pixel_decoder = Mask2FormerPixelDecoder(config, encoder_channels)
+        self.transformer_module = Mask2FormerTransformerModule(config.feature_size, config)
+        self.class_predictor = None if classes is None else nn.Linear(size.channels, classes + 1)
+        self.post_init()
+
+    def forward(self, maps: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Class logits (none without a classifier) and mask logits, after every decoder layer, the last one last."""
+        pixels = self.pixel_decoder(list(maps), output_hidden_states=False, return_dict=True)
+        decoded = self.transformer_module(pixels.multi_scale_features, pixels.mask_features)
+        class_logits: list[Tensor] = []
+        if self.class_predictor is not None:
+            class_logits = [self.class_predictor(hidden.transpose(0, 1)) for hidden in decoded.intermediate_hidden_states]
+        return class_logits, list(decoded.masks_queries_logits)
+
+
+class TwoHeadedModel(nn.Module):
+    """f, g and h. Images are RGB in 0..255, (B, 3, H, W), of any size; normalisation and padding happen here."""
+
+    def __init__(self, size: ModelSize, classes: int, pretrained_encoder: bool = False) -> None:
+        super().__init__()
+        self.size = size
+        self.encoder = build_encoder(size.encoder, pretrained_encoder)
+        self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
+        self.reconstruction_head = Mask2FormerHead(size.reconstruction_head, self.encoder.channels, None)
+
+    def encode(self, images: Tensor, visible: Tensor | None = None) -> Features:
+        """f: hidden pixels are black, the fourth channel tells where (paper, section 4.3).
+
+        visible: (B, 1, H, W), 1 = shown; None shows everything, as for the main task.
+        """
+        if visible is None:
+            visible = images.new_ones((), dtype=torch.float32).expand(len(images), 1, *images.shape[-2:])
+        inputs = torch.cat([normalise(images) * visible, visible], dim=1)
+        return Features(self.encoder(self._pad(inputs)), (images.shape[-2], images.shape[-1]))
+
+    def segment(self, features: Features) -> MaskQueries:
+        """h: mask queries of the main task."""
+        class_logits, mask_logits = self.main_head(features.maps)
+        auxiliary = tuple(zip(class_logits[:-1], mask_logits[:-1], strict=True))
+        return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, features.image_size)
+
+    def reconstruct(self, features: Features) -> Tensor:
+        """g: the whole image, (B, 3, H, W), in the units of the reconstruction target (see reconstruction.py)."""
+        _, mask_logits = self.reconstruction_head(features.maps)
+        height, width = features.image_size
+        return pixels_from_queries(mask_logits[-1])[..., :height, :width]
+
+    def self_supervised_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of f and g: those that test-time training may move. h never does."""
+        yield from self.encoder.parameters()
+        yield from self.reconstruction_head.parameters()
+
+    def _pad(self, inputs: Tensor) -> Tensor:
+        divisor = self.size.size_divisor
+        height, width = inputs.shape[-2:]
+        right, below = math.ceil(width / divisor) * divisor - width, math.ceil(height / divisor) * divisor - height
+        return functional.pad(inputs, (0, right, 0, below)) if right or below else inputs

@@ -1,0 +1,90 @@
+"""The self-supervised task l_s: reconstruct the hidden patches of an image (paper, sections 3 and 4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from ttt_cli.errors import UsageError
+from ttt_cli.masking import random_visible
+from ttt_cli.model.two_headed import TwoHeadedModel, normalise
+
+Target = Literal["pixels", "image", "patch"]
+LossOn = Literal["hidden", "all"]
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """How an image is hidden and what g has to say of it. It belongs to the weights: g was trained for one choice.
+
+    mask_ratio: share of the patches hidden (paper: 0.8; the authors' release: 0.85).
+    patch_pixels: side of a patch.
+    target: "pixels" are the network's normalised inputs (paper and release); "image" takes out each image's own mean
+        and deviation per channel, so that g asks f for features that do not depend on exposure and white balance;
+        "patch" does the same for each patch (He et al. 2021).
+    loss_on: "hidden" patches alone (paper) or "all" pixels (release).
+    """
+
+    mask_ratio: float = 0.8
+    patch_pixels: int = 16
+    target: Target = "pixels"
+    loss_on: LossOn = "hidden"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_ratio < 1:
+            raise UsageError(f"mask ratio must lie between 0 and 1, not {self.mask_ratio}")
+        if self.patch_pixels < 1:
+            raise UsageError(f"a patch must have at least one pixel, not {self.patch_pixels}")
+
+
+def reconstruction_loss(
+    model: TwoHeadedModel, images: Tensor, settings: ReconstructionSettings, generator: Generator
+) -> Tensor:
+    """l_s(g(f(masked images)), images), a scalar, with a new mask for every image of the batch.
+
+    images: RGB in 0..255, (B, 3, H, W).
+    generator: a CPU generator from which the masks are drawn.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    visible = random_visible(
+        len(images), size, settings.patch_pixels, settings.mask_ratio, generator, images.device
+    )
+    reconstruction = model.reconstruct(model.encode(images, visible))
+    return squared_error(reconstruction, target_of(images, settings), visible, settings.loss_on)
+
+
+def squared_error(reconstruction: Tensor, target: Tensor, visible: Tensor, loss_on: LossOn) -> Tensor:
+    """Mean squared error over hidden pixels, or over all of them. `visible`: (B, 1, H, W), 1 = shown."""
+    error = (reconstruction.float() - target).square()
+    if loss_on == "all":
+        return error.mean()
+    hidden = (1 - visible).expand_as(error)
+    return (error * hidden).sum() / hidden.sum()
+
+
+def target_of(images: Tensor, settings: ReconstructionSettings) -> Tensor:
+    """What g is asked to produce for RGB images in 0..255: float32 (B, 3, H, W)."""
+    normalised = normalise(images)
+    if settings.target == "pixels":
+        return normalised
+    if settings.target == "image":
+        mean = normalised.mean(dim=(-2, -1), keepdim=True)
+        deviation = normalised.std(dim=(-2, -1), keepdim=True)
+        # The floor keeps a black or constant frame from becoming pure amplified noise.
+        return (normalised - mean) / deviation.clamp(min=0.05)
+    return _patchwise(normalised, settings.patch_pixels)
+
+
+def _patchwise(normalised: Tensor, patch_pixels: int) -> Tensor:
+    """Takes mean and deviation of the patch around each pixel out of (B, 3, H, W)."""
+    size = normalised.shape[-2:]
+
+    def patch_mean(values: Tensor) -> Tensor:
+        means = functional.avg_pool2d(values, patch_pixels, ceil_mode=True, count_include_pad=False)
+        return functional.interpolate(means, scale_factor=patch_pixels)[..., : size[0], : size[1]]
+
+    centred = normalised - patch_mean(normalised)
+    return centred / patch_mean(centred.square()).add(1e-3).sqrt()

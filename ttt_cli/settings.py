@@ -1,0 +1,62 @@
+"""Reads settings from TOML into frozen dataclasses; unknown names and wrong types are errors that name the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ttt_cli.errors import UsageError, printable
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Settings = TypeVar("Settings")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises UsageError where it is missing or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{printable(path)}: can not be read ({error}); name a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{printable(path)}: not valid TOML ({error})") from error
+
+
+def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Settings:
+    """Builds the dataclass `kind` from a table, nested dataclasses from nested tables, lists as tuples.
+
+    where: the file or section, for the error message. Raises UsageError for unknown names and wrong types.
+    """
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in table.items():
+        if name not in hints:
+            raise UsageError(f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join(hints)}")
+        values[name] = _converted(hints[name], value, f"{where}: {name}")
+    return kind(**values)
+
+
+def _converted(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        fitting = [one for one in arguments if one is not type(None)]
+        return None if value is None else _converted(fitting[0], value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return from_table(typing.cast(type, hint), value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_converted(arguments[0], item, where) for item in value)
+    if origin is typing.Literal and value in arguments:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    expected = " or ".join(map(repr, arguments)) if origin is typing.Literal else getattr(hint, "__name__", str(hint))
+    raise UsageError(f"{printable(where)}: must be {expected}, not {printable(repr(value))}")

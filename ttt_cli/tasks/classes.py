@@ -1,0 +1,33 @@
+"""The classes that a model tells apart, and the colours they are drawn in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VOID = 255
+"""The id of a pixel that has no label: it counts in no score and is drawn in no colour."""
+
+
+@dataclass(frozen=True)
+class Class:
+    """One class. colour: RGB, 0..255. is_thing: it comes in objects that can be counted (cars), unlike stuff (sky)."""
+
+    name: str
+    colour: tuple[int, int, int]
+    is_thing: bool
+
+
+# Names, order and colours of the SegNet split of CamVid; the files of that split write void as 11.
+CAMVID: tuple[Class, ...] = (
+    Class("sky", (128, 128, 128), False),
+    Class("building", (128, 0, 0), False),
+    Class("pole", (192, 192, 128), False),
+    Class("road", (128, 64, 128), False),
+    Class("pavement", (60, 40, 222), False),
+    Class("tree", (128, 128, 0), False),
+    Class("sign symbol", (192, 128, 128), False),
+    Class("fence", (64, 64, 128), False),
+    Class("car", (64, 0, 128), True),
+    Class("pedestrian", (64, 64, 0), True),
+    Class("bicyclist", (0, 128, 192), True),
+)

@@ -1,0 +1,205 @@
+"""Joint training on labelled stills: min over f, g, h of l_m + l_s (paper, section 4.1)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ttt_cli.datasets.low_light import low_light
+from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.reconstruction import reconstruction_loss
+from ttt_cli.tasks import semantic
+from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.training.look_ahead import LookAhead
+from ttt_cli.training.losses import MainLoss
+from ttt_cli.training.recipe import Recipe, StillsSource
+from ttt_cli.training.stills import STILLS, Still, augment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One training step: its losses, and the validation scores where this step was followed by one."""
+
+    step: int
+    steps: int
+    main_loss: float
+    reconstruction_loss: float
+    learning_rate: float
+    scores: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """The stills of all sources: those to train on with the weight each is drawn by, and those held out."""
+
+    train: list[Still]
+    weights: list[float]
+    held_out: dict[str, list[Still]]
+
+    def pixel_share(self) -> Tensor:
+        """The share of each class among the labelled pixels of the training stills: float32 (K,)."""
+        counts = torch.zeros(VOID + 1)
+        for still in self.train:
+            counts += torch.bincount(still.classes.flatten().long(), minlength=VOID + 1)
+        known = counts[: len(CAMVID)]
+        return known / known.sum()
+
+
+def load_split(sources: tuple[StillsSource, ...], data: Path) -> Split:
+    """Reads the sources of a recipe from the folder `data`."""
+    split = Split([], [], {})
+    for source in sources:
+        stills = STILLS[source.kind](data / source.folder)
+        training = stills[: len(stills) - source.held_out - source.gap]
+        split.train.extend(training)
+        split.weights.extend([source.share / len(training)] * len(training))
+        if source.held_out:
+            split.held_out[source.folder] = stills[-source.held_out :]
+    return split
+
+
+class Trainer:
+    """All state of a training run: model, averaged model, optimiser, generator, step."""
+
+    def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
+        torch.manual_seed(recipe.schedule.seed)
+        self.recipe, self.split, self.device = recipe, split, device
+        self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=True)
+        self.model.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.main_loss = MainLoss(recipe.main_loss, split.pixel_share()).to(device)
+        self.optimizer = torch.optim.AdamW(_groups(self.model, recipe), betas=(0.9, 0.999))
+        self.look_ahead = LookAhead(self.model, recipe.look_ahead)
+        self.generator = Generator().manual_seed(recipe.schedule.seed)
+        self.step = 0
+
+    def run(self, checkpoint: Path) -> Iterator[Progress]:
+        """Trains to the end of the schedule, one yield a step; the state is saved to `checkpoint` now and then."""
+        schedule = self.recipe.schedule
+        steps = schedule.steps + self.recipe.look_ahead.steps
+        saved = time.monotonic()
+        while self.step < steps:
+            rate = self._set_learning_rate()
+            main, reconstruction = self._train_step()
+            self.step += 1
+            at_end = self.step == steps
+            scores = self.validate() if at_end or self.step % schedule.validate_every_steps == 0 else None
+            if at_end or time.monotonic() - saved > 60 * schedule.checkpoint_every_minutes:
+                self.save(checkpoint)
+                saved = time.monotonic()
+            yield Progress(self.step, steps, main, reconstruction, rate, scores)
+
+    def validate(self) -> dict[str, float]:
+        """mIoU of the averaged model on the stills held out, as they are and in low light."""
+        self.average.eval()
+        pooled = {"clean": SemanticMetric(len(CAMVID)), "low_light": SemanticMetric(len(CAMVID))}
+        for stills in self.split.held_out.values():
+            for seed, still in enumerate(stills):
+                for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
+                    with torch.no_grad():
+                        queries = self.average.segment(self.average.encode(image[None].to(self.device)))
+                    pooled[name].update(semantic.postprocess(queries).class_map, still.classes)
+        return {f"miou_{name}": metric.compute()["miou_pooled"] for name, metric in pooled.items()}
+
+    def save(self, path: Path) -> None:
+        """Writes the whole state, by way of a temporary file so that a crash never leaves half a checkpoint."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "step": self.step,
+        }
+        temporary = path.with_suffix(".part")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Goes on where `save` left off."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"])
+        self.step = state["step"]
+
+    def _train_step(self) -> tuple[float, float]:
+        schedule = self.recipe.schedule
+        self.model.train()
+        batch, images = self.draw(schedule.batch)
+        main = self.main_loss(self.model.segment(self.model.encode(images)), batch)
+        main.backward()
+        reconstruction = torch.zeros(())
+        if schedule.reconstruction_weight > 0:
+            reconstruction = reconstruction_loss(self.model, images, self.recipe.reconstruction, self.generator)
+            (schedule.reconstruction_weight * reconstruction).backward()
+        if self.step >= schedule.steps:
+            count = self.recipe.look_ahead.batch
+            self.look_ahead.add_gradients(
+                self.main_loss, images[:count], batch[:count], self.recipe.reconstruction, self.generator
+            )
+        nn.utils.clip_grad_norm_(self.model.parameters(), schedule.gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._update_average()
+        return float(main), float(reconstruction)
+
+    def draw(self, count: int) -> tuple[list[Still], Tensor]:
+        """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
+        weights = torch.tensor(self.split.weights)
+        chosen = torch.multinomial(weights, count, replacement=True, generator=self.generator).tolist()
+        batch = [augment(self.split.train[index], self.recipe.augmentation, self.generator) for index in chosen]
+        return batch, torch.stack([still.image for still in batch]).to(self.device)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young average would still hold the random start, so the decay grows with the number of steps.
+        decay = min(self.recipe.schedule.average_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def _set_learning_rate(self) -> float:
+        schedule, look_ahead = self.recipe.schedule, self.recipe.look_ahead
+        if self.step < schedule.warmup_steps:
+            share = (self.step + 1) / schedule.warmup_steps
+        elif self.step < schedule.steps:
+            done = (self.step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
+            share = _half_cosine(1.0, schedule.final_share, done)
+        else:
+            done = (self.step - schedule.steps) / look_ahead.steps
+            share = _half_cosine(look_ahead.rate_share, schedule.final_share, done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        return schedule.learning_rate * share
+
+
+def _half_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _groups(model: TwoHeadedModel, recipe: Recipe) -> list[dict[str, object]]:
+    """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
+    schedule = recipe.schedule
+    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    encoder = {id(p) for p in model.encoder.parameters()}
+    groups = []
+    for in_encoder in (True, False):
+        for decayed in (True, False):
+            parameters = [
+                p
+                for p in model.parameters()
+                if (id(p) in encoder) == in_encoder and (p.dim() > 1 and id(p) not in embeddings) == decayed
+            ]
+            peak = schedule.encoder_learning_rate if in_encoder else schedule.learning_rate
+            decay = schedule.weight_decay if decayed else 0.0
+            groups.append({"params": parameters, "peak": peak, "lr": peak, "weight_decay": decay})
+    return groups

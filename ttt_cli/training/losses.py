@@ -1,0 +1,82 @@
+"""The main task's training loss l_m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Mask2FormerConfig, SwinConfig
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
+
+from ttt_cli.tasks.classes import VOID
+from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.tasks.semantic import class_probabilities, upsample
+from ttt_cli.training.stills import Still, mask_targets
+
+
+@dataclass(frozen=True)
+class MainLossSettings:
+    """Weights of the parts of l_m.
+
+    class_weight, mask_weight, dice_weight: Mask2Former's own, after matching queries to masks.
+    pixel_weight: cross-entropy of the combined class map, which is what mIoU is read from. Mask2Former has no such
+        term; on a few hundred images it is what makes a small model learn in an hour.
+    rare_class_power: each class counts in that cross-entropy by (share of pixels) ** -power.
+    """
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    pixel_weight: float = 10.0
+    rare_class_power: float = 0.3
+    points: int = 2048
+
+
+class MainLoss(nn.Module):
+    """l_m of a batch: set matching over queries, plus cross-entropy of the pixels' classes."""
+
+    def __init__(self, settings: MainLossSettings, pixel_share: Tensor) -> None:
+        """pixel_share: (K,), the share of each class among the labelled pixels of the training set."""
+        super().__init__()
+        self.settings = settings
+        config = Mask2FormerConfig(
+            backbone_config=SwinConfig(),
+            num_labels=len(pixel_share),
+            class_weight=settings.class_weight,
+            mask_weight=settings.mask_weight,
+            dice_weight=settings.dice_weight,
+            train_num_points=settings.points,
+        )
+        self.weights = {
+            "loss_cross_entropy": settings.class_weight,
+            "loss_mask": settings.mask_weight,
+            "loss_dice": settings.dice_weight,
+        }
+        self.matching = Mask2FormerLoss(config, self.weights)
+        rarity = pixel_share.clamp(min=1e-4) ** -settings.rare_class_power
+        self.register_buffer("class_weights", rarity / (rarity * pixel_share).sum())
+
+    def forward(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
+        """A scalar. Images without any labelled object or region are left out of the matching."""
+        class_labels, mask_labels = zip(*(mask_targets(still) for still in batch), strict=True)
+        parts = self.matching(
+            queries.mask_logits,
+            queries.class_logits,
+            list(mask_labels),
+            list(class_labels),
+            [{"class_queries_logits": c, "masks_queries_logits": m} for c, m in queries.auxiliary],
+        )
+        matched = sum(
+            self.weights[name.rstrip("0123456789").rstrip("_")] * value for name, value in parts.items()
+        ) / (1 + len(queries.auxiliary))
+        return matched + self.settings.pixel_weight * self.pixel_loss(queries, batch)
+
+    def pixel_loss(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
+        """Class-weighted cross-entropy of the combined class map, void left out."""
+        truth = torch.stack([still.classes for still in batch]).long()
+        scores = upsample(class_probabilities(queries), queries.image_size)
+        return functional.nll_loss(
+            scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID
+        )

@@ -1,0 +1,67 @@
+"""A training recipe: everything that decides what weights come out, read from one TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ttt_cli.model.two_headed import ModelSize
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.training.look_ahead import LookAheadSettings
+from ttt_cli.training.losses import MainLossSettings
+from ttt_cli.training.stills import Augmentation
+
+
+@dataclass(frozen=True)
+class StillsSource:
+    """A folder of labelled stills.
+
+    kind: a name in STILLS. folder: relative to the data folder given on the command line.
+    share: how often a training image is drawn from here, relative to the other sources.
+    held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
+    gap: how many stills before those are left out altogether, so that neighbours do not leak.
+    """
+
+    kind: str
+    folder: str
+    share: float = 1.0
+    held_out: int = 0
+    gap: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The optimiser and how long.
+
+    learning_rate: of both heads; encoder_learning_rate: of f. Both warm up linearly over `warmup_steps`, then fall
+        along a half cosine to `final_share` of themselves.
+    reconstruction_weight: factor of l_s beside l_m; 0 trains the main task alone.
+    average_decay: the weights that come out are an exponential average of the trained ones, with this decay a step.
+    """
+
+    steps: int = 4000
+    batch: int = 4
+    learning_rate: float = 6e-4
+    encoder_learning_rate: float = 2e-4
+    warmup_steps: int = 200
+    final_share: float = 0.05
+    weight_decay: float = 0.05
+    gradient_norm: float = 10.0
+    reconstruction_weight: float = 5.0
+    average_decay: float = 0.998
+    seed: int = 0
+    validate_every_steps: int = 500
+    checkpoint_every_minutes: float = 5.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole recipe; see recipes/street.toml for one with reasons beside the values."""
+
+    name: str
+    sources: tuple[StillsSource, ...]
+    model: ModelSize = field(default_factory=ModelSize)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    main_loss: MainLossSettings = field(default_factory=MainLossSettings)
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    schedule: Schedule = field(default_factory=Schedule)
+    look_ahead: LookAheadSettings = field(default_factory=LookAheadSettings)

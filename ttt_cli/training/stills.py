@@ -1,0 +1,156 @@
+"""Labelled still images for joint training, kept decoded in memory, and their augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from ttt_cli.errors import TttvError
+from ttt_cli.tasks.classes import CAMVID, VOID
+
+THINGS = tuple(index for index, one in enumerate(CAMVID) if one.is_thing)
+PEDESTRIAN = next(index for index, one in enumerate(CAMVID) if one.name == "pedestrian")
+# A smaller connected component is noise of the label's edges rather than an object.
+SMALLEST_INSTANCE_PIXELS = 20
+
+
+@dataclass(frozen=True)
+class Still:
+    """image: uint8 RGB (3, H, W). classes: uint8 (H, W), 255 = void. instances: int32 (H, W), 0 = no object."""
+
+    name: str
+    image: Tensor
+    classes: Tensor
+    instances: Tensor
+
+
+def load_camvid(folder: Path) -> list[Still]:
+    """Every labelled image of `folder`/images and `folder`/labels, in order of name.
+
+    CamVid labels no instances: the connected components of each thing class stand in for them.
+    """
+    stills = []
+    for image_path in _images(folder / "images"):
+        classes = _class_map(folder / "labels" / f"{image_path.stem}.png")
+        stills.append(Still(image_path.stem, _rgb(image_path), classes, _components(classes)))
+    return stills
+
+
+def load_pennfudan(folder: Path) -> list[Still]:
+    """Penn-Fudan with the machine-written street classes; its pedestrians are true instances, drawn by people."""
+    stills = []
+    for image_path in _images(folder / "images"):
+        classes = _class_map(folder / "street_labels_machine" / f"{image_path.stem}.png")
+        people = torch.from_numpy(np.array(Image.open(folder / "labels" / f"{image_path.stem}.png"), dtype=np.int32))
+        others = _components(torch.where(classes == PEDESTRIAN, torch.tensor(VOID, dtype=torch.uint8), classes))
+        instances = torch.where(people > 0, people + int(others.max()), others)
+        stills.append(Still(image_path.stem, _rgb(image_path), classes, instances))
+    return stills
+
+
+STILLS = {"camvid": load_camvid, "pennfudan": load_pennfudan}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop of `crop_height` x `crop_width` pixels at a random scale, mirror image, and colour.
+
+    smallest_scale, largest_scale: range of the zoom, drawn uniformly on a log scale.
+    colour: brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour.
+    """
+
+    crop_height: int = 256
+    crop_width: int = 320
+    smallest_scale: float = 0.75
+    largest_scale: float = 1.75
+    colour: float = 0.3
+
+
+def augment(still: Still, settings: Augmentation, generator: Generator) -> Still:
+    """One random view of a still, all of its tensors cut alike; the image becomes float32 in 0..255."""
+    crop = (settings.crop_height, settings.crop_width)
+    height, width = still.classes.shape
+    scale = settings.smallest_scale * (settings.largest_scale / settings.smallest_scale) ** _uniform(generator)
+    scale = max(scale, crop[0] / height, crop[1] / width)
+    window = (round(crop[0] / scale), round(crop[1] / scale))
+    top = int(_uniform(generator) * (height - window[0] + 1))
+    left = int(_uniform(generator) * (width - window[1] + 1))
+    area = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+
+    image = functional.interpolate(
+        still.image[area].float()[None], size=crop, mode="bilinear", align_corners=False, antialias=scale < 1
+    )[0]
+    classes = functional.interpolate(still.classes[area][None, None], size=crop, mode="nearest-exact")[0, 0]
+    instances = functional.interpolate(still.instances[area][None, None].float(), size=crop, mode="nearest-exact")
+    image = _jitter(image, settings.colour, generator)
+    labels = [classes, instances[0, 0].int()]
+    if _uniform(generator) < 0.5:
+        image, *labels = [tensor.flip(-1) for tensor in (image, *labels)]
+    return Still(still.name, image, *labels)
+
+
+def mask_targets(still: Still) -> tuple[Tensor, Tensor]:
+    """Mask2Former's targets: class ids int64 (N,) and masks float32 (N, H, W), one a stuff class, one an instance."""
+    classes: list[int] = []
+    masks: list[Tensor] = []
+    for index in still.classes.unique().tolist():
+        region = still.classes == index
+        if index == VOID:
+            continue
+        if index in THINGS:
+            for instance in still.instances[region].unique().tolist():
+                if instance > 0:
+                    classes.append(index)
+                    masks.append(region & (still.instances == instance))
+        else:
+            classes.append(index)
+            masks.append(region)
+    if not masks:
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, *still.classes.shape)
+    return torch.tensor(classes), torch.stack(masks).float()
+
+
+def _uniform(generator: Generator) -> float:
+    return float(torch.rand((), generator=generator))
+
+
+def _jitter(image: Tensor, strength: float, generator: Generator) -> Tensor:
+    brightness, contrast, saturation = (1 + strength * (2 * _uniform(generator) - 1) for _ in range(3))
+    image = image * brightness
+    image = (image - image.mean()) * contrast + image.mean()
+    grey = image.mean(dim=0, keepdim=True)
+    return ((image - grey) * saturation + grey).clamp(0, 255)
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise TttvError(f"{folder}: no such folder of training images; see data in the recipe")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".png"})
+
+
+def _rgb(path: Path) -> Tensor:
+    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def _class_map(path: Path) -> Tensor:
+    classes = np.array(Image.open(path), dtype=np.uint8)
+    classes[classes >= len(CAMVID)] = VOID
+    return torch.from_numpy(classes)
+
+
+def _components(classes: Tensor) -> Tensor:
+    instances = np.zeros(tuple(classes.shape), dtype=np.int32)
+    for index in THINGS:
+        labelled, count = ndimage.label((classes == index).numpy())
+        sizes = np.bincount(labelled.ravel(), minlength=count + 1)
+        for component in np.flatnonzero(sizes >= SMALLEST_INSTANCE_PIXELS):
+            if component > 0:
+                instances[labelled == component] = instances.max() + 1
+    return torch.from_numpy(instances)

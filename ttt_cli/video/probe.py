@@ -1,0 +1,91 @@
+"""What a video file holds, found out by having ffmpeg decode its first frame."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.video import ffmpeg
+
+DEFAULT_RATE = Fraction(25)
+SHOWINFO = re.compile(
+    r"^\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts:.*? pts_time:(?P<start>\S+)"
+    r".* duration_time:(?P<lasts>\S+).* s:(?P<width>\d+)x(?P<height>\d+) "
+)
+"""The line that ffmpeg's filter `showinfo` writes for every frame; it sees them after rotation."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """fps: frames a second, on average. size: (height, width) after rotation. seconds: length, None where unknown."""
+
+    fps: Fraction
+    size: tuple[int, int]
+    seconds: float | None
+
+
+def probe(path: Path) -> Probe:
+    """Looks into a video file without reading all of it; raises TttvError where there is no frame to be had."""
+    arguments = ["-i", ffmpeg.file_url(path), "-an", "-sn", "-dn", "-vf", "showinfo=checksum=0", "-frames:v", "1"]
+    messages = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", *arguments, "-f", "null", "-"])[1]
+    lines = messages.splitlines()
+    stream = _stream_chosen(lines)
+    frame = next((match for match in map(SHOWINFO.match, lines) if match), None)
+    if frame is None or "(attached pic)" in stream:
+        raise TttvError(f"{printable(path)}: {_no_frame(path, messages)}")
+    return Probe(
+        fps=_rate(path, stream, lines),
+        size=(int(frame["height"]), int(frame["width"])),
+        seconds=_clock(next((line for line in lines if line.startswith("[info]   Duration: ")), "")),
+    )
+
+
+def demux(path: Path) -> tuple[int, float]:
+    """How many frames, and how many seconds of any stream, the whole file holds; it is read, but nothing is decoded."""
+    arguments = ["-loglevel", "level+error", "-stats", "-i", ffmpeg.file_url(path), "-map", "0:v?", "-map", "0:a?"]
+    messages = ffmpeg.run(["-protocol_whitelist", "file", *arguments, "-c", "copy", "-f", "null", "-"])[1]
+    frames = re.findall(r"frame= *(\d+)", messages)
+    last = next((line for line in reversed(messages.splitlines()) if " time=" in line), "")
+    return int(frames[-1]) if frames else 0, _clock(last) or 0.0
+
+
+def _stream_chosen(lines: list[str]) -> str:
+    """The line that describes the video stream that ffmpeg takes by itself: the largest one."""
+    mapping = next((match for line in lines if (match := re.match(r"\[info\]   Stream #(0:\d+) -> #0:0", line))), None)
+    if mapping is None:
+        return ""
+    start = re.compile(rf"\[info\]   Stream #{mapping[1]}\D")
+    return next((line for line in lines if start.match(line)), "")
+
+
+def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
+    """Frames a second. Containers state it twice, exact and averaged; where these disagree the frames are counted."""
+    exact = next((m for line in lines if (m := re.search(r"config in time_base: .* frame_rate: (\d+)/(\d+)$", line))), None)
+    stated = Fraction(int(exact[1]), int(exact[2])) if exact and int(exact[2]) else Fraction(0)
+    average = re.search(r", ([\d.]+) fps", stream)
+    if stated and average and abs(float(stated) - float(average[1])) <= 0.01:  # The average is printed in two decimals.
+        return stated
+    frames, seconds = demux(path)
+    if frames > 1 and seconds > 0:
+        return Fraction(frames / seconds).limit_denominator(1001)
+    return DEFAULT_RATE
+
+
+def _clock(line: str) -> float | None:
+    """The first time in `line`, in seconds."""
+    match = re.search(r"(\d+):(\d\d):(\d\d\.\d+)", line)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
+def _no_frame(path: Path, messages: str) -> str:
+    """Why there is no frame to be had, and what to do."""
+    if re.search(r"Stream #0:\d+.*: Audio: ", messages):
+        return "has sound but no picture; give a file with video in it"
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if b"\0" not in start and start.isascii():
+        return "is text, not video; check the path"
+    return f"holds no frame that can be decoded ({printable(ffmpeg.reason(messages))}); get a complete copy of the file"

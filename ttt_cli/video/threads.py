@@ -1,0 +1,83 @@
+"""Work ahead in a thread: decoding the next frames while the model is busy with this one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class Stopwatch:
+    """How long the source took to make the items yielded so far: `last_seconds` of it for the latest one."""
+
+    total_seconds: float = 0.0
+    last_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Made(Generic[T]):
+    item: T
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Ended:
+    error: BaseException | None
+
+
+def prefetch(items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None) -> Generator[T, None, None]:
+    """Yields `items` in order while a thread makes up to `depth` (>= 1) of them ahead.
+
+    An exception of the source is raised here after the items before it. The thread ends, and closes the source, before
+    this generator does: at its end, on an exception, and on `close()`. `stopwatch` is brought up to date at every item.
+    """
+    made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
+    stop = threading.Event()
+    thread = threading.Thread(target=_produce, args=(iter(items), made, stop), name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while isinstance(entry := made.get(), _Made):
+            if stopwatch is not None:
+                stopwatch.last_seconds = entry.seconds
+                stopwatch.total_seconds += entry.seconds
+            yield entry.item
+        if entry.error is not None:
+            raise entry.error
+    finally:
+        stop.set()
+        while thread.is_alive():  # It may be waiting for room in the queue: make some until it sees `stop`.
+            _drain(made)
+            thread.join(0.01)
+
+
+def _produce(items: Iterator[T], made: queue.Queue[_Made[T] | _Ended], stop: threading.Event) -> None:
+    error: BaseException | None = None
+    try:
+        while not stop.is_set():
+            started = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                break
+            made.put(_Made(item, time.perf_counter() - started))
+    except BaseException as caught:  # Whatever it is, it belongs to the consumer's thread.
+        error = caught
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+        made.put(_Ended(error))
+
+
+def _drain(made: queue.Queue[_Made[T] | _Ended]) -> None:
+    try:
+        while True:
+            made.get_nowait()
+    except queue.Empty:
+        pass

@@ -1,0 +1,159 @@
+"""Weights files: safetensors with one JSON record in their metadata, found by name or by path.
+
+Nothing here imports torch before a file is really loaded, so `tttv weights list` starts fast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from ttt_cli.errors import TttvError, UsageError, printable
+from ttt_cli.settings import from_table
+from ttt_cli.tasks.classes import Class
+
+if TYPE_CHECKING:
+    from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel
+    from ttt_cli.reconstruction import ReconstructionSettings
+
+FORMAT = "tttv-1"
+FOLDER_VARIABLE = "TTTV_WEIGHTS"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A file that ships with the program: its checksum, and what it is in a few words."""
+
+    file: str
+    sha256: str
+    summary: str
+
+
+RELEASES = {
+    "street": Release("street.safetensors", "", "driving and street scenes, CamVid's 11 classes"),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file says of itself; `load` brings the tensors.
+
+    adaptation: settings of test-time training that were chosen for these weights (names of AdaptationSettings).
+    """
+
+    path: Path
+    name: str
+    task: str
+    classes: tuple[Class, ...]
+    licence: str
+    model_size: ModelSize
+    reconstruction: ReconstructionSettings
+    adaptation: dict[str, Any]
+
+    def load(self) -> TwoHeadedModel:
+        """Builds the model and fills it. Raises TttvError where tensors are missing, left over or of other shapes."""
+        from safetensors.torch import load_file
+
+        from ttt_cli.model.two_headed import TwoHeadedModel
+
+        model = TwoHeadedModel(self.model_size, len(self.classes))
+        try:
+            model.load_state_dict(load_file(self.path))
+        except (RuntimeError, SafetensorError, OSError) as error:
+            cause = str(error).splitlines()[0]
+            raise TttvError(f"{printable(self.path)}: tensors do not fit the architecture it names ({cause})") from error
+        return model
+
+
+def open_weights(name_or_path: str) -> Weights:
+    """Finds and reads the record of a weights file. Raises UsageError for an unknown name, TttvError for a bad file."""
+    path = find(name_or_path)
+    shown = printable(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise TttvError(f"{shown}: not a readable weights file ({error}); it may be damaged or cut short") from error
+    if metadata.get("format") != FORMAT:
+        raise TttvError(f"{shown}: weights of another program or version (no {FORMAT!r} record inside)")
+    try:
+        return _parsed(path, json.loads(metadata["record"]))
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise TttvError(f"{shown}: its record can not be understood ({error})") from error
+
+
+def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
+    """Writes model and record to `weights.path`, by way of a temporary file."""
+    from safetensors.torch import save_file
+
+    record = {
+        "name": weights.name,
+        "task": weights.task,
+        "licence": weights.licence,
+        "classes": [dataclasses.asdict(one) for one in weights.classes],
+        "model": dataclasses.asdict(weights.model_size),
+        "reconstruction": dataclasses.asdict(weights.reconstruction),
+        "adaptation": weights.adaptation,
+    }
+    temporary = weights.path.with_suffix(".part")
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
+    temporary.replace(weights.path)
+
+
+def find(name_or_path: str) -> Path:
+    """The file behind a name in RELEASES or a path; names are looked for in `folders`."""
+    if name_or_path not in RELEASES:
+        path = Path(name_or_path)
+        if path.is_file():
+            return path.absolute()
+        known = ", ".join(RELEASES)
+        raise UsageError(f"{printable(name_or_path)}: no such weights file, and no weights of that name; known: {known}")
+    file = RELEASES[name_or_path].file
+    for folder in folders():
+        if (folder / file).is_file():
+            return folder / file
+    places = ", ".join(printable(folder) for folder in folders())
+    raise TttvError(f"weights {name_or_path}: {file} is in none of {places}; reinstall, or set {FOLDER_VARIABLE}")
+
+
+def folders() -> Iterator[Path]:
+    """Where weights are looked for, in order: $TTTV_WEIGHTS, the installed package, the source tree."""
+    if os.environ.get(FOLDER_VARIABLE):
+        yield Path(os.environ[FOLDER_VARIABLE])
+    package = Path(__file__).parent
+    yield package / "shipped_weights"
+    yield package.parent / "weights"
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _parsed(path: Path, record: dict[str, Any]) -> Weights:
+    from ttt_cli.model.two_headed import ModelSize
+    from ttt_cli.reconstruction import ReconstructionSettings
+
+    return Weights(
+        path=path,
+        name=record["name"],
+        task=record["task"],
+        classes=tuple(from_table(Class, one, "classes") for one in record["classes"]),
+        licence=record["licence"],
+        model_size=from_table(ModelSize, record["model"], "model"),
+        reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),
+        adaptation=record["adaptation"],
+    )
