@@ -40,6 +40,13 @@ def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Setti
         if name not in hints:
             raise UsageError(f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join(hints)}")
         values[name] = _converted(hints[name], value, f"{where}: {name}")
+    missing = [
+        one.name
+        for one in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if one.name not in values and one.default is one.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{printable(where)}: must say {', '.join(missing)}")
     return kind(**values)
 
 
@@ -50,6 +57,8 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
         return None if value is None else _converted(fitting[0], value, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return from_table(typing.cast(type, hint), value, where)
+    if origin is dict and isinstance(value, dict):
+        return value
     if origin is tuple and isinstance(value, list):
         return tuple(_converted(arguments[0], item, where) for item in value)
     if origin is typing.Literal and value in arguments:

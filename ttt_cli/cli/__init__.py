@@ -1,0 +1,71 @@
+"""The command line: one file per command. Torch is imported inside commands, so that help is there at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from ttt_cli import __version__
+from ttt_cli.cli import _console, demo, doctor, evaluate, segment, train, weights
+from ttt_cli.errors import TttvError
+
+DEBUG_VARIABLE = "TTTV_DEBUG"
+INTERRUPTED = 130
+
+# typer's own errors (unknown option, missing value, ...), whichever click it brings along.
+WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="tttv",
+    help="Segment video with a model that keeps training itself on the video while it predicts.",
+    epilog=f"Exit codes: 0 done, 1 the input or the run failed, 2 wrong usage, 3 the input broke off and what was "
+    f"readable is finished, 130 interrupted. {DEBUG_VARIABLE}=1 shows tracebacks.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("segment", epilog=segment.EPILOG)(segment.segment)
+app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("train", epilog=train.EPILOG)(train.train)
+app.command("demo", epilog=demo.EPILOG)(demo.demo)
+app.add_typer(weights.app, name="weights")
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        print(f"tttv {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command line (that of the process by default) and returns its exit code. Never raises."""
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except TttvError as error:
+        return _failed(str(error), error.exit_code)
+    except WrongUsage as error:
+        return _failed(f"{error.format_message()} (see --help)", 2)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; keep Python from trying again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _failed(f"{cause} (unexpected; set {DEBUG_VARIABLE}=1 for details)", 1)
+
+
+def _failed(message: str, code: int) -> int:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exc()
+    _console.error(message.replace("\n", " "))
+    return code

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -57,7 +57,7 @@ class ModelSize:
 
     encoder: EncoderSize = EncoderSize()
     main_head: HeadSize = HeadSize()
-    reconstruction_head: HeadSize = HeadSize(queries=RECONSTRUCTION_QUERIES)
+    reconstruction_head: HeadSize = HeadSize()
     size_divisor: int = 4
 
 
@@ -138,7 +138,8 @@ class TwoHeadedModel(nn.Module):
         self.size = size
         self.encoder = build_encoder(size.encoder, pretrained_encoder)
         self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
-        self.reconstruction_head = Mask2FormerHead(size.reconstruction_head, self.encoder.channels, None)
+        reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
+        self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
 
     def encode(self, images: Tensor, visible: Tensor | None = None) -> Features:
         """f: hidden pixels are black, the fourth channel tells where (paper, section 4.3).

@@ -22,6 +22,16 @@ from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe, StillsSource
 from ttt_cli.training.stills import STILLS, Still, augment
+from ttt_cli.weights import Weights, save_weights
+
+
+@dataclass(frozen=True)
+class Losses:
+    """l_m and l_s of one training step, and l_m on shifted images before and after looking ahead (None without)."""
+
+    main: float
+    reconstruction: float
+    ahead: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,7 @@ class Progress:
 
     step: int
     steps: int
-    main_loss: float
-    reconstruction_loss: float
+    losses: Losses
     learning_rate: float
     scores: dict[str, float] | None
 
@@ -46,11 +55,11 @@ class Split:
 
     def pixel_share(self) -> Tensor:
         """The share of each class among the labelled pixels of the training stills: float32 (K,)."""
-        counts = torch.zeros(VOID + 1)
+        counts = torch.zeros(VOID + 1, dtype=torch.float64)
         for still in self.train:
             counts += torch.bincount(still.classes.flatten().long(), minlength=VOID + 1)
         known = counts[: len(CAMVID)]
-        return known / known.sum()
+        return (known / known.sum()).float()
 
 
 def load_split(sources: tuple[StillsSource, ...], data: Path) -> Split:
@@ -71,8 +80,10 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
         torch.manual_seed(recipe.schedule.seed)
+        # Saturated masks leave gradients too small for a normal float, and CPUs are many times slower on those.
+        torch.set_flush_denormal(True)
         self.recipe, self.split, self.device = recipe, split, device
-        self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=True)
+        self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=recipe.imagenet)
         self.model.to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.main_loss = MainLoss(recipe.main_loss, split.pixel_share()).to(device)
@@ -84,18 +95,17 @@ class Trainer:
     def run(self, checkpoint: Path) -> Iterator[Progress]:
         """Trains to the end of the schedule, one yield a step; the state is saved to `checkpoint` now and then."""
         schedule = self.recipe.schedule
-        steps = schedule.steps + self.recipe.look_ahead.steps
         saved = time.monotonic()
-        while self.step < steps:
+        while self.step < schedule.steps:
             rate = self._set_learning_rate()
-            main, reconstruction = self._train_step()
+            losses = self._train_step()
             self.step += 1
-            at_end = self.step == steps
+            at_end = self.step == schedule.steps
             scores = self.validate() if at_end or self.step % schedule.validate_every_steps == 0 else None
             if at_end or time.monotonic() - saved > 60 * schedule.checkpoint_every_minutes:
                 self.save(checkpoint)
                 saved = time.monotonic()
-            yield Progress(self.step, steps, main, reconstruction, rate, scores)
+            yield Progress(self.step, schedule.steps, losses, rate, scores)
 
     def validate(self) -> dict[str, float]:
         """mIoU of the averaged model on the stills held out, as they are and in low light."""
@@ -133,26 +143,41 @@ class Trainer:
         torch.set_rng_state(state["random"])
         self.step = state["step"]
 
-    def _train_step(self) -> tuple[float, float]:
+    def export(self, path: Path) -> None:
+        """Writes the averaged weights with all that is needed to use them."""
+        recipe = self.recipe
+        record = Weights(
+            path=path,
+            name=recipe.name,
+            task="semantic",
+            classes=CAMVID,
+            licence=recipe.licence,
+            model_size=recipe.model,
+            reconstruction=recipe.reconstruction,
+            adaptation=recipe.adaptation,
+        )
+        save_weights(self.average, record)
+
+    def _train_step(self) -> Losses:
         schedule = self.recipe.schedule
         self.model.train()
         batch, images = self.draw(schedule.batch)
         main = self.main_loss(self.model.segment(self.model.encode(images)), batch)
         main.backward()
-        reconstruction = torch.zeros(())
+        reconstruction, ahead = torch.zeros(()), None
         if schedule.reconstruction_weight > 0:
             reconstruction = reconstruction_loss(self.model, images, self.recipe.reconstruction, self.generator)
             (schedule.reconstruction_weight * reconstruction).backward()
-        if self.step >= schedule.steps:
+        if self.step >= schedule.steps - self.recipe.look_ahead.last_steps:
             count = self.recipe.look_ahead.batch
-            self.look_ahead.add_gradients(
+            ahead = self.look_ahead.add_gradients(
                 self.main_loss, images[:count], batch[:count], self.recipe.reconstruction, self.generator
             )
         nn.utils.clip_grad_norm_(self.model.parameters(), schedule.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._update_average()
-        return float(main), float(reconstruction)
+        return Losses(float(main.detach()), float(reconstruction.detach()), ahead)
 
     def draw(self, count: int) -> tuple[list[Still], Tensor]:
         """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
@@ -168,22 +193,15 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
     def _set_learning_rate(self) -> float:
-        schedule, look_ahead = self.recipe.schedule, self.recipe.look_ahead
+        schedule = self.recipe.schedule
         if self.step < schedule.warmup_steps:
             share = (self.step + 1) / schedule.warmup_steps
-        elif self.step < schedule.steps:
-            done = (self.step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
-            share = _half_cosine(1.0, schedule.final_share, done)
         else:
-            done = (self.step - schedule.steps) / look_ahead.steps
-            share = _half_cosine(look_ahead.rate_share, schedule.final_share, done)
+            done = (self.step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
+            share = schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
         return schedule.learning_rate * share
-
-
-def _half_cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
 
 def _groups(model: TwoHeadedModel, recipe: Recipe) -> list[dict[str, object]]:

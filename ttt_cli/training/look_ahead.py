@@ -26,21 +26,19 @@ from ttt_cli.training.stills import Still
 
 @dataclass(frozen=True)
 class LookAheadSettings:
-    """Steps of look-ahead training that follow joint training; 0 leaves it out.
+    """When and how far joint training looks ahead.
 
-    batch: images a step. inner_rate: r above, the length of the step tried, in units of Adam's normalised gradient.
+    last_steps: it does so in the last steps of the schedule, as many as stand here; 0 leaves it out.
+    batch: images of the training batch that are used for it.
+    inner_rate: r above, the length of the step tried, in units of Adam's normalised gradient.
     weight: factor of the look-ahead gradient beside those of l_m and l_s.
-    direct_weight: factor of the gradient of l_m at f' taken as if f' were f itself, for f and h.
-    rate_share: the schedule's learning rates start from this share of their peak.
     stops: the images lose 0 to this many stops of light.
     """
 
-    steps: int = 0
+    last_steps: int = 0
     batch: int = 2
     inner_rate: float = 1e-3
     weight: float = 1.0
-    direct_weight: float = 0.0
-    rate_share: float = 0.3
     stops: float = 4.0
 
 
@@ -52,7 +50,6 @@ class LookAhead:
         self.settings = settings
         self.encoder = list(model.encoder.parameters())
         self.others = list(model.reconstruction_head.parameters())
-        self.head = list(model.main_head.parameters())
         self.square = [torch.zeros_like(parameter) for parameter in self.encoder]
         self.count = 0
 
@@ -83,17 +80,17 @@ class LookAhead:
 
         with torch.no_grad():
             before = float(main())
-        scale = self._update_scale(gradient := gradient_of_reconstruction(self.encoder))
+        own = gradient_of_reconstruction(self.encoder)
+        scale = self._update_scale(own)
         with torch.no_grad():
-            torch._foreach_sub_(self.encoder, torch._foreach_mul(_product(scale, gradient), settings.inner_rate))
+            torch._foreach_sub_(self.encoder, torch._foreach_mul(_product(scale, own), settings.inner_rate))
         after = main()
-        gradients = torch.autograd.grad(after, self.encoder + self.head, allow_unused=True, materialize_grads=True)
-        of_encoder = list(gradients[: len(self.encoder)])
+        wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
 
-        direction = _product(scale, of_encoder)
+        direction = _product(scale, wanted)
         length = float(torch.stack([part.square().sum() for part in direction]).sum().sqrt())
-        nudge = 1e-3 * sum(part.numel() for part in direction) ** 0.5 / length
+        nudge = 1e-4 * sum(part.numel() for part in direction) ** 0.5 / length
         moving = self.encoder + self.others
         differences = []
         for sign in (1.0, -1.0):
@@ -103,10 +100,8 @@ class LookAhead:
             start.restore()
         factor = -settings.weight * settings.inner_rate / (2 * nudge)
         for parameter, plus, minus in zip(moving, *differences, strict=True):
-            _accumulate(parameter, (plus - minus) * factor)
-        if settings.direct_weight:
-            for parameter, part in zip(self.encoder + self.head, gradients, strict=True):
-                _accumulate(parameter, part * settings.direct_weight)
+            gradient = (plus - minus) * factor
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return before, float(after.detach())
 
     def _update_scale(self, gradient: list[Tensor]) -> list[Tensor]:
@@ -135,7 +130,3 @@ def sensor_shift(images: Tensor, settings: LookAheadSettings, generator: Generat
 
 def _product(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:
     return list(torch._foreach_mul(left, right))
-
-
-def _accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
-    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

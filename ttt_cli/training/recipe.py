@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ttt_cli.model.two_headed import ModelSize
 from ttt_cli.reconstruction import ReconstructionSettings
@@ -55,13 +56,20 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The whole recipe; see recipes/street.toml for one with reasons beside the values."""
+    """The whole recipe; see recipes/street.toml for one with reasons beside the values.
+
+    imagenet: start the encoder from ImageNet. licence: what the weights' users must know of the data's terms.
+    adaptation: settings of test-time training that suit the weights (names of AdaptationSettings).
+    """
 
     name: str
     sources: tuple[StillsSource, ...]
+    licence: str
+    imagenet: bool = True
     model: ModelSize = field(default_factory=ModelSize)
     augmentation: Augmentation = field(default_factory=Augmentation)
     main_loss: MainLossSettings = field(default_factory=MainLossSettings)
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     schedule: Schedule = field(default_factory=Schedule)
     look_ahead: LookAheadSettings = field(default_factory=LookAheadSettings)
+    adaptation: dict[str, Any] = field(default_factory=dict)

@@ -11,11 +11,6 @@ from ttt_cli.errors import TttvError, printable
 from ttt_cli.video import ffmpeg
 
 DEFAULT_RATE = Fraction(25)
-SHOWINFO = re.compile(
-    r"^\[Parsed_showinfo\S* @ \S+\] \[info\] n: *\d+ pts:.*? pts_time:(?P<start>\S+)"
-    r".* duration_time:(?P<lasts>\S+).* s:(?P<width>\d+)x(?P<height>\d+) "
-)
-"""The line that ffmpeg's filter `showinfo` writes for every frame; it sees them after rotation."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +24,18 @@ class Probe:
 
 def probe(path: Path) -> Probe:
     """Looks into a video file without reading all of it; raises TttvError where there is no frame to be had."""
+    # The filter `showinfo` tells the exact frame rate, and the line on the output the size after rotation.
     arguments = ["-i", ffmpeg.file_url(path), "-an", "-sn", "-dn", "-vf", "showinfo=checksum=0", "-frames:v", "1"]
     messages = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", *arguments, "-f", "null", "-"])[1]
     lines = messages.splitlines()
     stream = _stream_chosen(lines)
-    frame = next((match for match in map(SHOWINFO.match, lines) if match), None)
-    if frame is None or "(attached pic)" in stream:
+    size = re.search(r"\[info\] Output #0.*?: Video: .*?, (\d+)x(\d+)\b", messages, re.DOTALL)
+    decoded = re.search(r"frame= *[1-9]", messages)
+    if size is None or decoded is None or "(attached pic)" in stream:
         raise TttvError(f"{printable(path)}: {_no_frame(path, messages)}")
     return Probe(
         fps=_rate(path, stream, lines),
-        size=(int(frame["height"]), int(frame["width"])),
+        size=(int(size[2]), int(size[1])),
         seconds=_clock(next((line for line in lines if line.startswith("[info]   Duration: ")), "")),
     )
 
@@ -63,7 +60,7 @@ def _stream_chosen(lines: list[str]) -> str:
 
 def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
     """Frames a second. Containers state it twice, exact and averaged; where these disagree the frames are counted."""
-    exact = next((m for line in lines if (m := re.search(r"config in time_base: .* frame_rate: (\d+)/(\d+)$", line))), None)
+    exact = re.search(r"config in time_base: .* frame_rate: (\d+)/(\d+)$", "\n".join(lines), re.MULTILINE)
     stated = Fraction(int(exact[1]), int(exact[2])) if exact and int(exact[2]) else Fraction(0)
     average = re.search(r", ([\d.]+) fps", stream)
     if stated and average and abs(float(stated) - float(average[1])) <= 0.01:  # The average is printed in two decimals.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import queue
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -23,10 +24,14 @@ import torch
 from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.frame import Frame, Video
 from ttt_cli.video import ffmpeg, images
-from ttt_cli.video.probe import SHOWINFO, Probe, probe
+from ttt_cli.video.probe import Probe, probe
 
 FOLDER_RATE = Fraction(10)
 """Frames a second of a folder of images, which has no rate of its own."""
+TICKS = 90000
+"""Units in a second that ffmpeg is asked to count time stamps in."""
+NO_STAMP = -(2**62)
+"""Time stamps below this are ffmpeg's way to say that there is none."""
 
 
 @dataclass(frozen=True)
@@ -206,20 +211,18 @@ def _broken(path: Path, read: int, error: Exception) -> TttvError:
 def _decode(path: Path, found: Probe) -> Generator[_Candidate, None, None]:
     """Every frame of a video file, in order of display. Raises _BrokeOff where the file does."""
     height, width = found.size
+    arguments = ["-protocol_whitelist", "file", "-loglevel", "level+error", "-i", ffmpeg.file_url(path)]
     # A stream may change its size on the way; the frames that leave here do not.
-    filters = f"showinfo=checksum=0,scale={width}:{height}"
-    arguments = ["-protocol_whitelist", "file", "-loglevel", "level+info", "-i", ffmpeg.file_url(path)]
-    arguments += ["-an", "-sn", "-dn", "-fps_mode", "passthrough", "-vf", filters]
-    process = ffmpeg.start(
-        [*arguments, "-protocol_whitelist", "pipe", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"],
-        stdout=subprocess.PIPE,
-    )
+    arguments += ["-an", "-sn", "-dn", "-vf", f"scale={width}:{height}", "-fps_mode", "passthrough"]
+    # Every frame's time stamp comes on the pipe of the messages, in one write, before the frame does.
+    arguments += ["-enc_time_base", f"1:{TICKS}", "-stats_enc_pre", "pipe:2", "-stats_enc_pre_fmt", "<stamp {pts}>"]
+    process = ffmpeg.start([*arguments, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"], stdout=subprocess.PIPE)
     messages = _Messages(process)
     clock = _Clock(1 / float(found.fps))
     index = 0
     try:
         while (image := _read_image(process, height, width)) is not None:
-            yield _Candidate(index, f"{index:06d}", clock.tick(*messages.stamps.get()), partial(_same, image))
+            yield _Candidate(index, f"{index:06d}", clock.tick(messages.next_stamp()), partial(_same, image))
             index += 1
         code = process.wait()
         messages.thread.join()
@@ -241,7 +244,7 @@ def _read_image(process: subprocess.Popen[bytes], height: int, width: int) -> np
     """The next raw frame, uint8 RGB (H, W, 3), or None at the end."""
     assert process.stdout is not None
     image = np.empty((height, width, 3), np.uint8)
-    complete = process.stdout.readinto(memoryview(image).cast("B")) == image.nbytes  # type: ignore[attr-defined]
+    complete = process.stdout.readinto(image.data.cast("B")) == image.nbytes  # type: ignore[attr-defined]
     return image if complete else None
 
 
@@ -266,19 +269,19 @@ class _Clock:
     def __init__(self, frame_seconds: float) -> None:
         self._frame_seconds = frame_seconds
         self._first: float | None = None
-        self._last = -frame_seconds
+        self._next = 0.0
         self.end = 0.0
-        """When the last frame ends, on ffmpeg's own scale, which counts from the first stream's start."""
+        """When the last frame ends on ffmpeg's own scale, whose 0 is the start of the earliest stream."""
 
-    def tick(self, start: float | None, lasts: float | None) -> float:
-        """The time stamp of the next frame, which ffmpeg says is shown at `start` for `lasts` seconds."""
-        seconds = self._last + self._frame_seconds
-        if start is not None:
-            self._first = start - max(seconds, 0.0) if self._first is None else self._first
-            seconds = start - self._first
-        self._last = max(seconds, self._last, 0.0)
-        self.end = (self._first or 0.0) + self._last + max(lasts or 0.0, self._frame_seconds)
-        return self._last
+    def tick(self, stamp: float | None) -> float:
+        """The seconds of the next frame, which ffmpeg says is shown at `stamp`."""
+        if self._first is None:
+            self._first = stamp
+        seconds = self._next if stamp is None or self._first is None else stamp - self._first
+        seconds = max(seconds, self._next - self._frame_seconds, 0.0)
+        self._next = seconds + self._frame_seconds
+        self.end = self._next + (self._first or 0.0)
+        return seconds
 
 
 class _Messages:
@@ -286,22 +289,22 @@ class _Messages:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        self.stamps: queue.SimpleQueue[tuple[float | None, float | None]] = queue.SimpleQueue()
         self.errors: list[str] = []
+        self._stamps: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._read, args=(process.stderr,), name="ffmpeg messages", daemon=True)
         self.thread.start()
+
+    def next_stamp(self) -> float | None:
+        """The time stamp of the next frame in seconds, or None where it has none."""
+        try:
+            return self._stamps.get(timeout=10)
+        except queue.Empty:
+            return None
 
     def _read(self, pipe: IO[bytes]) -> None:
         for raw in pipe:
             line = raw.decode("utf-8", "replace")
-            if frame := SHOWINFO.match(line):
-                self.stamps.put((_number(frame["start"]), _number(frame["lasts"])))
-            elif ("[error]" in line or "[fatal]" in line) and len(self.errors) < 3:
+            for stamp in re.findall(r"<stamp (-?\d+)>", line):
+                self._stamps.put(int(stamp) / TICKS if int(stamp) > NO_STAMP else None)
+            if ("[error]" in line or "[fatal]" in line) and len(self.errors) < 3:
                 self.errors.append(printable(ffmpeg.reason(line)))
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:  # NOPTS
-        return None

@@ -1,0 +1,55 @@
+"""Peak memory at frame 2000 over peak memory at frame 200, in one run on a clip that ffmpeg makes.
+
+    python benchmarks/memory.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import tempfile
+from pathlib import Path
+
+import imageio_ffmpeg
+import torch
+
+from ttt_cli.outputs import Step
+from ttt_cli.run import Request, run
+from ttt_cli.run_settings import resolve
+from ttt_cli.weights import open_weights
+
+
+def peak_mebibytes() -> float:
+    """The largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", default="street")
+    parser.add_argument("--size", default="128x96")
+    parser.add_argument("--early", type=int, default=200)
+    parser.add_argument("--late", type=int, default=2000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        source = f"testsrc2=size={arguments.size}:rate=25:duration={arguments.late / 25}"
+        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", source, str(clip)]
+        subprocess.run(ffmpeg, check=True)
+        weights, device = open_weights(arguments.weights), torch.device("cpu")
+        settings = resolve(weights, None, {}, device)
+        peaks: list[float] = []
+        request = Request(str(clip), weights, settings, device, out=Path(folder) / "run")
+
+        def note(step: Step) -> None:
+            peaks.append(peak_mebibytes())
+
+        run(request, on_start=lambda video: None, on_step=note)
+    early, late = peaks[arguments.early - 1], peaks[arguments.late - 1]
+    print(f"peak at frame {arguments.early}: {early:.0f} MiB; at frame {arguments.late}: {late:.0f} MiB")
+    print(f"ratio {late / early:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Fixtures that many tests share: a model of 0.3 M parameters and a short made-up video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from ttt_cli.frame import Frame, Video
+from ttt_cli.model.encoder import EncoderSize
+from ttt_cli.model.two_headed import HeadSize, ModelSize, TwoHeadedModel
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.classes import CAMVID
+from ttt_cli.weights import Weights, save_weights
+
+# The models here are so small that handing work to a second thread costs more than it saves.
+torch.set_num_threads(1)
+
+TINY_HEAD = HeadSize(
+    queries=12,
+    channels=32,
+    attention_heads=2,
+    pixel_decoder_layers=1,
+    pixel_decoder_feedforward=32,
+    decoder_layers=1,
+    decoder_feedforward=32,
+)
+TINY = ModelSize(encoder=EncoderSize("test_efficientnet"), main_head=TINY_HEAD, reconstruction_head=TINY_HEAD)
+
+
+@pytest.fixture
+def tiny_model() -> TwoHeadedModel:
+    """Random weights, the same for every test."""
+    torch.manual_seed(0)
+    return TwoHeadedModel(TINY, len(CAMVID)).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file with that model in it."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    model = TwoHeadedModel(TINY, len(CAMVID))
+    settings = ReconstructionSettings(target="image")
+    save_weights(model, Weights(path, "tiny", "semantic", CAMVID, "none", TINY, settings, {}))
+    return path
+
+
+def noise_frames(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[Frame]:
+    """Frames of random blocks, every one different."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = []
+    for index in range(count):
+        blocks = torch.randint(0, 256, (3, size[0] // 8, size[1] // 8), generator=generator, dtype=torch.uint8)
+        image = blocks.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+        frames.append(Frame(index, f"{index:06d}", index / 10, image))
+    return frames
+
+
+def video_of(frames: list[Frame]) -> Video:
+    """A video that yields these frames."""
+    size = (frames[0].image.shape[1], frames[0].image.shape[2])
+    return Video("made-up", Path("made-up"), Fraction(10), size, len(frames), lambda: iter(frames))

@@ -1,0 +1,18 @@
+"""The data folder that is shared beside the repository, or wherever TTTV_SHARED says; absent on a user's machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(os.environ.get("TTTV_SHARED", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def shared(path: str) -> Path:
+    """`path` inside the shared data; skips the test where it is absent."""
+    found = ROOT / path
+    if not found.exists():
+        pytest.skip(f"needs {path} of the shared data (set TTTV_SHARED to its folder)")
+    return found

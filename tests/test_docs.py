@@ -1,0 +1,55 @@
+"""The README keeps up with the program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from ttt_cli.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every command of the program by its full name, with what the parser knows of it."""
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app), "tttv"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_in_the_readme(name: str) -> None:
+    assert name in README
+    section = README[README.index(f"## {' '.join(name.split()[:2])}") :]
+    section = section[: section.index("\n## ", 1)]
+    for parameter in COMMANDS[name].params:
+        for option in parameter.opts:
+            if option.startswith("--") and option != "--help":
+                assert re.search(rf"{option}\b", section), f"{option} is missing from the section on {name}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert parameter.help, f"{name}: {parameter.name} has no help"
+
+
+@pytest.mark.skipif(not (ROOT / ".ci" / "run").exists(), reason="needs the repository")
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    section = README[README.index("<!-- set-up -->") : README.index("<!-- end of set-up -->")]
+    assert len(re.findall(r"^python .*$", section, re.MULTILINE)) == 2
+    assert "<!-- set-up -->" in (ROOT / ".ci" / "run").read_text()

@@ -1,0 +1,163 @@
+"""The contract of the online loop, over the whole table of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from conftest import noise_frames, video_of
+
+from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.errors import UsageError
+from ttt_cli.frame import Frame, Video
+from ttt_cli.memory import Window
+from ttt_cli.methods import METHODS
+from ttt_cli.methods.online import Online
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.online import Adapter, adapt
+from ttt_cli.reconstruction import ReconstructionSettings
+
+CPU = torch.device("cpu")
+ADAPTING = [name for name, method in METHODS.items() if name != "joint"]
+
+
+def adapter_for(model: TwoHeadedModel, **settings: object) -> Adapter:
+    return Adapter(model, AdaptationSettings(**settings), ReconstructionSettings(), CPU)  # type: ignore[arg-type]
+
+
+def values(model: TwoHeadedModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_model_comes_back_bit_identical(tiny_model: TwoHeadedModel, method: str) -> None:
+    before = values(tiny_model)
+    results = list(adapt(video_of(noise_frames(3)), adapter_for(tiny_model, method=method)))
+    assert len(results) == 3
+    assert same(before, values(tiny_model))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_model_comes_back_after_an_exception(tiny_model: TwoHeadedModel, method: str) -> None:
+    frames = noise_frames(3)
+
+    def breaking() -> Iterator[Frame]:
+        yield from frames[:2]
+        raise OSError("the disk went away")
+
+    video = video_of(frames)
+    broken = Video(video.name, video.path, video.fps, video.size, None, breaking)
+    before = values(tiny_model)
+    with pytest.raises(OSError, match="went away"):
+        list(adapt(broken, adapter_for(tiny_model, method=method)))
+    assert same(before, values(tiny_model))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_declared_parameters_move(tiny_model: TwoHeadedModel, method: str) -> None:
+    before = values(tiny_model)
+    adapter = adapter_for(tiny_model, method=method)
+    declared = {id(parameter) for parameter in METHODS[method].parameters(tiny_model)}
+    for frame in noise_frames(2):
+        adapter.step(frame)
+    moved = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}
+    allowed = {name for name, parameter in tiny_model.named_parameters() if id(parameter) in declared}
+    assert moved <= allowed
+    assert not any(name.startswith("main_head") for name in moved)
+    assert bool(moved) == bool(declared)
+
+
+@pytest.mark.parametrize("method", ADAPTING)
+def test_weights_do_not_depend_on_later_frames(tiny_model: TwoHeadedModel, method: str) -> None:
+    frames = noise_frames(4)
+    other_future = frames[:2] + noise_frames(4, seed=9)[2:]
+    seen = []
+    for sequence in (frames, other_future):
+        adapter = adapter_for(tiny_model, method=method, batch=8)
+        stream = adapt(video_of(sequence), adapter)
+        next(stream), next(stream)
+        seen.append(values(tiny_model))
+        next(stream)
+        seen.append(values(tiny_model))
+        stream.close()  # type: ignore[attr-defined]
+    assert same(seen[0], seen[2])
+    assert not same(seen[1], seen[3])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_bits(tiny_model: TwoHeadedModel, method: str) -> None:
+    runs = [
+        [(result.loss, result.prediction.probabilities) for result in adapt(video_of(noise_frames(3)), adapter)]
+        for adapter in (adapter_for(tiny_model, method=method, seed=5) for _ in range(2))
+    ]
+    for (first_loss, first), (second_loss, second) in zip(*runs, strict=True):
+        assert first_loss == second_loss
+        assert torch.equal(first, second)
+
+
+def test_another_seed_draws_other_masks(tiny_model: TwoHeadedModel) -> None:
+    losses = []
+    for seed in (0, 1):
+        losses.append([result.loss for result in adapt(video_of(noise_frames(2)), adapter_for(tiny_model, seed=seed))])
+    assert losses[0] != losses[1]
+
+
+def test_training_on_one_frame_again_and_again_lowers_its_loss(tiny_model: TwoHeadedModel) -> None:
+    frame = noise_frames(1)[0]
+    adapter = adapter_for(tiny_model, learning_rate=3e-3, batch=4)
+    losses = [adapter.step(frame).loss for _ in range(30)]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_counted(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Online.loss, []
+
+    def sometimes_nan(self: Online, *arguments: object) -> torch.Tensor:
+        calls.append(None)
+        loss = whole(self, *arguments)  # type: ignore[arg-type]
+        return loss * float("nan") if len(calls) == 2 else loss
+
+    monkeypatch.setattr(Online, "loss", sometimes_nan)
+    results = list(adapt(video_of(noise_frames(4)), adapter_for(tiny_model)))
+    assert [result.skipped_steps for result in results] == [0, 1, 0, 0]
+    assert results[1].loss is None
+    assert all(torch.isfinite(result.prediction.probabilities).all() for result in results)
+
+
+def test_weights_that_stopped_making_sense_are_put_back(tiny_model: TwoHeadedModel) -> None:
+    adapter = adapter_for(tiny_model)
+    frames = noise_frames(3)
+    adapter.step(frames[0])
+    good = values(tiny_model)
+    adapter.step(frames[1])
+    with torch.no_grad():
+        next(iter(tiny_model.encoder.parameters())).fill_(float("nan"))
+    result = adapter.step(frames[2])
+    assert result.skipped_steps == 1
+    assert torch.isfinite(result.prediction.probabilities).all()
+    assert same(good, values(tiny_model))
+
+
+def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
+    window = Window(2)
+    frames = noise_frames(3)
+    for frame in frames:
+        window.push(frame)
+    assert [frame.index for frame in window.frames] == [1, 2]
+    batch = window.sample(50, torch.Generator().manual_seed(0))
+    assert batch.shape == (50, *frames[0].image.shape)
+    drawn = {index for index in range(3) for image in batch if torch.equal(image, frames[index].image)}
+    assert drawn == {1, 2}
+
+
+@pytest.mark.parametrize("wrong", [{"window": 0}, {"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}])
+def test_settings_out_of_range(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        AdaptationSettings(**wrong)  # type: ignore[arg-type]

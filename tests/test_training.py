@@ -1,0 +1,166 @@
+"""Joint training on a made-up data set: it learns, goes on where it stopped, and looks ahead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from PIL import Image
+
+from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.training.joint import Trainer, load_split
+from ttt_cli.training.look_ahead import LookAhead, LookAheadSettings, sensor_shift
+from ttt_cli.training.recipe import Recipe, Schedule, StillsSource
+from ttt_cli.training.stills import Augmentation, augment, load_camvid, mask_targets
+from ttt_cli.weights import open_weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six stills: sky above, road below, two cars on it."""
+    folder = tmp_path_factory.mktemp("data")
+    for kind in ("images", "labels"):
+        (folder / "drive" / kind).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index in range(6):
+        classes = np.zeros((80, 96), dtype=np.uint8)
+        classes[40:] = 3
+        classes[50:60, 10:30] = classes[50:60, 60:80] = 8
+        classes[:4] = 11
+        image = np.array([[90, 130, 220], [100, 100, 100], [200, 30, 30]], dtype=np.uint8)[np.searchsorted([0, 3, 8], classes % 11)]
+        image = (image + random.integers(0, 30, image.shape)).astype(np.uint8)
+        Image.fromarray(image).save(folder / "drive" / "images" / f"{index:03d}.png")
+        Image.fromarray(classes).save(folder / "drive" / "labels" / f"{index:03d}.png")
+    return folder
+
+
+def recipe(steps: int, look_ahead_steps: int = 0) -> Recipe:
+    return Recipe(
+        name="made-up",
+        licence="none",
+        imagenet=False,
+        sources=(StillsSource("camvid", "drive", held_out=2, gap=1),),
+        model=TINY,
+        augmentation=Augmentation(crop_height=64, crop_width=64),
+        schedule=Schedule(steps=steps, batch=2, warmup_steps=2, learning_rate=2e-3, encoder_learning_rate=2e-3),
+        look_ahead=LookAheadSettings(last_steps=look_ahead_steps),
+    )
+
+
+def trainer(data: Path, steps: int, look_ahead_steps: int = 0) -> Trainer:
+    one = recipe(steps, look_ahead_steps)
+    return Trainer(one, load_split(one.sources, data), CPU)
+
+
+def test_held_out_stills_and_the_gap_before_them_are_not_trained_on(data: Path) -> None:
+    split = load_split(recipe(1).sources, data)
+    assert [still.name for still in split.train] == ["000", "001", "002"]
+    assert [still.name for still in split.held_out["drive"]] == ["004", "005"]
+
+
+def test_things_become_instances_and_void_no_target(data: Path) -> None:
+    still = load_camvid(data / "drive")[0]
+    assert int((still.classes == VOID).sum()) == 4 * 96
+    classes, masks = mask_targets(still)
+    assert [CAMVID[index].name for index in classes.tolist()] == ["sky", "road", "car", "car"]
+    assert masks.sum(dim=(1, 2)).tolist() == [36 * 96, 40 * 96 - 400, 200, 200]
+
+
+def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:
+    still = load_camvid(data / "drive")[0]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        view = augment(still, Augmentation(crop_height=64, crop_width=64, colour=0.0), generator)
+        assert view.image.shape == (3, 64, 64)
+        red = (view.image[0] > 150) & (view.image[1] < 100)
+        agreement = (red == (view.classes == 8)).float().mean()
+        assert agreement > 0.95
+
+
+def test_training_lowers_both_losses(data: Path, tmp_path: Path) -> None:
+    progress = list(trainer(data, 40).run(tmp_path / "last.ckpt"))
+    assert sum(one.losses.main for one in progress[-5:]) < 0.7 * sum(one.losses.main for one in progress[:5])
+    assert progress[-1].losses.reconstruction < progress[0].losses.reconstruction
+    assert set(progress[-1].scores or {}) == {"miou_clean", "miou_low_light"}
+
+
+def test_resuming_gives_the_same_bits_as_going_through(data: Path, tmp_path: Path) -> None:
+    through = trainer(data, 4)
+    list(through.run(tmp_path / "through.ckpt"))
+    stopped = trainer(data, 4)
+    for progress in stopped.run(tmp_path / "unused.ckpt"):
+        if progress.step == 2:
+            stopped.save(tmp_path / "half.ckpt")
+            break
+    resumed = trainer(data, 4)
+    resumed.resume(tmp_path / "half.ckpt")
+    list(resumed.run(tmp_path / "resumed.ckpt"))
+    for left, right in zip(through.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_exported_weights_open_with_everything_needed(data: Path, tmp_path: Path) -> None:
+    one = trainer(data, 1)
+    list(one.run(tmp_path / "last.ckpt"))
+    one.export(tmp_path / "made-up.safetensors")
+    weights = open_weights(str(tmp_path / "made-up.safetensors"))
+    assert weights.classes == CAMVID
+    assert weights.reconstruction == one.recipe.reconstruction
+    model = weights.load()
+    for left, right in zip(model.state_dict().values(), one.average.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_the_last_steps_look_ahead(data: Path, tmp_path: Path) -> None:
+    progress = list(trainer(data, 3, look_ahead_steps=2).run(tmp_path / "last.ckpt"))
+    assert [one.losses.ahead is None for one in progress] == [True, False, False]
+
+
+class PlainStep(LookAhead):
+    """Looks ahead by plain gradient descent, so that l_m after the step is a smooth function of g."""
+
+    def _update_scale(self, gradient: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [torch.ones_like(part) for part in gradient]
+
+
+def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> None:
+    """Moves g along the gradient and measures l_m after the inner step: the change must be the one foretold."""
+    one = trainer(data, 1)
+    one.model.eval()
+    batch, images = one.draw(2)
+    # Set matching jumps where the assignment changes; the pixel loss alone is smooth.
+    one.main_loss.forward = one.main_loss.pixel_loss  # type: ignore[method-assign]
+    parameters = list(one.model.reconstruction_head.parameters())
+
+    def after_step() -> float:
+        generator = torch.Generator().manual_seed(0)
+        look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=0.1))
+        return look_ahead.add_gradients(one.main_loss, images, batch, one.recipe.reconstruction, generator)[1]
+
+    after_step()
+    gradient = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+    length = sum(float(part.square().sum()) for part in gradient) ** 0.5
+    assert length > 0
+    nudge = 0.02
+    measured = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            torch._foreach_add_(parameters, gradient, alpha=sign * nudge / length)
+        measured.append(after_step())
+        with torch.no_grad():
+            torch._foreach_sub_(parameters, gradient, alpha=sign * nudge / length)
+    assert measured[0] - measured[1] == pytest.approx(2 * nudge * length, rel=0.2)
+
+
+def test_sensor_shift_darkens_and_keeps_the_range(data: Path) -> None:
+    images = torch.full((4, 3, 16, 16), 200.0)
+    shifted = sensor_shift(images, LookAheadSettings(stops=4.0), torch.Generator().manual_seed(0))
+    assert shifted.shape == images.shape
+    assert 0 <= float(shifted.min()) and float(shifted.max()) <= 255
+    assert float(shifted.mean()) < 200
+    assert len({round(float(one.mean())) for one in shifted}) == 4

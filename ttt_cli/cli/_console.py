@@ -1,0 +1,107 @@
+"""The terminal. The only module that imports rich; text from outside is shown as it is, never as markup."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ttt_cli.errors import printable
+
+
+class Bar(Protocol):
+    """A progress bar on its way."""
+
+    def advance(self, note: str) -> None:
+        """One unit more; `note` is shown at the end of the line."""
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar; on standard error, also where no bar is shown."""
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.2f} {self.unit}/s")
+
+
+class _RichBar:
+    def __init__(self, progress: Progress, total: int | None) -> None:
+        self.progress = progress
+        self.task = progress.add_task("", total=total, note="")
+
+    def advance(self, note: str) -> None:
+        self.progress.update(self.task, advance=1, note=note)
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(Text(printable(text)))
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None, unit: str, shown: bool) -> Iterator[Bar]:
+    """A bar on standard error, gone when it ends; nothing where that is not a terminal or `shown` is False.
+
+    total: how many units are expected; None where nobody knows.
+    """
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    with Progress(
+        TextColumn(printable(title), markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    ) as progress:
+        yield _RichBar(progress, total)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output; every column but the first is aligned to the right."""
+    drawn = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD)
+    _fill(drawn, columns, rows, "right")
+
+
+def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and what is so of them, on standard output."""
+    drawn = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
+    _fill(drawn, ("", ""), rows, "left")
+
+
+Side = Literal["left", "right"]
+
+
+def _fill(drawn: Table, columns: Sequence[str], rows: Sequence[Sequence[str]], justify: Side) -> None:
+    for index, column in enumerate(columns):
+        side = justify if index else "left"
+        drawn.add_column(Text(column), justify=side, overflow="fold", no_wrap=side == "right")
+    for row in rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    _stdout().print(drawn)
+
+
+def line(text: object) -> None:
+    """One line on standard output, control characters shown as escapes, never wrapped."""
+    _stdout().print(Text(printable(text)), soft_wrap=True)
+
+
+def error(text: object) -> None:
+    """One line on standard error."""
+    print(f"error: {printable(text)}", file=sys.stderr)
+
+
+def _stdout() -> Console:
+    return Console(markup=False, highlight=False, emoji=False)

@@ -1,0 +1,104 @@
+"""Options that several commands share. Each is None where it was not given: dataclasses hold the defaults."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.io_settings import InputSettings
+
+
+class Device(str, Enum):
+    """Where the model computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(str, Enum):
+    """What the model computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+DEFAULT_WEIGHTS = "street"
+_ELSE = "the weights' recommendation, else"
+
+WeightsName = Annotated[str, typer.Option("--weights", metavar="NAME|PATH", help="Weights by name or as a file.")]
+DeviceName = Annotated[Device, typer.Option("--device", help="auto is CUDA where there is one, else the CPU.")]
+PrecisionName = Annotated[Precision, typer.Option("--precision", help="auto is bf16 on CUDA and fp32 elsewhere.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="TOML with the sections input, adaptation, reconstruction, output; see README."
+    ),
+]
+Window = Annotated[
+    int | None,
+    typer.Option("--window", metavar="K", help=f"Frames to train on. [{_ELSE} {AdaptationSettings.window}]"),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", metavar="N", help=f"Gradient steps a frame. [{_ELSE} {AdaptationSettings.steps}]"),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", help=f"Images a step. [{_ELSE} {AdaptationSettings.batch}]"),
+]
+MaskRatio = Annotated[
+    float | None,
+    typer.Option("--mask-ratio", metavar="R", help="Share of patches hidden. [as the weights were trained]"),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--lr", metavar="RATE", help=f"Learning rate. [{_ELSE} {AdaptationSettings.learning_rate:g}]"),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help=f"Random seed. [default: {AdaptationSettings.seed}]")
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        metavar="N",
+        help=f"Shortest side, in pixels, of what the model sees; never scaled up. [default: {InputSettings.size}]",
+    ),
+]
+Stride = Annotated[
+    int | None, typer.Option("--stride", metavar="N", help=f"Every Nth frame. [default: {InputSettings.stride}]")
+]
+MaxFrames = Annotated[int | None, typer.Option("--max-frames", metavar="N", help="At most N frames. [default: all]")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the output's path and nothing else.")]
+
+
+def adaptation_table(
+    *,
+    method: str | None = None,
+    window: int | None,
+    steps: int | None,
+    batch: int | None,
+    learning_rate: float | None,
+    seed: int | None,
+    precision: Precision,
+) -> dict[str, Any]:
+    """The section "adaptation" of what the command line says."""
+    return {
+        "method": method,
+        "window": window,
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "precision": None if precision is Precision.auto else precision.value,
+    }

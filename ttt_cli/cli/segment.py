@@ -1,0 +1,190 @@
+"""`tttv segment`: a video through the model that trains itself on it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ttt_cli.cli import _console
+from ttt_cli.cli import _options as options
+
+if TYPE_CHECKING:
+    from ttt_cli.frame import Video
+    from ttt_cli.outputs import Step
+    from ttt_cli.run import Request, Run
+
+EXIT_CODES = {"done": 0, "partial": 3, "interrupted": 130}
+
+EPILOG = """Examples:
+
+tttv segment drive.mp4
+
+tttv segment drive.mp4 --compare --start 10 --end 25
+
+tttv segment frames/ --gt labels/ --out runs/scored"""
+
+
+def segment(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")
+    ],
+    method: Annotated[
+        str | None, typer.Option("--method", help="online adapts; joint is the fixed model. [default: online]")
+    ] = None,
+    window: options.Window = None,
+    steps: options.Steps = None,
+    batch: options.Batch = None,
+    mask_ratio: options.MaskRatio = None,
+    learning_rate: options.LearningRate = None,
+    seed: options.Seed = None,
+    weights: options.WeightsName = options.DEFAULT_WEIGHTS,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. [default: runs/INPUT-METHOD]")
+    ] = None,
+    device: options.DeviceName = options.Device.auto,
+    precision: options.PrecisionName = options.Precision.auto,
+    size: options.Size = None,
+    start: Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip what is before.")] = None,
+    end: Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop there.")] = None,
+    stride: options.Stride = None,
+    max_frames: options.MaxFrames = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. [default: 10]")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and keep these classes only.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--gt", metavar="DIR", help="Label PNGs named like the frames; writes metrics.json.")
+    ] = None,
+    no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Write no overlay video.")] = False,
+    no_masks: Annotated[bool, typer.Option("--no-masks", help="Write no masks.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Overlay of the fixed model on the left, adapted on the right.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Segment a video with a model that trains itself on it while it predicts.
+
+    Writes overlay.mp4, masks/, frames.jsonl and run.json, and with --gt also metrics.json.
+    """
+    chosen = {
+        "input": {
+            "start": start,
+            "end": end,
+            "stride": stride,
+            "max_frames": max_frames,
+            "fps": fps,
+            "size": size,
+        },
+        "adaptation": options.adaptation_table(
+            method=method,
+            window=window,
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            seed=seed,
+            precision=precision,
+        ),
+        "reconstruction": {"mask_ratio": mask_ratio},
+        "output": {
+            "overlay": False if no_overlay else None,
+            "masks": False if no_masks else None,
+            "compare": True if compare else None,
+            "classes": None if classes is None else [name.strip() for name in classes.split(",")],
+        },
+    }
+    request = build_request(
+        source, chosen, weights=weights, config=config, device=device, out=out, truth=truth, overwrite=overwrite
+    )
+    finished = carry_out(request, shown=not (quiet or as_json))
+    show(finished, as_json=as_json, quiet=quiet)
+    if finished.report.reason and finished.report.status == "partial":
+        _console.error(finished.report.reason)
+    raise typer.Exit(EXIT_CODES[finished.report.status])
+
+
+def build_request(
+    source: str,
+    chosen: dict[str, dict[str, Any]],
+    *,
+    weights: str,
+    config: Path | None,
+    device: options.Device,
+    out: Path | None,
+    truth: Path | None,
+    overwrite: bool,
+) -> Request:
+    """Settles all settings; see run_settings.py for which wins."""
+    from ttt_cli.run import Request
+    from ttt_cli.run_settings import choose_device, resolve
+    from ttt_cli.weights import open_weights
+
+    opened = open_weights(weights)
+    place = choose_device(device.value)
+    settings = resolve(opened, config, chosen, place)
+    return Request(source, opened, settings, place, out, truth, overwrite)
+
+
+def carry_out(request: Request, shown: bool) -> Run:
+    """The run with a progress bar."""
+    from ttt_cli.run import run
+
+    with ExitStack() as stack:
+        bars: list[_console.Bar] = []
+
+        def on_start(video: Video) -> None:
+            bars.append(stack.enter_context(_console.progress_bar(video.name, video.length, "frames", shown)))
+
+        def on_step(step: Step) -> None:
+            bars[0].advance("" if step.loss is None else f"loss {step.loss:.4f}")
+
+        return run(request, on_start, on_step)
+
+
+def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
+    """The end of a run: a table and where the files are; or JSON; or the folder alone."""
+    from ttt_cli.run_folder import to_json
+
+    report, folder = finished.report, finished.folder
+    if as_json:
+        metrics = None if finished.scores is None else finished.scores.as_json()
+        print(to_json({"folder": str(folder.path), **report.as_json(), "metrics": metrics}))
+        return
+    if quiet:
+        _console.line(folder.path)
+        return
+    _console.facts(f"{report.status}: {folder.path}", _rows(finished))
+    for name in report.files:
+        _console.line(folder.path / name)
+
+
+def _rows(finished: Run) -> list[tuple[str, str]]:
+    report = finished.report
+    total = report.seconds["total"]
+    rows = [
+        ("frames", str(report.frames)),
+        ("seconds", f"{total:.1f}"),
+        ("frames a second", f"{report.frames / total:.2f}"),
+    ]
+    rows += [(f"  {stage}", f"{spent:.1f} s") for stage, spent in report.seconds.items() if stage != "total"]
+    if report.first_loss is not None and report.last_loss is not None:
+        rows.append(("reconstruction loss", f"{report.first_loss:.4f} -> {report.last_loss:.4f}"))
+    if report.skipped_steps:
+        rows.append(("steps skipped (loss not finite)", str(report.skipped_steps)))
+    if report.audio_note:
+        rows.append(("sound", report.audio_note))
+    if finished.scores is not None:
+        scores = finished.scores.as_json()
+        for method, values in scores["methods"].items():
+            rows.append((f"mIoU {method}, pooled", f"{values['miou_pooled']:.1f} %"))
+            rows.append((f"mIoU {method}, paper", f"{values['miou_paper']:.1f} %"))
+        if scores["frames_without_label"]:
+            rows.append(("frames without a label", str(scores["frames_without_label"])))
+    return rows

@@ -1,0 +1,159 @@
+"""What a run leaves behind for every frame, written in a thread of its own while the model is busy with the next."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttt_cli.frame import Frame, Video
+from ttt_cli.run_folder import RunFolder, to_json
+from ttt_cli.run_settings import RunSettings
+from ttt_cli.tasks.classes import VOID, Class
+from ttt_cli.video.draw import classes_in, overlay, palette_png, side_by_side
+from ttt_cli.video.images import is_image
+from ttt_cli.video.writer import VideoWriter
+
+STEPS_WAITING = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """One frame after the model.
+
+    frame: as it came from the input. class_map, fixed_class_map: uint8 (H, W) on the CPU, as large as the frame; what
+        the fixed model says is there for `compare` alone. milliseconds: by stage, so far.
+    """
+
+    frame: Frame
+    class_map: Tensor
+    fixed_class_map: Tensor | None
+    loss: float | None
+    skipped_steps: int
+    milliseconds: dict[str, float]
+
+
+class Outputs:
+    """A context manager that writes steps in the order they are put; its end finishes the files, so that they play.
+
+    milliseconds: by stage, over all frames. audio_note: why sound could not be kept, once all is written.
+    """
+
+    def __init__(self, folder: RunFolder, video: Video, classes: tuple[Class, ...], settings: RunSettings) -> None:
+        self.folder, self.video, self.classes, self.settings = folder, video, classes, settings
+        self.milliseconds: Counter[str] = Counter()
+        self.audio_note: str | None = None
+        self._kept = _kept_ids(classes, settings.output.classes)
+        self._seen: frozenset[int] = frozenset()
+        self._steps: queue.Queue[Step | None] = queue.Queue(STEPS_WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
+
+    def put(self, step: Step) -> None:
+        """Takes one more step; waits while too many are waiting. Raises what went wrong in writing earlier ones."""
+        if self._error is not None:
+            raise self._error
+        self._steps.put(step)
+
+    def __enter__(self) -> Outputs:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._steps.put(None)
+        self._thread.join()
+        if self._error is not None and self._error is not error:
+            raise self._error
+
+    def _run(self) -> None:
+        steps = iter(self._steps.get, None)
+        try:
+            self._write_all(steps)
+        except BaseException as error:
+            self._error = error
+            for _ in steps:  # `put` may be waiting for room.
+                pass
+
+    def _write_all(self, steps: Iterator[Step]) -> None:
+        with ExitStack() as stack:
+            log = stack.enter_context(self.folder.frames.open("w", encoding="utf-8"))
+            if self.settings.output.masks:
+                self.folder.masks.mkdir(exist_ok=True)
+            writer: VideoWriter | None = None
+            for step in steps:
+                if self.settings.output.overlay and writer is None:
+                    writer = stack.enter_context(self._writer(step.frame.seconds))
+                self._write(step, writer, log)
+        self.audio_note = writer.audio_note if writer else None
+
+    def _writer(self, start_seconds: float) -> VideoWriter:
+        height, width = self.video.size
+        path = self.video.path
+        return VideoWriter(
+            self.folder.overlay,
+            self.video.fps,
+            (height, width * 2 if self.settings.output.compare else width),
+            audio_from=path if path.is_file() and not is_image(path) else None,
+            audio_start_seconds=start_seconds,
+        )
+
+    def _write(self, step: Step, writer: VideoWriter | None, log: IO[str]) -> None:
+        spent: dict[str, float] = {}
+        kept = self._kept[step.class_map.long()]
+        if writer is not None:
+            with _timed("draw", spent):
+                picture = self._drawn(step, kept)
+            with _timed("encode", spent):
+                writer.write(picture)
+        if self.settings.output.masks:
+            with _timed("masks", spent):
+                palette_png(self.folder.masks / f"{step.frame.name}.png", kept, [one.colour for one in self.classes])
+        self.milliseconds.update(spent)
+        entry = {
+            "index": step.frame.index,
+            "name": step.frame.name,
+            "seconds": round(step.frame.seconds, 6),
+            "loss": step.loss,
+            "skipped_steps": step.skipped_steps,
+            "milliseconds": {stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
+        }
+        log.write(to_json(entry) + "\n")
+        log.flush()
+
+    def _drawn(self, step: Step, kept: Tensor) -> np.ndarray:
+        """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
+        self._seen |= classes_in(kept)
+        if step.fixed_class_map is None:
+            return overlay(step.frame.image, kept, self.classes, legend=self._seen)
+        fixed = self._kept[step.fixed_class_map.long()]
+        self._seen |= classes_in(fixed)
+        left, right = (overlay(step.frame.image, one, self.classes, legend=self._seen) for one in (fixed, kept))
+        return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
+
+
+def _kept_ids(classes: tuple[Class, ...], names: tuple[str, ...]) -> Tensor:
+    """uint8 (256,): every id to itself where its class is kept, else to VOID. No names keep all classes."""
+    table = torch.full((256,), VOID, dtype=torch.uint8)
+    for index, one in enumerate(classes):
+        if not names or one.name in names:
+            table[index] = index
+    return table
+
+
+@contextmanager
+def _timed(stage: str, spent: dict[str, float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    spent[stage] = (time.perf_counter() - began) * 1000

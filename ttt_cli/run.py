@@ -1,0 +1,175 @@
+"""One run: a video goes in; an overlay video, masks and a log come out.
+
+    open_video -> prefetch (thread) -> adapt() -> Outputs (thread) -> overlay.mp4, masks/, frames.jsonl
+                                              \\-> Scores -> metrics.json, where there are labels
+
+The queues between the threads are short, so memory does not grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from ttt_cli.datasets.labels import LabelFolder
+from ttt_cli.errors import PartialInput, TttvError, printable
+from ttt_cli.frame import Frame, Video
+from ttt_cli.online import Adapter, adapt
+from ttt_cli.outputs import Outputs, Step
+from ttt_cli.run_folder import RunFolder, claimed, write_json
+from ttt_cli.run_record import Report, Scores, Tally, new_report
+from ttt_cli.run_settings import RunSettings
+from ttt_cli.transforms import open_input, shrink, to_size
+from ttt_cli.video.threads import Stopwatch, prefetch
+from ttt_cli.weights import Weights
+
+FRAMES_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a run.
+
+    source: a video file, or a folder or glob of pictures. out: None is runs/NAME-METHOD, below the current folder.
+    truth: a folder of labels named like the frames, or None.
+    """
+
+    source: str
+    weights: Weights
+    settings: RunSettings
+    device: torch.device
+    out: Path | None = None
+    truth: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; status "done", "partial" or "interrupted" is in the report. scores: None without labels."""
+
+    folder: RunFolder
+    report: Report
+    scores: Scores | None
+
+
+def run(request: Request, on_start: Callable[[Video], None], on_step: Callable[[Step], None]) -> Run:
+    """Carries out one run and leaves a finished, playable run folder behind, whatever stops it.
+
+    on_start: called when the first frame is through. on_step: called after every frame.
+    Raises TttvError where input, labels, weights or the output folder are at fault; where no frame came out at all,
+    nothing has been written then.
+    """
+    video = open_input(request.source, request.settings.input)
+    scores = _scores(request, video)
+    folder = RunFolder(request.out or Path("runs") / f"{video.name}-{request.settings.adaptation.method}")
+    folder.check(video.path, request.overwrite)
+    began = time.perf_counter()
+    with closing(_steps(video, request)) as steps:
+        first = next(steps)
+        with claimed(folder, video.path, request.overwrite):
+            on_start(video)
+            report = new_report(video, request.weights, request.settings, request.device)
+            tally = Tally()
+            outputs = Outputs(folder, video, request.weights.classes, request.settings)
+            with _recorded(report, folder):
+                write_json(folder.run, report.as_json())
+                try:
+                    with outputs:
+                        for step in chain([first], steps):
+                            outputs.put(step)
+                            tally.update(step)
+                            if scores is not None:
+                                scores.update(step)
+                            on_step(step)
+                finally:
+                    tally.write_to(report)
+                    stages = {**tally.milliseconds, **outputs.milliseconds}
+                    report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
+                    report.seconds["total"] = round(time.perf_counter() - began, 3)
+                    report.audio_note = outputs.audio_note
+                    if scores is not None:
+                        write_json(folder.metrics, scores.as_json())
+                    report.files = folder.written()
+    return Run(folder, report, scores)
+
+
+def _scores(request: Request, video: Video) -> Scores | None:
+    if request.truth is None:
+        return None
+    labels = LabelFolder(request.truth, len(request.weights.classes))
+    labels.check_fits(video)
+    return Scores(labels, request.weights.classes, request.settings.adaptation.method)
+
+
+def _steps(video: Video, request: Request) -> Generator[Step, None, None]:
+    """The video through the model: small frames go in, class maps as large as the input come out."""
+    settings = request.settings
+    model = request.weights.load().to(request.device)
+    fixed: Adapter | None = None
+    if settings.output.compare:
+        unmoved = dataclasses.replace(settings.adaptation, method="joint")
+        fixed = Adapter(copy.deepcopy(model), unmoved, settings.reconstruction, request.device)
+    adapter = Adapter(model, settings.adaptation, settings.reconstruction, request.device)
+    stopwatch = Stopwatch()
+    current: list[Frame] = []
+
+    def small_frames() -> Iterator[Frame]:
+        with closing(prefetch(_with_small(video, settings.input.size), FRAMES_AHEAD, stopwatch)) as pairs:
+            for frame, small in pairs:
+                current[:] = [frame]
+                yield small
+
+    for result in adapt(dataclasses.replace(video, frames=small_frames), adapter):
+        milliseconds = {
+            "decode": stopwatch.last_seconds * 1000,
+            "adapt": result.timing.adapt_milliseconds,
+            "predict": result.timing.predict_milliseconds,
+        }
+        fixed_class_map = None
+        if fixed is not None:
+            fixed_result = fixed.step(result.frame)
+            fixed_class_map = to_size(fixed_result.prediction.class_map, video.size)
+            milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
+        class_map = to_size(result.prediction.class_map, video.size)
+        yield Step(current[0], class_map, fixed_class_map, result.loss, result.skipped_steps, milliseconds)
+
+
+def _with_small(video: Video, size: int) -> Iterator[tuple[Frame, Frame]]:
+    """Every frame as it is and as the model sees it."""
+    for frame in video.frames():
+        yield frame, dataclasses.replace(frame, image=shrink(frame.image, size))
+
+
+@contextmanager
+def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
+    """Writes run.json at the end, however the run ends. What ends it early but leaves good files is not an error."""
+    try:
+        yield
+        report.status = "done"
+    except PartialInput as error:
+        report.status, report.reason = "partial", str(error)
+    except KeyboardInterrupt:
+        report.status, report.reason = "interrupted", "interrupted by the user"
+    except BaseException as error:
+        report.status, report.reason = "failed", _cause(error, folder)
+        with suppress(OSError):  # The disk may be full, and then the error that is on its way says so.
+            write_json(folder.run, report.as_json())
+        if isinstance(error, OSError):
+            raise TttvError(report.reason) from error
+        raise
+    write_json(folder.run, report.as_json())
+
+
+def _cause(error: BaseException, folder: RunFolder) -> str:
+    if isinstance(error, OSError):
+        place = printable(error.filename or folder.path)
+        return f"{place}: can not be written ({error.strerror}); make room, or name another folder with --out"
+    return str(error) or type(error).__name__

@@ -1,0 +1,137 @@
+"""The folder that a run writes: claimed by one run at a time, and never at the cost of a file of the user's."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from ttt_cli.errors import TttvError, printable
+
+LOCK = ".tttv.lock"
+
+
+class RunFolder:
+    """Names of the files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.overlay = path / "overlay.mp4"
+        self.masks = path / "masks"
+        self.frames = path / "frames.jsonl"
+        self.metrics = path / "metrics.json"
+        self.run = path / "run.json"
+
+    def check(self, source: Path, overwrite: bool) -> None:
+        """Raises TttvError where the folder is not this run's to write. Nothing is created or changed.
+
+        source: the file or folder that is read, which must not lie in the folder.
+        """
+        shown = printable(self.path)
+        if self.path.exists() and not self.path.is_dir():
+            raise TttvError(f"{shown}: is a file; name a folder with --out")
+        if source.resolve().is_relative_to(self.path.resolve()):
+            raise TttvError(f"{shown}: the input lies in the output folder; name another with --out")
+        if not self._entries():
+            return
+        if not overwrite:
+            raise TttvError(f"{shown}: exists and is not empty; add --overwrite, or name another folder with --out")
+        if not self.run.is_file():
+            raise TttvError(f"{shown}: is not a run folder (no run.json in it), so it is not overwritten; name another")
+
+    def clear(self) -> None:
+        """Deletes what an earlier run wrote here, and nothing else."""
+        for name in _frame_names(self.frames):
+            (self.masks / f"{name}.png").unlink(missing_ok=True)
+        for file in (self.overlay, self.frames, self.metrics, self.run):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # It stays where the user keeps something in it.
+            self.masks.rmdir()
+
+    def written(self) -> list[str]:
+        """The files of the run that are there, by name; masks as one folder."""
+        files = (self.overlay, self.masks, self.frames, self.metrics, self.run)
+        return [file.name for file in files if file.exists()]
+
+    def _entries(self) -> list[str]:
+        if not self.path.is_dir():
+            return []
+        try:
+            return [entry for entry in os.listdir(self.path) if entry != LOCK]
+        except OSError as error:
+            raise TttvError(f"{printable(self.path)}: can not be read ({error.strerror})") from error
+
+
+@contextmanager
+def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
+    """Creates the folder and keeps every other run out of it meanwhile. Raises TttvError where that can not be."""
+    folder.check(source, overwrite)
+    lock = folder.path / LOCK
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise TttvError(f"{printable(folder.path)}: can not be written ({error.strerror}); choose another") from error
+    with file:
+        if not _lock(file):
+            raise TttvError(f"{printable(folder.path)}: another run is writing here; wait for it or choose another")
+        try:
+            folder.check(source, overwrite)  # Another run may have been quicker.
+            folder.clear()
+            yield
+        finally:
+            with suppress(OSError):  # Windows can not delete an open file; there an empty one is left.
+                lock.unlink()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON that any parser reads (no NaN), by way of a temporary file so that there is never half of one."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def to_json(content: dict[str, Any], indent: int | None = None) -> str:
+    """JSON text; NaN and infinite numbers become null, and lone surrogates of undecodable file names are escaped."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _frame_names(log: Path) -> Iterator[str]:
+    """The names of the frames in an earlier run's frames.jsonl; damaged lines and anything like a path are left out."""
+    with suppress(OSError, UnicodeDecodeError), log.open(encoding="utf-8") as file:
+        for line in file:
+            with suppress(ValueError, KeyError, TypeError):
+                name = json.loads(line)["name"]
+                if isinstance(name, str) and Path(name).name == name:
+                    yield name
+
+
+def _lock(file: IO[str]) -> bool:
+    """Takes the lock, which the system gives back even when this program is killed; False where another holds it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

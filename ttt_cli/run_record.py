@@ -1,0 +1,156 @@
+"""run.json and metrics.json: how a run went, and everything that decided its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import statistics
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from ttt_cli import __version__
+from ttt_cli.datasets.labels import LabelFolder
+from ttt_cli.frame import Video
+from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.outputs import Step
+from ttt_cli.run_settings import RunSettings
+from ttt_cli.tasks.classes import Class
+from ttt_cli.weights import Weights, sha256
+
+LOSSES_AVERAGED = 10
+
+
+@dataclass
+class Report:
+    """What run.json holds.
+
+    status: "running", "done", "partial" (the input broke off), "interrupted" or "failed"; reason says why.
+    seconds: of the whole run ("total") and of each stage; stages overlap, so they may add up to more than the total.
+    first_loss, last_loss: means over the first and the last ten frames, or halves of a shorter run.
+    audio_note: why the input's sound could not be kept, where it was not.
+    files: what was written, relative to the run's folder.
+    """
+
+    input: str
+    video: dict[str, Any]
+    settings: RunSettings
+    weights: dict[str, Any]
+    device: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    started: str
+    status: str = "running"
+    reason: str | None = None
+    frames: int = 0
+    skipped_steps: int = 0
+    first_loss: float | None = None
+    last_loss: float | None = None
+    audio_note: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain tables."""
+        return dataclasses.asdict(self)
+
+
+def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:
+    """The report of a run that is about to begin."""
+    return Report(
+        input=str(video.path),
+        video={"frames_per_second": float(video.fps), "height": video.size[0], "width": video.size[1]},
+        settings=settings,
+        weights={"name": weights.name, "path": str(weights.path), "sha256": sha256(weights.path)},
+        device=str(device),
+        machine=machine(device),
+        versions=versions(),
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the run was carried out on."""
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the result."""
+    packages = ("torch", "transformers", "timm", "numpy", "imageio-ffmpeg")
+    return {
+        "tttv": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+class Tally:
+    """Totals over the frames of a run: losses and milliseconds of the stages on the model's side."""
+
+    def __init__(self) -> None:
+        self.frames = self.skipped_steps = 0
+        self.milliseconds: Counter[str] = Counter()
+        self._first_losses: list[float] = []
+        self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
+
+    def update(self, step: Step) -> None:
+        """Counts one frame."""
+        self.frames += 1
+        self.skipped_steps += step.skipped_steps
+        self.milliseconds.update(step.milliseconds)
+        if step.loss is not None:
+            self._last_losses.append(step.loss)
+            if len(self._first_losses) < LOSSES_AVERAGED:
+                self._first_losses.append(step.loss)
+
+    def write_to(self, report: Report) -> None:
+        """Brings the totals into the report."""
+        report.frames, report.skipped_steps = self.frames, self.skipped_steps
+        if self._last_losses:
+            # In a short run the two means share no frame; in a run of one frame they are the same.
+            count = min(LOSSES_AVERAGED, max(1, self.frames // 2))
+            report.first_loss = statistics.fmean(self._first_losses[:count])
+            report.last_loss = statistics.fmean(list(self._last_losses)[-count:])
+
+
+class Scores:
+    """Ground truth against predictions: metrics.json."""
+
+    def __init__(self, labels: LabelFolder, classes: tuple[Class, ...], method: str) -> None:
+        self.labels, self.classes, self.method = labels, classes, method
+        self.metrics: dict[str, SemanticMetric] = {}
+        self.without_label = 0
+
+    def update(self, step: Step) -> None:
+        """Scores one frame where it has a label. Raises TttvError for a label that does not fit."""
+        truth = self.labels.truth(step.frame.name, (step.class_map.shape[0], step.class_map.shape[1]))
+        if truth is None:
+            self.without_label += 1
+            return
+        for method, class_map in ((self.method, step.class_map), ("joint", step.fixed_class_map)):
+            if class_map is not None:
+                self.metrics.setdefault(method, SemanticMetric(len(self.classes))).update(class_map, truth)
+
+    def as_json(self) -> dict[str, Any]:
+        """mIoU in percent by both protocols and IoU by class, for the method and, with compare, for the fixed model."""
+        return {
+            "frames_without_label": self.without_label,
+            "methods": {method: scores_of(metric, self.classes) for method, metric in self.metrics.items()},
+        }
+
+
+def scores_of(metric: SemanticMetric, classes: tuple[Class, ...]) -> dict[str, Any]:
+    """A metric as a table: both protocols, and the pooled IoU of every class by name."""
+    names = [one.name for one in classes]
+    return {**metric.compute(), "class_iou": dict(zip(names, metric.class_iou(), strict=True))}

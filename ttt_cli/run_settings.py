@@ -1,0 +1,76 @@
+"""All settings of one run, put together from where they can be given."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.errors import UsageError, printable
+from ttt_cli.io_settings import InputSettings, OutputSettings
+from ttt_cli.methods import METHODS
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.settings import from_table, read_toml
+from ttt_cli.weights import Weights
+
+Tables = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The four sections of a `--config` file, which are also those of the "settings" in run.json."""
+
+    input: InputSettings = field(default_factory=InputSettings)
+    adaptation: AdaptationSettings = field(default_factory=AdaptationSettings)
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+
+
+def resolve(weights: Weights, config: Path | None, chosen: Tables, device: torch.device) -> RunSettings:
+    """Command line, over the config file, over what the weights recommend, over the dataclasses' defaults.
+
+    chosen: what the command line says, by section; None stands for an option that was not given.
+    Raises UsageError for unknown names, wrong types and values out of range.
+    """
+    file: Tables = read_toml(config) if config else {}
+    if config:
+        from_table(RunSettings, file, str(config))  # Checked on its own, so that errors name the file.
+    own: Tables = {
+        "adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32", **weights.adaptation},
+        "reconstruction": dataclasses.asdict(weights.reconstruction),
+    }
+    merged: Tables = {}
+    for section in (one.name for one in dataclasses.fields(RunSettings)):
+        given = {name: value for name, value in chosen.get(section, {}).items() if value is not None}
+        merged[section] = {**own.get(section, {}), **file.get(section, {}), **given}
+    settings = from_table(RunSettings, merged, "settings")
+    _check(settings, weights)
+    return settings
+
+
+def choose_device(name: str) -> torch.device:
+    """By name; "auto" is CUDA where there is one, else the CPU. Raises UsageError for an absent one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(name, False):
+        there = ", ".join(device for device, found in present.items() if found)
+        raise UsageError(f"device {printable(name)}: not on this machine, which has {there}")
+    return torch.device(name)
+
+
+def _check(settings: RunSettings, weights: Weights) -> None:
+    if settings.adaptation.method not in METHODS:
+        raise UsageError(f"method {printable(settings.adaptation.method)!r} is unknown; known: {', '.join(METHODS)}")
+    names = [one.name for one in weights.classes]
+    for name in settings.output.classes:
+        if name not in names:
+            raise UsageError(f"class {printable(name)!r} is not one of the weights' classes: {', '.join(names)}")
+    if settings.output.compare and not settings.output.overlay:
+        raise UsageError("compare needs the overlay video: leave out one of --compare and --no-overlay")
+    if settings.output.compare and settings.adaptation.method == "joint":
+        raise UsageError("compare shows the fixed model beside an adapted one: choose another method than joint")

@@ -1,0 +1,52 @@
+"""Frames on their way to the model: opened, changed, made smaller; and class maps on their way back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional
+
+from ttt_cli.frame import Frame, Video
+from ttt_cli.io_settings import InputSettings
+from ttt_cli.video.reader import open_video
+
+
+def open_input(source: str | Path, wanted: InputSettings) -> Video:
+    """The frames of `source` that are wanted, at full size. Raises what `open_video` does."""
+    return open_video(
+        source,
+        start_seconds=wanted.start,
+        end_seconds=wanted.end,
+        stride=wanted.stride,
+        max_frames=wanted.max_frames,
+        fps=None if wanted.fps is None else Fraction(str(wanted.fps)),
+    )
+
+
+def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
+    """The same video, each image replaced by what `change` makes of its frame; the size stays."""
+    return dataclasses.replace(
+        video, frames=lambda: (dataclasses.replace(frame, image=change(frame)) for frame in video.frames())
+    )
+
+
+def shrink(image: Tensor, shortest_side: int) -> Tensor:
+    """Scales uint8 (3, H, W) so that its shortest side is `shortest_side`; a smaller image stays as it is."""
+    height, width = image.shape[-2:]
+    scale = shortest_side / min(height, width)
+    if scale >= 1:
+        return image
+    size = (round(height * scale), round(width * scale))
+    return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+
+
+def to_size(class_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """A class map, uint8 (h, w) on any device, brought to (height, width) by nearest neighbour, on the CPU."""
+    class_map = class_map.cpu()
+    if tuple(class_map.shape) == size:
+        return class_map
+    return functional.interpolate(class_map[None, None], size=size, mode="nearest-exact")[0, 0]

@@ -1,0 +1,153 @@
+"""Draws predictions over frames: coloured regions with light borders, and a legend of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.tasks.classes import VOID, Class
+
+PANEL_OPACITY = 0.65
+BORDER_WHITE = 0.55
+"""How much white the borders between regions have."""
+
+
+def overlay(
+    image: Tensor,
+    class_map: Tensor,
+    classes: Sequence[Class],
+    *,
+    alpha: float = 0.55,
+    legend: frozenset[int] | None = None,
+) -> np.ndarray:
+    """The frame with every pixel tinted in its class's colour: uint8 RGB (H, W, 3).
+
+    image: uint8 (3, H, W). class_map: uint8 (H, W), ids into `classes`; other ids, such as VOID, are left untinted.
+    alpha: opacity of the tint, 0..1. legend: ids to list in a strip at the bottom; by default those in this frame.
+    A caller that passes the ids seen in the video so far (see `classes_in`) gets a legend that does not flicker.
+    """
+    ids = class_map.numpy()
+    colours, opacities = _tables(tuple(classes), alpha)
+    drawn = image.permute(1, 2, 0).numpy().astype(np.uint16)
+    drawn *= (256 - opacities)[ids][:, :, None]
+    drawn += colours[ids]
+    drawn >>= 8
+    border = _borders(ids)
+    drawn[border] = drawn[border] * (1 - BORDER_WHITE) + 255 * BORDER_WHITE
+    result = drawn.astype(np.uint8)
+    shown = sorted(id for id in (classes_in(class_map) if legend is None else legend) if id < len(classes))
+    _blend_strip(result, *_legend(tuple(classes[id] for id in shown), result.shape[1], result.shape[0] // 3))
+    return result
+
+
+def classes_in(class_map: Tensor) -> frozenset[int]:
+    """The ids that occur in `class_map` (uint8, H x W), VOID left out."""
+    counts = np.bincount(class_map.numpy().ravel(), minlength=256)
+    return frozenset(np.flatnonzero(counts[:VOID]).tolist())
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray, labels: tuple[str, str]) -> np.ndarray:
+    """Two pictures of one size, each uint8 (H, W, 3), next to each other with a label on each: uint8 (H, 2W, 3)."""
+    joined = np.concatenate([left, right], axis=1)
+    width = left.shape[1]
+    joined[:, width - 1 : width + 1] = 255
+    for start, label in zip((0, width), labels, strict=True):
+        tag, opacity = _tag(label, max(width - 8, 1))
+        corner = joined[4 : 4 + tag.shape[0], start + 4 : start + 4 + tag.shape[1]]
+        _blend(corner, tag[: corner.shape[0], : corner.shape[1]], opacity[: corner.shape[0], : corner.shape[1]])
+    return joined
+
+
+def palette_png(path: Path, class_map: Tensor, colours: Sequence[tuple[int, int, int]]) -> None:
+    """Writes a label mask as a palette PNG: a pixel's value is its class id, its colour the class's; the rest is black.
+
+    class_map: uint8 (H, W). Raises TttvError where `path` can not be written.
+    """
+    picture = Image.fromarray(class_map.numpy())
+    picture.putpalette([value for colour in colours for value in colour] + [0] * (768 - 3 * len(colours)))
+    try:
+        picture.save(path, format="PNG")
+    except OSError as error:
+        raise TttvError(f"{printable(path)}: can not be written ({error.strerror}); choose another") from error
+
+
+@lru_cache(maxsize=8)
+def _tables(classes: tuple[Class, ...], alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """For each of 256 ids: its colour times its opacity, uint16 (256, 3), and its opacity of 256, uint16 (256,)."""
+    opacities = np.zeros(256, np.uint16)
+    opacities[: len(classes)] = round(alpha * 256)
+    colours = np.zeros((256, 3), np.uint16)
+    colours[: len(classes)] = [entry.colour for entry in classes]
+    return colours * opacities[:, None], opacities
+
+
+def _borders(ids: np.ndarray) -> np.ndarray:
+    """bool (H, W): the pixels whose right or lower neighbour is of another class."""
+    border = np.zeros(ids.shape, bool)
+    border[:, :-1] = ids[:, :-1] != ids[:, 1:]
+    border[:-1] |= ids[:-1] != ids[1:]
+    return border
+
+
+def _font(width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=min(max(width // 44, 10), 40))
+
+
+@lru_cache(maxsize=64)
+def _legend(shown: tuple[Class, ...], width: int, most_height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a coloured square and a name for each class: uint8 (h, width, 3), and its opacity, float32 (h, width, 1).
+
+    Classes for which there is no room in `most_height` rows of pixels are left out.
+    """
+    font = _font(width)
+    line = int(font.getbbox("Ag")[3] * 1.45)
+    gap = line // 2
+    places = []
+    x, y = gap, gap // 2
+    for entry in shown:
+        needed = line + int(font.getlength(entry.name)) + gap
+        if x + needed > width and x > gap:
+            x, y = gap, y + line
+        if y + line + gap // 2 > most_height:
+            break
+        places.append((entry, x, y))
+        x += needed
+    height = places[-1][2] + line + gap // 2 if places else 0
+    strip = Image.new("RGB", (width, height), (12, 12, 16))
+    opaque = Image.new("L", (width, height), round(PANEL_OPACITY * 255))
+    for entry, x, y in places:
+        square = (x, y + line // 6, x + line * 2 // 3, y + line * 5 // 6)
+        ImageDraw.Draw(strip).rectangle(square, entry.colour, (235, 235, 235))
+        ImageDraw.Draw(opaque).rectangle(square, 255)
+        for canvas, ink in ((strip, (255, 255, 255)), (opaque, 255)):
+            ImageDraw.Draw(canvas).text((x + line, y + line / 2), entry.name, ink, font, anchor="lm")
+    return np.asarray(strip), np.asarray(opaque, np.float32)[:, :, None] / 255
+
+
+@lru_cache(maxsize=8)
+def _tag(label: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A label on a dark panel, at most `width` wide: uint8 (h, w, 3) and its opacity, float32 (h, w, 1)."""
+    font = _font(width)
+    line = int(font.getbbox("Ag")[3] * 1.45)
+    size = (min(width, int(font.getlength(label)) + line), line)
+    tag = Image.new("RGB", size, (12, 12, 16))
+    opaque = Image.new("L", size, round(PANEL_OPACITY * 255))
+    for canvas, ink in ((tag, (255, 255, 255)), (opaque, 255)):
+        ImageDraw.Draw(canvas).text((line / 2, line / 2), label, ink, font, anchor="lm")
+    return np.asarray(tag), np.asarray(opaque, np.float32)[:, :, None] / 255
+
+
+def _blend_strip(image: np.ndarray, strip: np.ndarray, opacity: np.ndarray) -> None:
+    if len(strip):
+        _blend(image[-len(strip) :], strip, opacity)
+
+
+def _blend(region: np.ndarray, panel: np.ndarray, opacity: np.ndarray) -> None:
+    """Draws `panel` over `region`, in place."""
+    region[:] = (region * (1 - opacity) + panel * opacity).astype(np.uint8)

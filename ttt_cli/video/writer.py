@@ -1,0 +1,199 @@
+"""Writes an H.264 video that plays everywhere, with the sound of the video it was made from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import re
+import subprocess
+import threading
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.video import ffmpeg
+
+QUEUED_FRAMES = 4
+COPIED_SOUND = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
+"""Kinds of sound that players expect in an mp4; all others are encoded anew, as AAC."""
+
+
+class VideoWriter:
+    """Takes frames and makes an mp4 (H.264, yuv420p, BT.709) out of them, by an ffmpeg process of its own.
+
+    path: the file to write, replaced if it exists; its folder must exist. fps: exact frames a second.
+    size: (height, width) of the frames; H.264 needs even numbers, so the last row or column is repeated where odd.
+    audio_from: a video whose sound is kept: what begins there at `audio_start_seconds`, as long as the written picture.
+
+    Use it in a `with`. The file grows under a temporary name beside `path`, in two steps (picture, then picture and
+    sound), and is moved into place at the end. When the block is left by Ctrl-C or a TttvError, such as PartialInput,
+    what was written is finished and kept; any other exception leaves no file. Raises TttvError, naming `path`, where
+    it can not be written. Sound that can not be kept never costs the picture: `audio_note` then says why.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fps: Fraction,
+        size: tuple[int, int],
+        *,
+        audio_from: Path | None = None,
+        audio_start_seconds: float = 0.0,
+    ) -> None:
+        self.audio_note: str | None = None
+        self.frames_written = 0
+        self._path = path.absolute()
+        self._fps = fps
+        self._size = size
+        self._audio_from = audio_from
+        self._audio_start = audio_start_seconds
+        self._picture = self._path.with_name(f".{self._path.stem}.{os.getpid()}.picture.mp4")
+        self._whole = self._path.with_name(f".{self._path.stem}.{os.getpid()}.whole.mp4")
+        self._encoder: _Encoder | None = None
+
+    def __enter__(self) -> VideoWriter:
+        if self._path.exists() and not self._path.is_file():
+            raise self._error("is not a regular file; write to another name")
+        try:
+            self._picture.touch()
+        except OSError as error:
+            raise self._error(f"can not be written ({error.strerror}); choose another folder") from error
+        try:
+            self._encoder = _Encoder(self._picture, self._fps, self._size)
+        except BaseException:
+            self._picture.unlink()
+            raise
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        """Appends a frame: uint8 RGB (H, W, 3), not to be changed afterwards. Waits while the encoder is behind."""
+        height, width = self._size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"a frame must be uint8 {(height, width, 3)}, not {image.dtype} {image.shape}")
+        assert self._encoder is not None, "use the writer in a `with`"
+        if self._encoder.failed:
+            raise self._ffmpeg_failed(self._encoder.finish()[1])
+        self._encoder.put(np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+        self.frames_written += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._encoder is not None
+        try:
+            keep = error is None or isinstance(error, (KeyboardInterrupt, TttvError))
+            if keep and self.frames_written and not self._encoder.failed:
+                self._finish(self._encoder)
+            elif error is None and self._encoder.failed:
+                raise self._ffmpeg_failed(self._encoder.finish()[1])
+        finally:
+            self._encoder.kill()
+            for file in (self._picture, self._whole):
+                file.unlink(missing_ok=True)
+
+    def _finish(self, encoder: _Encoder) -> None:
+        code, messages = encoder.finish()
+        if code != 0:
+            raise self._ffmpeg_failed(messages)
+        with_sound = self._audio_from is not None and self._add_sound(self._audio_from)
+        try:
+            os.replace(self._whole if with_sound else self._picture, self._path.resolve())
+        except OSError as error:
+            raise self._error(f"can not be replaced ({error.strerror}); close it or choose another") from error
+
+    def _add_sound(self, source: Path) -> bool:
+        """Joins picture and sound in a second file. False, and perhaps a note, where there is no sound to be joined."""
+        listing = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", "-i", ffmpeg.file_url(source)])[
+            1
+        ]
+        found = re.search(r"Stream #0:\d+.*: Audio: (\w+)", listing)
+        if found is None:
+            return False
+        messages = ""
+        for codec in ("copy", "aac") if found[1] in COPIED_SOUND else ("aac",):
+            code, messages = ffmpeg.run(self._joining(source, codec))
+            if code == 0:
+                return True
+        self.audio_note = f"the sound was left out: {printable(ffmpeg.reason(messages))}"
+        return False
+
+    def _joining(self, source: Path, codec: str) -> list[str]:
+        length = float(self.frames_written / self._fps)
+        cut = ["-ss", f"{self._audio_start:.6f}", "-t", f"{length:.6f}"]
+        return [
+            *["-loglevel", "level+error", "-protocol_whitelist", "file", "-i", ffmpeg.file_url(self._picture)],
+            *[*cut, "-protocol_whitelist", "file", "-i", ffmpeg.file_url(source)],
+            *["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", codec],
+            *["-movflags", "+faststart", "-f", "mp4", ffmpeg.file_url(self._whole)],
+        ]
+
+    def _ffmpeg_failed(self, messages: str) -> TttvError:
+        if os.strerror(errno.ENOSPC) in messages:
+            return self._error("can not be written: the disk is full; make room, or write to another disk")
+        return self._error(f"can not be written ({printable(ffmpeg.reason(messages))})")
+
+    def _error(self, cause: str) -> TttvError:
+        return TttvError(f"{printable(self._path)}: {cause}")
+
+
+class _Encoder:
+    """The ffmpeg process, a thread that feeds it from a short queue, and a thread that listens to it."""
+
+    def __init__(self, path: Path, fps: Fraction, size: tuple[int, int]) -> None:
+        height, width = (number + number % 2 for number in size)
+        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:0"]
+        colour = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-color_range", "tv"]
+        colour += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+        codec = ["-c:v", "libx264", "-crf", "18", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"]
+        self._process = ffmpeg.start(
+            ["-loglevel", "level+error", *raw, *colour, *codec, ffmpeg.file_url(path)], stdin=subprocess.PIPE
+        )
+        assert self._process.stdin is not None and self._process.stderr is not None
+        self.failed = False
+        self._said: list[bytes] = []
+        self._frames: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_FRAMES)
+        self._feeder = threading.Thread(target=self._feed, args=(self._process.stdin,), name="encoder", daemon=True)
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), name="log", daemon=True)
+        self._feeder.start()
+        self._listener.start()
+
+    def put(self, image: np.ndarray) -> None:
+        """Queues a frame, uint8 (H, W, 3) with H and W even."""
+        self._frames.put(image)
+
+    def finish(self) -> tuple[int, str]:
+        """Ends the file after the queued frames: ffmpeg's exit code and what it said."""
+        if self._feeder.is_alive():
+            self._frames.put(None)
+        self._feeder.join()
+        self._listener.join()
+        return self._process.wait(), b"".join(self._said).decode("utf-8", "replace")
+
+    def kill(self) -> None:
+        """Ends everything at once; does nothing after `finish`."""
+        self._process.kill()
+        self.finish()
+
+    def _feed(self, pipe: IO[bytes]) -> None:
+        # After a failure frames are still taken, so that whoever puts them never waits for ever.
+        while (image := self._frames.get()) is not None:
+            if not self.failed:
+                try:
+                    pipe.write(np.ascontiguousarray(image).data.cast("B"))
+                except OSError:
+                    self.failed = True
+        try:
+            pipe.close()
+        except OSError:
+            self.failed = True
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            for line in pipe:
+                if len(self._said) < 50:
+                    self._said.append(line)
