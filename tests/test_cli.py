@@ -22,12 +22,14 @@ from video_fixtures import describe, make_image, make_video
 
 from ttt_cli import __version__
 from ttt_cli.cli import demo, main
+from ttt_cli.cli.train import _stop_asked
 from ttt_cli.methods.online import Online
 from ttt_cli.run_folder import LOCK, RunFolder, claimed
 from ttt_cli.tasks.classes import CAMVID, VOID
 
 Capture = pytest.CaptureFixture[str]
 FRAMES = 6
+NAMES = ("segment", "eval", "train", "demo", "weights", "doctor")
 
 
 @pytest.fixture(scope="session")
@@ -258,9 +260,7 @@ def make_bad(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "kind", ["missing", "empty", "text", "audio only", "zero frames", "folder without pictures"]
-)
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "audio only", "zero frames", "folder without pictures"])
 def test_bad_input_is_one_line_and_leaves_nothing(
     segment: Callable[..., int], tmp_path: Path, capsys: Capture, kind: str
 ) -> None:
@@ -309,9 +309,7 @@ def test_an_unreadable_and_an_unwritable_folder(segment: Callable[..., int], cli
 
 @pytest.mark.parametrize("place", ["/dev/null/out", "/dev/full"])
 @pytest.mark.skipif(os.name == "nt", reason="these are devices of Unix")
-def test_an_output_folder_that_can_not_be(
-    segment: Callable[..., int], clip: Path, capsys: Capture, place: str
-) -> None:
+def test_an_output_folder_that_can_not_be(segment: Callable[..., int], clip: Path, capsys: Capture, place: str) -> None:
     assert segment(clip, "--out", place) == 1
     assert place in error_of(capsys)
 
@@ -569,7 +567,7 @@ def test_an_empty_label_folder(segment: Callable[..., int], clip: Path, tmp_path
 # The other commands
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["segment", "--help"], ["eval", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)])
 def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from ttt_cli.cli import main; code = main(sys.argv[1:]); "
@@ -602,9 +600,7 @@ def test_demo_without_its_clip(monkeypatch: pytest.MonkeyPatch, capsys: Capture)
     assert 'pip install "tttv[demo]"' in error_of(capsys)
 
 
-def test_doctor(
-    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_doctor(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     (tmp_path / "street.safetensors").write_bytes(tiny_weights.read_bytes())
     monkeypatch.setenv("TTTV_WEIGHTS", str(tmp_path))
     assert main(["doctor"]) == 0
@@ -632,3 +628,57 @@ def test_the_unexpected_is_one_line_and_a_hint(
 def test_real_clips(segment: Callable[..., int], name: str) -> None:
     assert segment(shared(f"clips/{name}"), "--max-frames", 2, "--size", 64, "--out", "out") == 0
     assert re.search(r"frame= *2 ", describe(Path("out/overlay.mp4")))
+
+
+# Training
+
+
+RECIPE = """
+name = "made-up"
+licence = "none"
+imagenet = false
+[[sources]]
+kind = "camvid"
+folder = "drive"
+held_out = 1
+[model]
+encoder = { name = "test_efficientnet" }
+main_head = { queries = 12, channels = 32, pixel_decoder_layers = 1, decoder_layers = 1 }
+reconstruction_head = { channels = 32, pixel_decoder_layers = 1, decoder_layers = 1 }
+[augmentation]
+crop_height = 64
+crop_width = 64
+[schedule]
+steps = 3
+batch = 1
+"""
+
+
+def test_train_makes_weights_and_resumes(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kind in ("images", "labels"):
+        Path("drive", kind).mkdir(parents=True)
+        for index in range(3):
+            pixels = np.full((64, 64), 3 * index, np.uint8)
+            picture = pixels if kind == "labels" else pixels[:, :, None].repeat(3, axis=2)
+            Image.fromarray(picture).save(f"drive/{kind}/{index}.png")
+    Path("recipe.toml").write_text(RECIPE)
+    train = ["train", "--config", "recipe.toml", "--data", ".", "--out", "out"]
+    assert main([*train, "--max-steps", "2"]) == 0
+    assert main(train) == 1
+    assert "--resume" in error_of(capsys)
+    assert main([*train, "--resume"]) == 0
+    assert "step 3: miou_clean" in capsys.readouterr().err
+    lines = [json.loads(line) for line in Path("out/train.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["scores"]["miou_clean"] >= 0
+    assert main(["weights", "verify", "out/made-up.safetensors"]) == 0
+
+    assert main([*train[:-1], "elsewhere", "--resume"]) == 1
+    assert "no checkpoint" in error_of(capsys)
+
+
+def test_ctrl_c_in_training_waits_for_the_end_of_the_step() -> None:
+    with _stop_asked() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()

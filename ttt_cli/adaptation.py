@@ -20,6 +20,8 @@ class AdaptationSettings:
     steps: gradient steps a frame (paper: 1).
     batch: images a step, drawn with replacement from the window.
     learning_rate: of g; f's is this times encoder_rate_factor (release: 1e-4 and 0.1).
+    forgetting: after each step the weights go this share of the way back to f_0, g_0, so that training on frames
+        long past fades (0 in the paper). The weights then stay within learning_rate / forgetting of where they began.
     gradient_norm: the gradient is scaled down to this norm where it is longer.
     """
 
@@ -30,6 +32,7 @@ class AdaptationSettings:
     learning_rate: float = 1e-4
     encoder_rate_factor: float = 1.0
     weight_decay: float = 0.0
+    forgetting: float = 0.0
     gradient_norm: float = 1.0
     seed: int = 0
     precision: Precision = "fp32"

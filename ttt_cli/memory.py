@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ttt_cli.frame import Frame
 
@@ -30,8 +30,8 @@ class Window:
 class Snapshot:
     """A copy of some parameters' values, to go back to."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self.parameters: list[Tensor] = list(parameters)
         self.values = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
@@ -39,6 +39,12 @@ class Snapshot:
         """Remembers the values that the parameters have now."""
         if self.parameters:
             torch._foreach_copy_(self.values, self.parameters)
+
+    @torch.no_grad()
+    def pull(self, share: float) -> None:
+        """Moves the parameters this share of the way back to the remembered values."""
+        if self.parameters and share > 0:
+            torch._foreach_lerp_(self.parameters, self.values, share)
 
     @torch.no_grad()
     def restore(self) -> None:

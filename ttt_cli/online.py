@@ -98,6 +98,7 @@ class Adapter:
             return None
         self.last_good.capture()
         self.optimizer.step()
+        self.start.pull(self.settings.forgetting)
         return float(loss.detach())
 
     @torch.no_grad()
@@ -114,13 +115,12 @@ class Adapter:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         settings = self.settings
-        encoder = {id(parameter) for parameter in self.model.encoder.parameters()}
+        encoder_ids = {id(parameter) for parameter in self.model.encoder.parameters()}
+        encoder = [parameter for parameter in self.start.parameters if id(parameter) in encoder_ids]
+        heads = [parameter for parameter in self.start.parameters if id(parameter) not in encoder_ids]
         groups = [
-            {
-                "params": [parameter for parameter in self.start.parameters if (id(parameter) in encoder) == in_encoder],
-                "lr": settings.learning_rate * (settings.encoder_rate_factor if in_encoder else 1.0),
-            }
-            for in_encoder in (True, False)
+            {"params": encoder, "lr": settings.learning_rate * settings.encoder_rate_factor},
+            {"params": heads, "lr": settings.learning_rate},
         ]
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
 
@@ -130,7 +130,7 @@ class Adapter:
 
 
 def adapt(video: Video, adapter: Adapter) -> Iterator[Result]:
-    """Walks through a video, one result a frame, in order. The model is as before when the walk ends, however it ends."""
+    """Walks through a video, one result a frame, in order. However the walk ends, the model is as it was before."""
     try:
         for frame in video.frames():
             yield adapter.step(frame)

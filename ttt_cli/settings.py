@@ -22,11 +22,18 @@ Settings = TypeVar("Settings")
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises UsageError where it is missing or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{printable(path)}: can not be read ({error}); name a TOML file") from error
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The tables of TOML text that came from `where`. Raises UsageError where it is not TOML."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{printable(path)}: not valid TOML ({error})") from error
+        raise UsageError(f"{printable(where)}: not valid TOML ({error})") from error
 
 
 def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -48,7 +49,10 @@ def _root(
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line (that of the process by default) and returns its exit code. Never raises."""
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            if not os.environ.get(DEBUG_VARIABLE):
+                warnings.simplefilter("ignore")  # Libraries address theirs to programmers.
+            return int(app(arguments, standalone_mode=False) or 0)
     except TttvError as error:
         return _failed(str(error), error.exit_code)
     except WrongUsage as error:

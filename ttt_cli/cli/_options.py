@@ -44,39 +44,41 @@ Config = Annotated[
 ]
 Window = Annotated[
     int | None,
-    typer.Option("--window", metavar="K", help=f"Frames to train on. [{_ELSE} {AdaptationSettings.window}]"),
+    typer.Option("--window", metavar="K", help=f"Frames to train on. (default: {_ELSE} {AdaptationSettings.window})"),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", metavar="N", help=f"Gradient steps a frame. [{_ELSE} {AdaptationSettings.steps}]"),
+    typer.Option("--steps", metavar="N", help=f"Gradient steps a frame. (default: {_ELSE} {AdaptationSettings.steps})"),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option("--batch", metavar="N", help=f"Images a step. [{_ELSE} {AdaptationSettings.batch}]"),
+    typer.Option("--batch", metavar="N", help=f"Images a step. (default: {_ELSE} {AdaptationSettings.batch})"),
 ]
 MaskRatio = Annotated[
     float | None,
-    typer.Option("--mask-ratio", metavar="R", help="Share of patches hidden. [as the weights were trained]"),
+    typer.Option("--mask-ratio", metavar="R", help="Share of patches hidden. (default: as the weights were trained)"),
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option("--lr", metavar="RATE", help=f"Learning rate. [{_ELSE} {AdaptationSettings.learning_rate:g}]"),
+    typer.Option(
+        "--lr", metavar="RATE", help=f"Learning rate. (default: {_ELSE} {AdaptationSettings.learning_rate:g})"
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help=f"Random seed. [default: {AdaptationSettings.seed}]")
+    int | None, typer.Option("--seed", metavar="N", help=f"Random seed. (default: {AdaptationSettings.seed})")
 ]
 Size = Annotated[
     int | None,
     typer.Option(
         "--size",
         metavar="N",
-        help=f"Shortest side, in pixels, of what the model sees; never scaled up. [default: {InputSettings.size}]",
+        help=f"Shortest side, in pixels, of what the model sees; never scaled up. (default: {InputSettings.size})",
     ),
 ]
 Stride = Annotated[
-    int | None, typer.Option("--stride", metavar="N", help=f"Every Nth frame. [default: {InputSettings.stride}]")
+    int | None, typer.Option("--stride", metavar="N", help=f"Every Nth frame. (default: {InputSettings.stride})")
 ]
-MaxFrames = Annotated[int | None, typer.Option("--max-frames", metavar="N", help="At most N frames. [default: all]")]
+MaxFrames = Annotated[int | None, typer.Option("--max-frames", metavar="N", help="At most N frames. (default: all)")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the output's path and nothing else.")]

@@ -24,7 +24,7 @@ tttv demo --out runs/demo"""
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help=f"Folder to write. [default: {DEFAULT_FOLDER}, overwritten]"),
+        typer.Option("--out", metavar="DIR", help=f"Folder to write. (default: {DEFAULT_FOLDER}, overwritten)"),
     ] = None,
     max_frames: Annotated[int, typer.Option("--max-frames", metavar="N", help="At most N frames.")] = DEFAULT_FRAMES,
     device: options.DeviceName = options.Device.auto,

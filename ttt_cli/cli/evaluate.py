@@ -30,11 +30,9 @@ tttv eval --dataset camvid --gt camvid --seeds 3 --degrade low-light --json"""
 
 def evaluate(
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="Layout of the data: camvid.")],
-    truth: Annotated[
-        Path, typer.Option("--gt", metavar="DIR", help="Has images/ and labels/, or folders that do.")
-    ],
+    truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="Has images/ and labels/, or such folders.")],
     method: Annotated[str, typer.Option("--method", metavar="A,...", help="Methods to run.")] = "joint,online",
-    seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B,...", help="How many seeds (from 0), or which.")] = "1",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="How many seeds (from 0), or which.")] = "1",
     window: options.Window = None,
     steps: options.Steps = None,
     batch: options.Batch = None,
@@ -51,7 +49,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="For metrics.json and metrics.csv. [default: runs/eval-DATASET]"),
+        typer.Option("--out", metavar="DIR", help="For metrics.json and metrics.csv. (default: runs/eval-DATASET)"),
     ] = None,
     overwrite: options.Overwrite = False,
     config: options.Config = None,

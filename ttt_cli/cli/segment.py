@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 
@@ -32,7 +33,10 @@ def segment(
         str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")
     ],
     method: Annotated[
-        str | None, typer.Option("--method", help="online adapts; joint is the fixed model. [default: online]")
+        str | None,
+        typer.Option(
+            "--method", help=f"online adapts; joint is the fixed model. (default: {AdaptationSettings.method})"
+        ),
     ] = None,
     window: options.Window = None,
     steps: options.Steps = None,
@@ -42,7 +46,7 @@ def segment(
     seed: options.Seed = None,
     weights: options.WeightsName = options.DEFAULT_WEIGHTS,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. [default: runs/INPUT-METHOD]")
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")
     ] = None,
     device: options.DeviceName = options.Device.auto,
     precision: options.PrecisionName = options.Precision.auto,
@@ -52,7 +56,7 @@ def segment(
     stride: options.Stride = None,
     max_frames: options.MaxFrames = None,
     fps: Annotated[
-        float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. [default: 10]")
+        float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. (default: 10)")
     ] = None,
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and keep these classes only.")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,13 +34,13 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for checkpoint, log and weights.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", metavar="N", help="Stop after N steps in all. [default: the recipe's]")
+        int | None, typer.Option("--max-steps", metavar="N", help="Stop after N steps in all. (default: the recipe's)")
     ] = None,
     device: options.DeviceName = options.Device.auto,
 ) -> None:
     """Train a model on labelled stills for the main task and for reconstruction at once.
 
-    Ctrl-C saves a checkpoint that --resume goes on from. The weights at the end are RECIPE.safetensors.
+    Ctrl-C saves a checkpoint that --resume goes on from. The weights at the end are called after the recipe.
     """
     from ttt_cli.run_settings import choose_device
     from ttt_cli.settings import from_table, read_toml
@@ -54,22 +58,26 @@ def train(
     except OSError as error:
         raise TttvError(f"{printable(out)}: can not be written ({error.strerror}); choose another --out") from error
 
-    trainer = Trainer(recipe, load_split(recipe.sources, data), choose_device(device.value))
+    try:
+        trainer = Trainer(recipe, load_split(recipe.sources, data), choose_device(device.value))
+    except ModuleNotFoundError as error:
+        raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[train]"') from error
     if resume:
         trainer.resume(checkpoint)
-    try:
-        _walk(trainer, out, max_steps)
-    except KeyboardInterrupt:
-        trainer.save(checkpoint)
-        _console.line(checkpoint)
-        raise
+    steps = recipe.schedule.steps if max_steps is None else min(max_steps, recipe.schedule.steps)
+    with _stop_asked() as stop:
+        _walk(trainer, steps, out, stop)
     trainer.save(checkpoint)
-    _console.line(_export(trainer, out))
+    if stop.is_set():
+        _console.line(f"{checkpoint}: saved at step {trainer.step}; go on with --resume")
+        raise KeyboardInterrupt
+    weights = out / f"{recipe.name}.safetensors"
+    trainer.export(weights)
+    _console.line(weights)
 
 
-def _walk(trainer: Trainer, out: Path, max_steps: int | None) -> None:
-    """Trains, logging every step."""
-    steps = trainer.recipe.schedule.steps if max_steps is None else min(max_steps, trainer.recipe.schedule.steps)
+def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
+    """Trains up to `steps` in all, or until asked to stop, logging every step."""
     if trainer.step >= steps:
         return
     with (
@@ -79,30 +87,20 @@ def _walk(trainer: Trainer, out: Path, max_steps: int | None) -> None:
         for progress in trainer.run(out / CHECKPOINT):
             log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
             log.flush()
-            bar.advance(f"main {progress.main_loss:.3f}, reconstruction {progress.reconstruction_loss:.3f}")
+            bar.advance(f"main {progress.losses.main:.3f}, reconstruction {progress.losses.reconstruction:.3f}")
             if progress.scores is not None:
                 scores = ", ".join(f"{name} {score:.2f}" for name, score in progress.scores.items())
                 bar.say(f"step {progress.step}: {scores}")
-            if progress.step >= steps:
+            if progress.step >= steps or stop.is_set():
                 return
 
 
-def _export(trainer: Trainer, out: Path) -> Path:
-    """Writes the averaged model as a weights file."""
-    from ttt_cli.tasks.classes import CAMVID
-    from ttt_cli.weights import Weights, save_weights
-
-    recipe = trainer.recipe
-    path = out / f"{recipe.name}.safetensors"
-    weights = Weights(
-        path=path,
-        name=recipe.name,
-        task="semantic",
-        classes=CAMVID,
-        licence="that of the training data; see the model card",
-        model_size=recipe.model,
-        reconstruction=recipe.reconstruction,
-        adaptation={},
-    )
-    save_weights(trainer.average, weights)
-    return path
+@contextmanager
+def _stop_asked() -> Iterator[Event]:
+    """An event that Ctrl-C sets, so that it never cuts a step in half: a checkpoint resumes to the same bits."""
+    stop = Event()
+    previous = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -12,7 +12,7 @@ from ttt_cli.errors import TttvError, printable
 
 app = typer.Typer(help="List, show and verify weights.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="[NAME|PATH]", help="Weights by name or as a file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights by name or as a file.")]
 
 
 @app.command("list")
@@ -26,8 +26,8 @@ def list_weights() -> None:
             place = str(find(name))
         except TttvError:
             place = "absent"
-        rows.append((name, release.summary, place))
-    _console.table("weights", ("name", "what it knows", "file"), rows)
+        rows += [(name, release.summary), ("", place)]
+    _console.facts("weights", rows)
 
 
 @app.command()

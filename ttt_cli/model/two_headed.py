@@ -126,7 +126,8 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
         decoded = self.transformer_module(pixels.multi_scale_features, pixels.mask_features)
         class_logits: list[Tensor] = []
         if self.class_predictor is not None:
-            class_logits = [self.class_predictor(hidden.transpose(0, 1)) for hidden in decoded.intermediate_hidden_states]
+            hidden_states = decoded.intermediate_hidden_states
+            class_logits = [self.class_predictor(hidden.transpose(0, 1)) for hidden in hidden_states]
         return class_logits, list(decoded.masks_queries_logits)
 
 

@@ -84,7 +84,7 @@ class Trainer:
         torch.set_flush_denormal(True)
         self.recipe, self.split, self.device = recipe, split, device
         self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=recipe.imagenet)
-        self.model.to(device, memory_format=torch.channels_last)
+        self.model.to(device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.main_loss = MainLoss(recipe.main_loss, split.pixel_share()).to(device)
         self.optimizer = torch.optim.AdamW(_groups(self.model, recipe), betas=(0.9, 0.999))
@@ -125,6 +125,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "look_ahead": self.look_ahead.state(),
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
             "step": self.step,
@@ -139,6 +140,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.look_ahead.load_state(state["look_ahead"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
         self.step = state["step"]
@@ -162,8 +164,8 @@ class Trainer:
         schedule = self.recipe.schedule
         self.model.train()
         batch, images = self.draw(schedule.batch)
-        main = self.main_loss(self.model.segment(self.model.encode(images)), batch)
-        main.backward()
+        main: Tensor = self.main_loss(self.model.segment(self.model.encode(images)), batch)
+        main.backward()  # type: ignore[no-untyped-call]
         reconstruction, ahead = torch.zeros(()), None
         if schedule.reconstruction_weight > 0:
             reconstruction = reconstruction_loss(self.model, images, self.recipe.reconstruction, self.generator)

@@ -12,9 +12,10 @@ al. 2019), since the deformable attention has no second derivative in PyTorch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.memory import Snapshot
@@ -48,8 +49,8 @@ class LookAhead:
     def __init__(self, model: TwoHeadedModel, settings: LookAheadSettings) -> None:
         self.model = model
         self.settings = settings
-        self.encoder = list(model.encoder.parameters())
-        self.others = list(model.reconstruction_head.parameters())
+        self.encoder: list[Tensor] = list(model.encoder.parameters())
+        self.others: list[Tensor] = list(model.reconstruction_head.parameters())
         self.square = [torch.zeros_like(parameter) for parameter in self.encoder]
         self.count = 0
 
@@ -70,20 +71,21 @@ class LookAhead:
         masks = generator.get_state()
         start = Snapshot(self.encoder)
 
-        def gradient_of_reconstruction(parameters: list[nn.Parameter]) -> list[Tensor]:
+        def gradient_of_reconstruction(parameters: list[Tensor]) -> list[Tensor]:
             generator.set_state(masks)
             loss = reconstruction_loss(self.model, shifted, reconstruction, generator)
             return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
 
         def main() -> Tensor:
-            return main_loss(self.model.segment(self.model.encode(shifted)), batch)
+            loss: Tensor = main_loss(self.model.segment(self.model.encode(shifted)), batch)
+            return loss
 
         with torch.no_grad():
             before = float(main())
         own = gradient_of_reconstruction(self.encoder)
         scale = self._update_scale(own)
         with torch.no_grad():
-            torch._foreach_sub_(self.encoder, torch._foreach_mul(_product(scale, own), settings.inner_rate))
+            torch._foreach_add_(self.encoder, _product(scale, own), alpha=-settings.inner_rate)
         after = main()
         wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
@@ -103,6 +105,14 @@ class LookAhead:
             gradient = (plus - minus) * factor
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return before, float(after.detach())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {"square": self.square, "count": self.count}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `state`."""
+        self.square, self.count = state["square"], state["count"]
 
     def _update_scale(self, gradient: list[Tensor]) -> list[Tensor]:
         """P: one over the root mean square of each parameter's gradient over recent steps, as in Adam."""

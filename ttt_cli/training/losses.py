@@ -10,8 +10,8 @@ from torch.nn import functional
 from transformers import Mask2FormerConfig, SwinConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
-from ttt_cli.tasks.classes import VOID
 from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.tasks.classes import VOID
 from ttt_cli.tasks.semantic import class_probabilities, upsample
 from ttt_cli.training.stills import Still, mask_targets
 
@@ -56,6 +56,7 @@ class MainLoss(nn.Module):
         }
         self.matching = Mask2FormerLoss(config, self.weights)
         rarity = pixel_share.clamp(min=1e-4) ** -settings.rare_class_power
+        self.class_weights: Tensor
         self.register_buffer("class_weights", rarity / (rarity * pixel_share).sum())
 
     def forward(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
@@ -68,9 +69,9 @@ class MainLoss(nn.Module):
             list(class_labels),
             [{"class_queries_logits": c, "masks_queries_logits": m} for c, m in queries.auxiliary],
         )
-        matched = sum(
-            self.weights[name.rstrip("0123456789").rstrip("_")] * value for name, value in parts.items()
-        ) / (1 + len(queries.auxiliary))
+        # The parts of earlier decoder layers carry the layer's number behind their name.
+        weighted = [self.weights[name.rstrip("_0123456789")] * value for name, value in parts.items()]
+        matched = torch.stack(weighted).sum() / (1 + len(queries.auxiliary))
         return matched + self.settings.pixel_weight * self.pixel_loss(queries, batch)
 
     def pixel_loss(self, queries: MaskQueries, batch: list[Still]) -> Tensor:

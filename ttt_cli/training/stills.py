@@ -100,12 +100,12 @@ def mask_targets(still: Still) -> tuple[Tensor, Tensor]:
     """Mask2Former's targets: class ids int64 (N,) and masks float32 (N, H, W), one a stuff class, one an instance."""
     classes: list[int] = []
     masks: list[Tensor] = []
-    for index in still.classes.unique().tolist():
+    for index in torch.unique(still.classes).tolist():
         region = still.classes == index
         if index == VOID:
             continue
         if index in THINGS:
-            for instance in still.instances[region].unique().tolist():
+            for instance in torch.unique(still.instances[region]).tolist():
                 if instance > 0:
                     classes.append(index)
                     masks.append(region & (still.instances == instance))

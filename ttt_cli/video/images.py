@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def in_glob(pattern: str) -> list[Path]:
 def in_order(paths: list[Path]) -> list[Path]:
     """`paths` in natural order. Output files are named after stems, so two pictures can not share one."""
     paths = sorted(paths, key=lambda path: (_natural(path.stem), str(path)))
-    for path, following in zip(paths, paths[1:], strict=False):
+    for path, following in pairwise(paths):
         if path.stem == following.stem:
             names = f"{printable(path)} and {printable(following)}"
             raise TttvError(f"{names}: two frames of one name; rename or remove one of them")

@@ -1,0 +1,91 @@
+"""Chooses settings of test-time training on stills held out of the training drives, never on a test stream.
+
+The held-out stills of each drive, in time order and each shown `--repeats` times, stand in for a video; the last
+showing is scored. Everything is done as it is and in low light. Each `--try` is a list of settings to change.
+
+    python benchmarks/tune.py --try learning_rate=1e-4 --try learning_rate=3e-4,forgetting=0.1
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.datasets.stream import Stream
+from ttt_cli.evaluation import ALL_STREAMS, degraded, evaluate
+from ttt_cli.frame import Frame, Video
+from ttt_cli.io_settings import InputSettings
+from ttt_cli.settings import from_table, parse_toml, read_toml
+from ttt_cli.tasks.classes import CAMVID
+from ttt_cli.training.joint import load_split
+from ttt_cli.training.recipe import Recipe
+from ttt_cli.training.stills import Still
+from ttt_cli.weights import open_weights
+
+
+def as_stream(name: str, stills: list[Still], repeats: int) -> Stream:
+    """Stills as a video that stands still for `repeats` frames at each."""
+
+    def frames() -> Iterator[Frame]:
+        for position, still in enumerate(stills):
+            for showing in range(repeats):
+                index = position * repeats + showing
+                yield Frame(index, f"{still.name}.{showing}", float(index), still.image)
+
+    size = (stills[0].classes.shape[0], stills[0].classes.shape[1])
+    truths = {f"{still.name}.{repeats - 1}": still.classes for still in stills}
+    video = Video(name, Path(name), Fraction(1), size, len(stills) * repeats, frames)
+    return Stream(name, CAMVID, video, truths.get)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", default="street")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/street.toml"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--try", dest="tries", action="append", default=[], metavar="NAME=VALUE,...")
+    arguments = parser.parse_args()
+
+    weights = open_weights(arguments.weights)
+    model = weights.load()
+    recipe = from_table(Recipe, read_toml(arguments.recipe), str(arguments.recipe))
+    held_out = load_split(recipe.sources, arguments.data).held_out
+    day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
+    night = [degraded(stream, "low-light") for stream in day]
+
+    base = from_table(AdaptationSettings, weights.adaptation, "weights")
+    tries = [("joint", "", base)]
+    for text in arguments.tries:
+        changes = parse_toml(text.replace(",", "\n"), "--try")
+        tries.append(("online", text, from_table(AdaptationSettings, {**weights.adaptation, **changes}, "--try")))
+    print(f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills: as they are, in low light, mean")
+    for method, text, settings in tries:
+        scores = []
+        for streams in (day, night):
+            records = evaluate(
+                model,
+                streams,
+                [method],
+                range(arguments.seeds),
+                dataclasses.replace(settings, method=method),
+                weights.reconstruction,
+                InputSettings().size,
+                torch.device("cpu"),
+            )
+            scores.append([one.miou_pooled for one in records if one.stream == ALL_STREAMS])
+        day_score, night_score = (statistics.fmean(one) for one in scores)
+        mean = (day_score + night_score) / 2
+        print(f"{day_score:6.2f} {night_score:6.2f} {mean:6.2f}  {method} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
