@@ -161,3 +161,27 @@ def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
 def test_settings_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="must be"):
         AdaptationSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_too(tiny_model: TwoHeadedModel, precision: str) -> None:
+    adapter = adapter_for(tiny_model, precision=precision, batch=2)
+    start = values(tiny_model)
+    results = [adapter.step(frame) for frame in noise_frames(6)]
+    assert any(result.loss is not None for result in results)
+    assert not same(start, values(tiny_model))
+    assert all(torch.isfinite(result.prediction.probabilities).all() for result in results)
+
+
+def test_forgetting_keeps_the_weights_near_the_start(tiny_model: TwoHeadedModel) -> None:
+    distances = []
+    for forgetting in (0.0, 0.5):
+        adapter = adapter_for(tiny_model, forgetting=forgetting, learning_rate=1e-3)
+        start = values(tiny_model)
+        for frame in noise_frames(5):
+            adapter.step(frame)
+        moved = values(tiny_model)
+        distances.append(max(float((moved[name] - start[name]).abs().max()) for name in start))
+        adapter.restore()
+        assert same(start, values(tiny_model))
+    assert 0 < distances[1] <= 1.01e-3 < distances[0]

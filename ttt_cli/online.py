@@ -57,6 +57,8 @@ class Adapter:
         self.start = Snapshot(moving)
         self.last_good = Snapshot(moving)
         self.optimizer = self._new_optimizer() if moving else None
+        # Gradients in half precision vanish unless the loss is scaled up; in other precisions this does nothing.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
 
     def step(self, frame: Frame) -> Result:
         """Trains on the frame and the window before it, then predicts the frame."""
@@ -90,14 +92,17 @@ class Adapter:
         with self._precision():
             loss = self.method.loss(self.model, images, self.reconstruction, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.start.parameters, self.settings.gradient_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             self.last_good.restore()
+            self.scaler.update()
             self.optimizer = self._new_optimizer()
             return None
         self.last_good.capture()
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.start.pull(self.settings.forgetting)
         return float(loss.detach())
 

@@ -169,7 +169,7 @@ class Trainer:
         reconstruction, ahead = torch.zeros(()), None
         if schedule.reconstruction_weight > 0:
             reconstruction = reconstruction_loss(self.model, images, self.recipe.reconstruction, self.generator)
-            (schedule.reconstruction_weight * reconstruction).backward()
+            (schedule.reconstruction_weight * reconstruction).backward()  # type: ignore[no-untyped-call]
         if self.step >= schedule.steps - self.recipe.look_ahead.last_steps:
             count = self.recipe.look_ahead.batch
             ahead = self.look_ahead.add_gradients(
