@@ -84,7 +84,7 @@ def test_weights_do_not_depend_on_later_frames(tiny_model: TwoHeadedModel, metho
         seen.append(values(tiny_model))
         next(stream)
         seen.append(values(tiny_model))
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
     assert same(seen[0], seen[2])
     assert not same(seen[1], seen[3])
 

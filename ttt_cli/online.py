@@ -14,7 +14,7 @@ Every video starts from f_0, g_0, and the model is given back as it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator as Stream
 from contextlib import AbstractContextManager
 
 import torch
@@ -62,15 +62,15 @@ class Adapter:
 
     def step(self, frame: Frame) -> Result:
         """Trains on the frame and the window before it, then predicts the frame."""
-        began = time.perf_counter()
+        began = self._now()
         self.window.push(frame)
         if not self.method.carry:
             self.restore()
         steps = self.settings.steps if self.optimizer is not None else 0
         losses = [self.update() for _ in range(steps)]
-        trained = time.perf_counter()
+        trained = self._now()
         prediction = self.predict(frame)
-        finished = time.perf_counter()
+        finished = self._now()
 
         good = [loss for loss in losses if loss is not None]
         return Result(
@@ -129,12 +129,18 @@ class Adapter:
         ]
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
 
+    def _now(self) -> float:
+        """Seconds on a clock, once the device has done all that it was given so far."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
     def _precision(self) -> AbstractContextManager[object]:
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.settings.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
-def adapt(video: Video, adapter: Adapter) -> Iterator[Result]:
+def adapt(video: Video, adapter: Adapter) -> Stream[Result, None, None]:
     """Walks through a video, one result a frame, in order. However the walk ends, the model is as it was before."""
     try:
         for frame in video.frames():

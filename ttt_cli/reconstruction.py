@@ -72,7 +72,7 @@ def target_of(images: Tensor, settings: ReconstructionSettings) -> Tensor:
         return normalised
     if settings.target == "image":
         mean = normalised.mean(dim=(-2, -1), keepdim=True)
-        deviation = normalised.std(dim=(-2, -1), keepdim=True)
+        deviation = normalised.std(dim=(-2, -1), keepdim=True, unbiased=False)
         # The floor keeps a black or constant frame from becoming pure amplified noise.
         return (normalised - mean) / deviation.clamp(min=0.05)
     return _patchwise(normalised, settings.patch_pixels)
