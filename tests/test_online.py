@@ -151,13 +151,36 @@ def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
     for frame in frames:
         window.push(frame)
     assert [frame.index for frame in window.frames] == [1, 2]
-    batch = window.sample(50, torch.Generator().manual_seed(0))
+    batch = window.sample(50, 1.0, torch.Generator().manual_seed(0))
     assert batch.shape == (50, *frames[0].image.shape)
     drawn = {index for index in range(3) for image in batch if torch.equal(image, frames[index].image)}
     assert drawn == {1, 2}
 
 
-@pytest.mark.parametrize("wrong", [{"window": 0}, {"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}])
+def test_crops_are_parts_of_the_frame_at_different_places() -> None:
+    image = torch.arange(48 * 64).view(1, 48, 64).expand(3, 48, 64)
+    window = Window(1)
+    window.push(Frame(0, "0", 0.0, image))
+    batch = window.sample(20, 0.5, torch.Generator().manual_seed(0))
+    assert batch.shape == (20, 3, 24, 32)
+    for one in batch:
+        top, left = divmod(int(one[0, 0, 0]), 64)
+        assert torch.equal(one, image[:, top : top + 24, left : left + 32])
+    assert len({int(one[0, 0, 0]) for one in batch}) > 10
+
+
+WRONG: list[dict[str, float]] = [
+    {"window": 0},
+    {"steps": 0},
+    {"batch": -1},
+    {"crop": 0.0},
+    {"crop": 1.1},
+    {"forgetting": 1.0},
+    {"learning_rate": 0.0},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_settings_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="must be"):
         AdaptationSettings(**wrong)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ class AdaptationSettings:
     window: k, how many frames the explicit memory holds (paper: 16, at 10 frames a second).
     steps: gradient steps a frame (paper: 1).
     batch: images a step, drawn with replacement from the window.
+    crop: share of a frame's sides that a step sees, at a random place (1 is all of it; release: 0.5).
     learning_rate: of g; f's is this times encoder_rate_factor (release: 1e-4 and 0.1).
     forgetting: after each step the weights go this share of the way back to f_0, g_0, so that training on frames
         long past fades (0 in the paper). The weights then stay within learning_rate / forgetting of where they began.
@@ -29,6 +30,7 @@ class AdaptationSettings:
     window: int = 16
     steps: int = 1
     batch: int = 1
+    crop: float = 1.0
     learning_rate: float = 1e-4
     encoder_rate_factor: float = 1.0
     weight_decay: float = 0.0
@@ -41,5 +43,9 @@ class AdaptationSettings:
         for name in ("window", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.crop <= 1:
+            raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
+        if not 0 <= self.forgetting < 1:
+            raise UsageError(f"forgetting must be at least 0 and below 1, not {self.forgetting}")
         if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")

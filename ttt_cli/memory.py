@@ -21,10 +21,22 @@ class Window:
         """Takes in the current frame; the oldest one falls out once the window is full."""
         self.frames.append(frame)
 
-    def sample(self, count: int, generator: Generator) -> Tensor:
-        """`count` frames drawn uniformly with replacement: uint8 (count, 3, H, W)."""
+    def sample(self, count: int, crop: float, generator: Generator) -> Tensor:
+        """`count` frames drawn uniformly with replacement, each cut to a share `crop` of its sides at a random place.
+
+        Returns uint8 (count, 3, crop x H, crop x W).
+        """
         chosen = torch.randint(len(self.frames), (count,), generator=generator).tolist()
-        return torch.stack([self.frames[index].image for index in chosen])
+        return torch.stack([_random_crop(self.frames[index].image, crop, generator) for index in chosen])
+
+
+def _random_crop(image: Tensor, share: float, generator: Generator) -> Tensor:
+    for dimension in (-2, -1):
+        whole = image.shape[dimension]
+        kept = max(1, round(whole * share))
+        start = int(torch.randint(whole - kept + 1, (), generator=generator))
+        image = image.narrow(dimension, start, kept)
+    return image
 
 
 class Snapshot:

@@ -88,7 +88,7 @@ class Adapter:
         loss are back, and the optimiser's own memory is cleared.
         """
         assert self.optimizer is not None
-        images = self.window.sample(self.settings.batch, self.generator).to(self.device)
+        images = self.window.sample(self.settings.batch, self.settings.crop, self.generator).to(self.device)
         with self._precision():
             loss = self.method.loss(self.model, images, self.reconstruction, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
