@@ -38,7 +38,11 @@ class Release:
 
 
 RELEASES = {
-    "street": Release("street.safetensors", "", "driving and street scenes, CamVid's 11 classes"),
+    "street": Release(
+        "street.safetensors",
+        "249514716fc006373532462a417656d7d1e84a9397f5a635d189d53a16b6ccae",
+        "driving and street scenes, CamVid's 11 classes",
+    ),
 }
 
 
@@ -109,6 +113,7 @@ def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
     temporary = weights.path.with_suffix(".part")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
+    temporary.chmod(0o644)  # safetensors keeps its files to their owner, and these are made to be shared.
     temporary.replace(weights.path)
 
 
