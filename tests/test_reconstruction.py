@@ -9,7 +9,8 @@ from shared_data import shared
 
 from ttt_cli.errors import UsageError
 from ttt_cli.masking import random_visible
-from ttt_cli.model.two_headed import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, pixels_from_queries
+from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION
+from ttt_cli.model.two_headed import pixels_from_queries
 from ttt_cli.reconstruction import ReconstructionSettings, squared_error, target_of
 
 CPU = torch.device("cpu")

@@ -9,6 +9,14 @@ from torch import Tensor, nn
 
 INPUT_CHANNELS = 4
 
+# What an encoder's colour channels are normalised with: ImageNet's statistics in 0..255, as in Mask2Former and in the
+# authors' release.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
+
+# What EfficientNet-Lite0's ImageNet weights were trained with instead: (pixel - 127) / 128.
+LITE_MEAN, LITE_SCALE = 127.0, 128.0
+
 
 @dataclass(frozen=True)
 class EncoderSize:
@@ -95,3 +103,16 @@ def _load_imagenet(backbone: nn.Module, name: str) -> None:
         if own[key].shape != value.shape:
             raise ValueError(f"ImageNet weights do not fit: {key} {tuple(own[key].shape)} {tuple(value.shape)}")
         own[key].copy_(value)
+    _rescale_stem(own["conv_stem.weight"], own["bn1.running_mean"])
+
+
+def _rescale_stem(weight: Tensor, mean_of_output: Tensor) -> None:
+    """Makes the first layer give for our normalised pixels what it was trained to give for (pixel - 127) / 128.
+
+    weight: (C, 4, 3, 3). mean_of_output: (C,), what the batch norm behind it takes off, which absorbs the offset.
+    """
+    scale = torch.tensor(PIXEL_STANDARD_DEVIATION) / LITE_SCALE
+    offset = (torch.tensor(PIXEL_MEAN) - LITE_MEAN) / LITE_SCALE
+    colours = weight[:, :3]
+    mean_of_output -= (colours.sum(dim=(2, 3)) * offset).sum(dim=1)
+    colours *= scale.view(1, 3, 1, 1)

@@ -20,11 +20,7 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from ttt_cli.model.encoder import EncoderSize, build_encoder
-
-# ImageNet's statistics in 0..255, the ones that Mask2Former and the authors' release use.
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
+from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, EncoderSize, build_encoder
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
 OUTPUT_STRIDE = 4
