@@ -10,6 +10,7 @@ the same still; l_s is averaged over `--masks` masks. The second column pair is 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -82,7 +83,7 @@ def main() -> None:
         rows = []
         for seed, still in enumerate(held_out):
             image = low_light(still.image, seed) if degraded else still.image
-            seen = Still(still.name, image, still.classes, still.instances)
+            seen = dataclasses.replace(still, image=image)
             rows.append(cosines(model, main_loss, seen, weights.reconstruction, arguments.masks))
         columns.append(rows)
     print(f"cosine of grad l_s and grad l_m on {len(held_out)} held-out stills, mean +- standard error")

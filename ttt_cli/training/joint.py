@@ -80,11 +80,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
         torch.manual_seed(recipe.schedule.seed)
-        # Saturated masks leave gradients too small for a normal float, and CPUs are many times slower on those.
-        torch.set_flush_denormal(True)
         self.recipe, self.split, self.device = recipe, split, device
         self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=recipe.imagenet)
-        self.model.to(device).to(memory_format=torch.channels_last)
+        self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.main_loss = MainLoss(recipe.main_loss, split.pixel_share()).to(device)
         self.optimizer = torch.optim.AdamW(_groups(self.model, recipe), betas=(0.9, 0.999))

@@ -50,7 +50,7 @@ class LookAhead:
         self.model = model
         self.settings = settings
         self.encoder: list[Tensor] = list(model.encoder.parameters())
-        self.others: list[Tensor] = list(model.reconstruction_head.parameters())
+        self.reconstruction_head: list[Tensor] = list(model.reconstruction_head.parameters())
         self.square = [torch.zeros_like(parameter) for parameter in self.encoder]
         self.count = 0
 
@@ -93,7 +93,7 @@ class LookAhead:
         direction = _product(scale, wanted)
         length = float(torch.stack([part.square().sum() for part in direction]).sum().sqrt())
         nudge = 1e-4 * sum(part.numel() for part in direction) ** 0.5 / length
-        moving = self.encoder + self.others
+        moving = self.encoder + self.reconstruction_head
         differences = []
         for sign in (1.0, -1.0):
             with torch.no_grad():
@@ -112,7 +112,8 @@ class LookAhead:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state`."""
-        self.square, self.count = state["square"], state["count"]
+        torch._foreach_copy_(self.square, state["square"])
+        self.count = state["count"]
 
     def _update_scale(self, gradient: list[Tensor]) -> list[Tensor]:
         """P: one over the root mean square of each parameter's gradient over recent steps, as in Adam."""

@@ -61,12 +61,13 @@ class MainLoss(nn.Module):
 
     def forward(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
         """A scalar. Images without any labelled object or region are left out of the matching."""
-        class_labels, mask_labels = zip(*(mask_targets(still) for still in batch), strict=True)
+        device = queries.mask_logits.device
+        targets = [mask_targets(still) for still in batch]
         parts = self.matching(
             queries.mask_logits,
             queries.class_logits,
-            list(mask_labels),
-            list(class_labels),
+            [masks.to(device) for _, masks in targets],
+            [classes.to(device) for classes, _ in targets],
             [{"class_queries_logits": c, "masks_queries_logits": m} for c, m in queries.auxiliary],
         )
         # The parts of earlier decoder layers carry the layer's number behind their name.
@@ -76,8 +77,8 @@ class MainLoss(nn.Module):
 
     def pixel_loss(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
         """Class-weighted cross-entropy of the combined class map, void left out."""
-        truth = torch.stack([still.classes for still in batch]).long()
         scores = upsample(class_probabilities(queries), queries.image_size)
+        truth = torch.stack([still.classes for still in batch]).long().to(scores.device)
         return functional.nll_loss(
             scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID
         )
