@@ -465,7 +465,8 @@ def test_a_loss_that_is_not_finite_is_counted_and_the_run_goes_on(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal of Unix")
-def test_ctrl_c_leaves_files_that_play(tiny_weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path, asked: signal.Signals) -> None:
     video = make_video(tmp_path / "long.mp4", seconds=60)
     out = tmp_path / "out"
     arguments = ["segment", str(video), "--weights", str(tiny_weights), "--out", str(out)]
@@ -477,7 +478,7 @@ def test_ctrl_c_leaves_files_that_play(tiny_weights: Path, tmp_path: Path) -> No
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         _, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
