@@ -23,7 +23,7 @@ from video_fixtures import describe, make_image, make_video
 from ttt_cli import __version__
 from ttt_cli.cli import demo, main
 from ttt_cli.cli.train import _stop_asked
-from ttt_cli.methods.online import Online
+from ttt_cli.methods.online import MaskedReconstruction
 from ttt_cli.run_folder import LOCK, RunFolder, claimed
 from ttt_cli.tasks.classes import CAMVID, VOID
 
@@ -132,13 +132,13 @@ def test_large_frames_are_made_smaller_for_the_model_alone(
     segment: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    loss = Online.loss
+    loss = MaskedReconstruction.loss
 
-    def spying(self: Online, model: Any, images: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def spying(self: MaskedReconstruction, model: Any, images: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(tuple(images.shape))
         return loss(self, model, images, *rest)
 
-    monkeypatch.setattr(Online, "loss", spying)
+    monkeypatch.setattr(MaskedReconstruction, "loss", spying)
     video = make_video(tmp_path / "large.mp4", size="160x96", seconds=0.1)
     assert segment(video, "--size", 48, "--batch", 2, "--out", "out") == 0
     assert seen == [(2, 3, 48, 80)]
@@ -448,14 +448,14 @@ def test_weights_commands(tiny_weights: Path, tmp_path: Path, capsys: Capture, m
 def test_a_loss_that_is_not_finite_is_counted_and_the_run_goes_on(
     segment: Callable[..., int], clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss, calls = Online.loss, []
+    loss, calls = MaskedReconstruction.loss, []
 
-    def failing(self: Online, *arguments: Any) -> torch.Tensor:
+    def failing(self: MaskedReconstruction, *arguments: Any) -> torch.Tensor:
         calls.append(1)
         value = loss(self, *arguments)
         return value * float("nan") if len(calls) == 3 else value
 
-    monkeypatch.setattr(Online, "loss", failing)
+    monkeypatch.setattr(MaskedReconstruction, "loss", failing)
     assert segment(clip, "--out", "out") == 0
     lines = [json.loads(line) for line in Path("out/frames.jsonl").read_text().splitlines()]
     assert [line["skipped_steps"] for line in lines] == [0, 0, 1, 0, 0, 0]
@@ -622,7 +622,7 @@ def test_the_unexpected_is_one_line_and_a_hint(
     def broken(*arguments: Any) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(Online, "loss", broken)
+    monkeypatch.setattr(MaskedReconstruction, "loss", broken)
     assert segment(clip) == 1
     assert "TTTV_DEBUG" in error_of(capsys)
     monkeypatch.setenv("TTTV_DEBUG", "1")

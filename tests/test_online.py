@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -12,14 +13,26 @@ from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.errors import UsageError
 from ttt_cli.frame import Frame, Video
 from ttt_cli.memory import Window
-from ttt_cli.methods import METHODS
-from ttt_cli.methods.online import Online
+from ttt_cli.methods import METHODS, method_named
+from ttt_cli.methods.class_balance import ClassBalance
+from ttt_cli.methods.online import MaskedReconstruction
+from ttt_cli.predictors import View, Vote
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.reconstruction import ReconstructionSettings
 
 CPU = torch.device("cpu")
-ADAPTING = [name for name, method in METHODS.items() if name != "joint"]
+CHANGING = {"joint": False, "majority-vote": False, "temporal-smoothing": False}
+ADAPTING = [name for name in METHODS if CHANGING.get(name, True)]
+# A video of the future is what offline training is given, and `explicit` and `no-memory` forget it.
+ONLINE = [name for name in ADAPTING if not METHODS[name].sees_all_first]
+
+
+@pytest.fixture(autouse=True)
+def easily_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model is sure of nothing, and self-training would have nothing to learn from."""
+    for name in ("self-train", "self-train+cb"):
+        monkeypatch.setitem(METHODS, name, dataclasses.replace(METHODS[name], confidence=0.0))  # type: ignore[call-arg]
 
 
 def adapter_for(model: TwoHeadedModel, **settings: object) -> Adapter:
@@ -62,17 +75,20 @@ def test_the_model_comes_back_after_an_exception(tiny_model: TwoHeadedModel, met
 def test_only_declared_parameters_move(tiny_model: TwoHeadedModel, method: str) -> None:
     before = values(tiny_model)
     adapter = adapter_for(tiny_model, method=method)
-    declared = {id(parameter) for parameter in METHODS[method].parameters(tiny_model)}
-    for frame in noise_frames(2):
-        adapter.step(frame)
+    chosen = METHODS[method]
+    declared = {id(tensor) for tensor in (*chosen.parameters(tiny_model), *chosen.statistics(tiny_model))}
+    stream = adapt(video_of(noise_frames(3)), adapter)
+    next(stream), next(stream)
     moved = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}
-    allowed = {name for name, parameter in tiny_model.named_parameters() if id(parameter) in declared}
+    everything = (*tiny_model.named_parameters(), *tiny_model.named_buffers())
+    allowed = {name for name, tensor in everything if id(tensor) in declared}
     assert moved <= allowed
     assert not any(name.startswith("main_head") for name in moved)
     assert bool(moved) == bool(declared)
+    stream.close()
 
 
-@pytest.mark.parametrize("method", ADAPTING)
+@pytest.mark.parametrize("method", ONLINE)
 def test_weights_do_not_depend_on_later_frames(tiny_model: TwoHeadedModel, method: str) -> None:
     frames = noise_frames(4)
     other_future = frames[:2] + noise_frames(4, seed=9)[2:]
@@ -100,6 +116,89 @@ def test_the_same_seed_gives_the_same_bits(tiny_model: TwoHeadedModel, method: s
         assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("method", ["no-memory", "explicit"])
+def test_without_implicit_memory_a_frame_is_like_the_first(tiny_model: TwoHeadedModel, method: str) -> None:
+    frames = noise_frames(3)
+    adapter = adapter_for(tiny_model, method=method, window=1)
+    *_, last = [adapter.step(frame) for frame in frames]
+    adapter.restore()
+    fresh = adapter_for(tiny_model, method=method, window=1).step(frames[-1])
+    assert torch.equal(last.prediction.probabilities, fresh.prediction.probabilities)
+
+
+def test_offline_learns_from_the_future(tiny_model: TwoHeadedModel) -> None:
+    frames = noise_frames(3)
+    first = []
+    for sequence in (frames, frames[:1] + noise_frames(3, seed=9)[1:]):
+        stream = adapt(video_of(sequence), adapter_for(tiny_model, method="offline"))
+        first.append(next(stream).prediction.probabilities)
+        stream.close()
+    assert not torch.equal(*first)
+
+
+def test_a_vote_of_one_view_that_changes_nothing_is_the_prediction(tiny_model: TwoHeadedModel) -> None:
+    frame = noise_frames(1)[0]
+    plain = adapter_for(tiny_model, method="joint").step(frame).prediction
+    adapter = adapter_for(tiny_model, method="majority-vote")
+    adapter.predictor = Vote(views=(View(),))
+    assert torch.equal(adapter.step(frame).prediction.class_map, plain.class_map)
+
+
+def test_a_vote_takes_the_class_of_most_views(tiny_model: TwoHeadedModel) -> None:
+    frame = noise_frames(1)[0]
+    mirror, plain = View(mirrored=True), View()
+    adapter = adapter_for(tiny_model, method="majority-vote")
+    adapter.predictor = Vote(views=(plain, mirror, mirror))
+    voted = adapter.step(frame).prediction.class_map
+    flipped = Frame(0, "0", 0.0, frame.image.flip(-1))
+    assert torch.equal(voted, adapter_for(tiny_model, method="joint").step(flipped).prediction.class_map.flip(-1))
+
+
+def test_smoothing_averages_the_last_frames(tiny_model: TwoHeadedModel) -> None:
+    frames = noise_frames(5)
+    plain = [adapter_for(tiny_model, method="joint").step(frame).prediction.probabilities for frame in frames]
+    adapter = adapter_for(tiny_model, method="temporal-smoothing")
+    smooth = [adapter.step(frame).prediction.probabilities for frame in frames]
+    torch.testing.assert_close(smooth[0], plain[0])
+    torch.testing.assert_close(smooth[4], (plain[2] + plain[3] + plain[4]) / 3)
+
+
+def test_class_balance_goes_back_once_classes_are_lost(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = noise_frames(3)
+    fixed = [adapter_for(tiny_model, method="joint").step(frame).prediction.probabilities for frame in frames]
+    before = values(tiny_model)
+    for lost in (True, False):
+        monkeypatch.setattr(ClassBalance, "is_lost", lambda *_, lost=lost: lost)
+        adapter = adapter_for(tiny_model, method="tent+cb", learning_rate=1e-2)
+        seen = [adapter.step(frame).prediction.probabilities for frame in frames]
+        assert same(before, values(tiny_model)) == lost
+        assert torch.equal(seen[-1], fixed[-1]) == lost
+        adapter.restore()
+
+
+def test_class_balance_counts_classes() -> None:
+    four, one = torch.arange(4, dtype=torch.uint8).view(2, 2), torch.zeros(2, 2, dtype=torch.uint8)
+    assert ClassBalance(largest_change=2).is_lost(four, one)
+    assert not ClassBalance(largest_change=3).is_lost(four, one)
+
+
+def test_tent_moves_the_scale_and_offset_of_norms_alone(tiny_model: TwoHeadedModel) -> None:
+    moving = {id(parameter) for parameter in METHODS["tent"].parameters(tiny_model)}
+    names = [name for name, parameter in tiny_model.named_parameters() if id(parameter) in moving]
+    assert names
+    assert all(parameter.dim() == 1 for parameter in METHODS["tent"].parameters(tiny_model))
+
+
+def test_any_method_can_be_voted_on_or_smoothed() -> None:
+    assert method_named("online+vote").predictor is Vote
+    assert method_named("tent+cb+smoothing").balance is not None
+    for wrong in ("onlin", "online+", "online+cb", "vote", "online+vote+smoothing"):
+        with pytest.raises(UsageError, match="is unknown; known: joint"):
+            method_named(wrong)
+
+
 def test_another_seed_draws_other_masks(tiny_model: TwoHeadedModel) -> None:
     losses = []
     for seed in (0, 1):
@@ -117,14 +216,14 @@ def test_training_on_one_frame_again_and_again_lowers_its_loss(tiny_model: TwoHe
 def test_a_loss_that_is_not_finite_is_skipped_and_counted(
     tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, calls = Online.loss, []
+    whole, calls = MaskedReconstruction.loss, []
 
-    def sometimes_nan(self: Online, *arguments: object) -> torch.Tensor:
+    def sometimes_nan(self: MaskedReconstruction, *arguments: object) -> torch.Tensor:
         calls.append(None)
         loss = whole(self, *arguments)  # type: ignore[arg-type]
         return loss * float("nan") if len(calls) == 2 else loss
 
-    monkeypatch.setattr(Online, "loss", sometimes_nan)
+    monkeypatch.setattr(MaskedReconstruction, "loss", sometimes_nan)
     results = list(adapt(video_of(noise_frames(4)), adapter_for(tiny_model)))
     assert [result.skipped_steps for result in results] == [0, 1, 0, 0]
     assert results[1].loss is None

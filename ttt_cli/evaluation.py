@@ -18,7 +18,7 @@ from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import UsageError, printable
 from ttt_cli.frame import Frame, Result
-from ttt_cli.methods import METHODS
+from ttt_cli.methods import method_named
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
@@ -133,9 +133,7 @@ def passes(model: TwoHeadedModel, methods: Sequence[str], seeds: Sequence[int]) 
     """Which (method, seed) are run: a method that moves no parameter has nothing random in it and is run once."""
     listed: list[tuple[str, int | None]] = []
     for method in methods:
-        if method not in METHODS:
-            raise UsageError(f"method {printable(method)!r} is unknown; known: {', '.join(METHODS)}")
-        moves = any(True for _ in METHODS[method].parameters(model))
+        moves = any(True for _ in method_named(method).parameters(model))
         listed += [(method, seed) for seed in seeds] if moves else [(method, None)]
     return listed
 

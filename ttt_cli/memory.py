@@ -12,9 +12,12 @@ from ttt_cli.frame import Frame
 
 
 class Window:
-    """Explicit memory: the current frame and the ones just before it, at most `size` in all (k in the paper)."""
+    """Explicit memory: the current frame and the ones just before it, at most `size` in all (k in the paper).
 
-    def __init__(self, size: int) -> None:
+    size: None keeps every frame.
+    """
+
+    def __init__(self, size: int | None) -> None:
         self.frames: deque[Frame] = deque(maxlen=size)
 
     def push(self, frame: Frame) -> None:
@@ -40,7 +43,7 @@ def _random_crop(image: Tensor, share: float, generator: Generator) -> Tensor:
 
 
 class Snapshot:
-    """A copy of some parameters' values, to go back to."""
+    """A copy of the values of some parameters and statistics, to go back to."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters: list[Tensor] = list(parameters)

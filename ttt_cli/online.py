@@ -18,12 +18,12 @@ from collections.abc import Generator as Stream
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.memory import Snapshot, Window
-from ttt_cli.methods import METHODS
+from ttt_cli.methods import method_named
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks import semantic
@@ -43,31 +43,40 @@ class Adapter:
         device: torch.device,
     ) -> None:
         self.model = model.eval()
-        self.method = METHODS[settings.method]
+        self.method = method_named(settings.method)
         self.settings = settings
         self.reconstruction = reconstruction
         self.device = device
-        self.generator = Generator().manual_seed(settings.seed)
-        self.window = Window(settings.window)
-        moving = list(self.method.parameters(model))
+        self.window = Window(self.method.window or settings.window)
+        self.predictor = self.method.predictor()
+        self.moving = list(self.method.parameters(model))
+        self.steps = (self.method.steps or settings.steps) if self.moving else 0
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        for parameter in moving:
+        for parameter in self.moving:
             parameter.requires_grad_(True)
-        self.start = Snapshot(moving)
-        self.last_good = Snapshot(moving)
-        self.optimizer = self._new_optimizer() if moving else None
+        self.start = Snapshot(self.moving)
+        self.start_statistics = Snapshot(self.method.statistics(model))
+        self.last_good = Snapshot(self.moving)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to f_0, g_0, with nothing remembered of past training; the window stays."""
+        self.restore()
+        self.generator = Generator().manual_seed(self.settings.seed)
+        self.optimizer = self._new_optimizer() if self.moving else None
         # Gradients in half precision vanish unless the loss is scaled up; in other precisions this does nothing.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
 
     def step(self, frame: Frame) -> Result:
         """Trains on the frame and the window before it, then predicts the frame."""
         began = self._now()
-        self.window.push(frame)
+        if self.steps:
+            self.window.push(frame)
         if not self.method.carry:
-            self.restore()
-        steps = self.settings.steps if self.optimizer is not None else 0
-        losses = [self.update() for _ in range(steps)]
+            self.reset()
+        self.method.look(self.model, frame.image[None].to(self.device))
+        losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)
         finished = self._now()
@@ -80,6 +89,15 @@ class Adapter:
             skipped_steps=len(losses) - len(good),
             timing=Timing((trained - began) * 1000, (finished - trained) * 1000),
         )
+
+    def study(self, video: Video) -> None:
+        """Offline: trains on the whole video, kept in memory, as many steps as `online` would take; then never again."""
+        self.window = Window(None)
+        for frame in video.frames():
+            self.window.push(frame)
+        for _ in range(self.steps * len(self.window.frames)):
+            self.update()
+        self.steps = 0
 
     def update(self) -> float | None:
         """One gradient step on a batch from the window: the only place where an optimiser steps.
@@ -94,7 +112,7 @@ class Adapter:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.start.parameters, self.settings.gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.moving, self.settings.gradient_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             self.last_good.restore()
             self.scaler.update()
@@ -109,20 +127,33 @@ class Adapter:
     @torch.no_grad()
     def predict(self, frame: Frame) -> Prediction:
         """h_0(f_t(x_t)) on the whole frame, nothing hidden."""
-        image = frame.image[None].to(self.device)
-        with self._precision():
-            queries = self.model.segment(self.model.encode(image))
-        return semantic.postprocess(queries)
+        prediction = self.predictor(self._predict, frame.image)
+        if self.method.balance is None:
+            return prediction
+        moved = Snapshot([*self.start.parameters, *self.start_statistics.parameters])
+        self.restore()
+        fixed = self._predict(frame.image)
+        if self.method.balance.is_lost(fixed.class_map, prediction.class_map):
+            self.reset()
+            return fixed
+        moved.restore()
+        return prediction
 
     def restore(self) -> None:
         """Back to f_0, g_0."""
         self.start.restore()
+        self.start_statistics.restore()
+
+    def _predict(self, image: Tensor) -> Prediction:
+        with self._precision():
+            queries = self.model.segment(self.model.encode(image[None].to(self.device)))
+        return semantic.postprocess(queries)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         settings = self.settings
         encoder_ids = {id(parameter) for parameter in self.model.encoder.parameters()}
-        encoder = [parameter for parameter in self.start.parameters if id(parameter) in encoder_ids]
-        heads = [parameter for parameter in self.start.parameters if id(parameter) not in encoder_ids]
+        encoder = [parameter for parameter in self.moving if id(parameter) in encoder_ids]
+        heads = [parameter for parameter in self.moving if id(parameter) not in encoder_ids]
         groups = [
             {"params": encoder, "lr": settings.learning_rate * settings.encoder_rate_factor},
             {"params": heads, "lr": settings.learning_rate},
@@ -143,6 +174,8 @@ class Adapter:
 def adapt(video: Video, adapter: Adapter) -> Stream[Result, None, None]:
     """Walks through a video, one result a frame, in order. However the walk ends, the model is as it was before."""
     try:
+        if adapter.method.sees_all_first:
+            adapter.study(video)
         for frame in video.frames():
             yield adapter.step(frame)
     finally:

@@ -12,7 +12,7 @@ import torch
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.errors import UsageError, printable
 from ttt_cli.io_settings import InputSettings, OutputSettings
-from ttt_cli.methods import METHODS
+from ttt_cli.methods import method_named
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.settings import from_table, read_toml
 from ttt_cli.weights import Weights
@@ -64,8 +64,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _check(settings: RunSettings, weights: Weights) -> None:
-    if settings.adaptation.method not in METHODS:
-        raise UsageError(f"method {printable(settings.adaptation.method)!r} is unknown; known: {', '.join(METHODS)}")
+    method_named(settings.adaptation.method)
     names = [one.name for one in weights.classes]
     for name in settings.output.classes:
         if name not in names:

@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from ttt_cli.errors import UsageError, printable
 from ttt_cli.methods.base import Method
-from ttt_cli.methods.online import Online
+from ttt_cli.methods.class_balance import ClassBalance
+from ttt_cli.methods.ln_adapt import StatisticsAdapt
+from ttt_cli.methods.online import MaskedReconstruction
+from ttt_cli.methods.self_train import SelfTrain
+from ttt_cli.methods.tent import Tent
+from ttt_cli.predictors import PREDICTORS, Smoothing, Vote
 
 METHODS: dict[str, Method] = {
-    "joint": Method("joint"),
-    "online": Online("online"),
+    method.name: method
+    for method in (
+        Method("joint"),
+        # The paper takes "more steps" a frame without naming how many; 4 is ours.
+        MaskedReconstruction("no-memory", carry=False, window=1, steps=4),
+        MaskedReconstruction("implicit", window=1),
+        MaskedReconstruction("explicit", carry=False),
+        MaskedReconstruction("online"),
+        MaskedReconstruction("offline", sees_all_first=True),
+        StatisticsAdapt("ln-adapt"),
+        Tent("tent"),
+        Tent("tent+cb", balance=ClassBalance()),
+        SelfTrain("self-train"),
+        SelfTrain("self-train+cb", balance=ClassBalance()),
+        Method("majority-vote", predictor=Vote),
+        Method("temporal-smoothing", predictor=Smoothing),
+    )
 }
+
+
+def method_named(name: str) -> Method:
+    """A method of the table, or one of them with a predictor on top: `online+vote`, `tent+cb+smoothing`.
+
+    Raises UsageError for other names.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    base, _, predictor = name.rpartition("+")
+    if base in METHODS and predictor in PREDICTORS:
+        return dataclasses.replace(METHODS[base], name=name, predictor=PREDICTORS[predictor])
+    raise UsageError(
+        f"method {printable(name)!r} is unknown; known: {', '.join(METHODS)}, and each with "
+        f"{' or '.join('+' + one for one in PREDICTORS)}"
+    )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
+from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.predictors import Plain
 from ttt_cli.reconstruction import ReconstructionSettings
 
 
@@ -15,15 +17,32 @@ from ttt_cli.reconstruction import ReconstructionSettings
 class Method:
     """The fixed model: nothing moves. Methods that adapt override `parameters` and `loss`.
 
-    carry: implicit memory; False puts the weights back to f_0, g_0 before every frame.
+    carry: implicit memory; False starts every frame afresh: weights, optimiser and random numbers.
+    window: explicit memory where the method fixes it; None leaves it to the settings.
+    steps: gradient steps a frame where the method fixes them; None leaves them to the settings.
+    sees_all_first: the method trains on the whole video before it predicts the first frame, so it is not online.
+    balance: when to go back to f_0, or None for never.
+    predictor: how the adapted model's output becomes the prediction.
     """
 
     name: str
     carry: bool = True
+    window: int | None = None
+    steps: int | None = None
+    sees_all_first: bool = False
+    balance: ClassBalance | None = None
+    predictor: type[Plain] = Plain
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """The parameters that test-time training moves; h is never among them."""
         yield from ()
+
+    def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
+        """The buffers that `look` moves."""
+        yield from ()
+
+    def look(self, model: TwoHeadedModel, image: Tensor) -> None:
+        """What a frame, (1, 3, H, W), changes without any gradient, before training on it."""
 
     def loss(
         self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator

@@ -1,4 +1,4 @@
-"""Online TTT-MAE, the paper's method (section 4.2): masked reconstruction, both memories."""
+"""TTT-MAE, the paper's method (section 4.2): masked reconstruction. Its memories are fields of `Method`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
 
 
 @dataclass(frozen=True)
-class Online(Method):
+class MaskedReconstruction(Method):
     """f and g take a step on l_s before each prediction."""
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:

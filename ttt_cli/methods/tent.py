@@ -1,0 +1,33 @@
+"""Tent (Wang et al. 2020; paper, appendix A.3): the entropy of the prediction, by the normalisation layers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+
+from ttt_cli.methods.base import Method
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.semantic import class_probabilities
+
+NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class Tent(Method):
+    """The affine parameters of f's normalisation layers take a step on the entropy before each prediction."""
+
+    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+        """Scale and offset of every normalisation layer of f."""
+        for module in model.encoder.modules():
+            if isinstance(module, NORMALISATION):
+                yield from module.parameters(recurse=False)
+
+    def loss(
+        self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator
+    ) -> Tensor:
+        """Entropy over the classes in nats, averaged over pixels."""
+        probabilities = class_probabilities(model.segment(model.encode(images)))
+        return -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=1).mean()
