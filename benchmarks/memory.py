@@ -1,6 +1,6 @@
 """Peak memory at frame 2000 over peak memory at frame 200, in one run on a clip that ffmpeg makes.
 
-    python benchmarks/memory.py
+python benchmarks/memory.py
 """
 
 from __future__ import annotations

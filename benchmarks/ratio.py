@@ -1,6 +1,6 @@
 """Time of the whole `online` run over the whole `joint` run: one video, run in turn, several times.
 
-    python benchmarks/ratio.py ../shared/data/camvid/video_0016E5_15hz/images --fps 15
+python benchmarks/ratio.py ../shared/data/camvid/video_0016E5_15hz/images --fps 15
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The README's main table: every method on the three test streams, several seeds.
 
-    python benchmarks/streams.py --data ../shared/data --out runs/streams.json
+python benchmarks/streams.py --data ../shared/data --out runs/streams.json
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 import torch
 
 from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.comparison import Summary, records_of, summarise
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluation import Record, Summary, degraded, evaluate, summarise
+from ttt_cli.evaluation import Cell, Tally, degraded, measure, plan
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.methods import METHODS
+from ttt_cli.run_settings import recommended
 from ttt_cli.settings import from_table, read_toml
 from ttt_cli.weights import open_weights
 
@@ -48,7 +51,7 @@ def print_table(summaries: list[Summary]) -> None:
     """mIoU (pooled, percent), one row a method, one column a stream, then their mean and the gain over joint."""
     streams = list(dict.fromkeys(one.stream for one in summaries))
     means = {}
-    print(f"{'method':10s}" + "".join(f"{name:>26s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}")
+    print(f"{'method':18s}" + "".join(f"{name:>26s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}")
     for method in dict.fromkeys(one.method for one in summaries):
         row = {one.stream: one for one in summaries if one.method == method}
         means[method] = statistics.fmean(row[name].miou_pooled for name in streams)
@@ -58,7 +61,7 @@ def print_table(summaries: list[Summary]) -> None:
             gain = "" if one.gain is None else f" ({one.gain:+.2f})"
             cells += f"{f'{one.miou_pooled:.2f} +- {one.deviation:.2f}{gain}':>26s}"
         gain = means[method] - means["joint"]
-        print(f"{method:10s}{cells}{means[method]:8.2f}{gain:+8.2f}")
+        print(f"{method:18s}{cells}{means[method]:8.2f}{gain:+8.2f}")
     print("per frame (protocol paper): " + "; ".join(f"{o.method}, {o.stream} {o.miou_paper:.2f}" for o in summaries))
 
 
@@ -75,17 +78,20 @@ def main() -> None:
 
     weights = open_weights(arguments.weights)
     model = weights.load()
-    settings = from_table(AdaptationSettings, weights.adaptation, "weights")
     entries = [from_table(StreamRecipe, one, str(arguments.recipe)) for one in read_toml(arguments.recipe)["streams"]]
-    records: list[Record] = []
-    for entry in entries:
-        stream = open_stream(entry, arguments.data, arguments.max_frames)
-        methods, seeds = arguments.methods.split(","), range(arguments.seeds)
-        for record in evaluate(
-            model, [stream], methods, seeds, settings, weights.reconstruction, InputSettings().size, CPU
-        ):
-            print(f"# {record.stream}, {record.method}, seed {record.seed}: {record.miou_pooled:.2f}", flush=True)
-            records.append(record)
+    streams = [open_stream(entry, arguments.data, arguments.max_frames) for entry in entries]
+    methods = list(METHODS) if arguments.methods == "all" else arguments.methods.split(",")
+    settings = {name: from_table(AdaptationSettings, recommended(weights, name), "weights") for name in methods}
+    records = []
+    for stream in streams:
+        tallies: dict[Cell, Tally] = {}
+        for cell in plan(model, [stream], methods, [settings[methods[-1]].window], range(arguments.seeds)):
+            tallies[cell] = measure(
+                cell, stream, model, settings[cell.method], weights.reconstruction, InputSettings().size, CPU
+            )
+            score = tallies[cell].metric.compute()["miou_pooled"]
+            print(f"# {stream.name}, {cell.method}, seed {cell.seed}: {score:.2f}", flush=True)
+        records += records_of(tallies, weights.classes)
     print_table(summarise(records))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

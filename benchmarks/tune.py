@@ -1,7 +1,8 @@
 """Chooses settings of test-time training on stills held out of the training drives, never on a test stream.
 
 The held-out stills of each drive, in time order and each shown `--repeats` times, stand in for a video; the last
-showing is scored. Everything is done as it is and in low light. Each `--try` is a list of settings to change.
+showing is scored. Everything is done as it is and in low light. Each `--try` is a list of settings to change; with
+`method="tent"` among them it is another method than `online` that is tried.
 
     python benchmarks/tune.py --try learning_rate=1e-4 --try learning_rate=3e-4,forgetting=0.1
 """
@@ -9,7 +10,6 @@ showing is scored. Everything is done as it is and in low light. Each `--try` is
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,16 +18,20 @@ from pathlib import Path
 import torch
 
 from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.comparison import ALL_STREAMS, records_of
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluation import ALL_STREAMS, degraded, evaluate
+from ttt_cli.evaluation import degraded, measure, plan
 from ttt_cli.frame import Frame, Video
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.run_settings import recommended
 from ttt_cli.settings import from_table, parse_toml, read_toml
 from ttt_cli.tasks.classes import CAMVID
 from ttt_cli.training.joint import load_split
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Still
 from ttt_cli.weights import open_weights
+
+CPU = torch.device("cpu")
 
 
 def as_stream(name: str, stills: list[Still], repeats: int) -> Stream:
@@ -62,29 +66,26 @@ def main() -> None:
     day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
     night = [degraded(stream, "low-light") for stream in day]
 
-    base = from_table(AdaptationSettings, weights.adaptation, "weights")
-    tries = [("joint", "", base)]
+    tries = [("joint", "", from_table(AdaptationSettings, recommended(weights, "joint"), "weights"))]
     for text in arguments.tries:
         changes = parse_toml(text.replace(",", "\n"), "--try")
-        tries.append(("online", text, from_table(AdaptationSettings, {**weights.adaptation, **changes}, "--try")))
+        method = changes.pop("method", "online")
+        settings = from_table(AdaptationSettings, {**recommended(weights, method), **changes}, "--try")
+        tries.append((method, text, settings))
     print(f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills: as they are, in low light, mean")
     for method, text, settings in tries:
         scores = []
         for streams in (day, night):
-            records = evaluate(
-                model,
-                streams,
-                [method],
-                range(arguments.seeds),
-                dataclasses.replace(settings, method=method),
-                weights.reconstruction,
-                InputSettings().size,
-                torch.device("cpu"),
-            )
-            scores.append([one.miou_pooled for one in records if one.stream == ALL_STREAMS])
-        day_score, night_score = (statistics.fmean(one) for one in scores)
-        mean = (day_score + night_score) / 2
-        print(f"{day_score:6.2f} {night_score:6.2f} {mean:6.2f}  {method} {text}", flush=True)
+            by_name = {stream.name: stream for stream in streams}
+            tallies = {
+                cell: measure(
+                    cell, by_name[cell.stream], model, settings, weights.reconstruction, InputSettings().size, CPU
+                )
+                for cell in plan(model, streams, [method], [settings.window], range(arguments.seeds))
+            }
+            records = records_of(tallies, weights.classes)
+            scores.append(statistics.fmean(one.miou_pooled for one in records if one.stream == ALL_STREAMS))
+        print(f"{scores[0]:6.2f} {scores[1]:6.2f} {statistics.fmean(scores):6.2f}  {method} {text}", flush=True)
 
 
 if __name__ == "__main__":

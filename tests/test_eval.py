@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +16,20 @@ from conftest import noise_frames, video_of
 from PIL import Image
 from shared_data import shared
 
+from ttt_cli import evaluation
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
+from ttt_cli.comparison import Record, records_of, summarise
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError, UsageError
-from ttt_cli.evaluation import Record, degraded, evaluate, summarise
+from ttt_cli.evaluation import Cell, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
 from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.run_folder import locked
 from ttt_cli.tasks import semantic
 from ttt_cli.tasks.classes import CAMVID, VOID
 
@@ -45,9 +50,14 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
     return folder
 
 
-def run(model: TwoHeadedModel, streams: list[Stream], methods: list[str], seeds: list[int]) -> list[Record]:
+def run(
+    model: TwoHeadedModel, streams: list[Stream], methods: list[str], seeds: list[int], windows: Sequence[int] = (2,)
+) -> list[Record]:
     settings, reconstruction = AdaptationSettings(window=2), ReconstructionSettings()
-    return list(evaluate(model, streams, methods, seeds, settings, reconstruction, 360, CPU))
+    by_name = {stream.name: stream for stream in streams}
+    cells = plan(model, streams, methods, windows, seeds)
+    tallies = {cell: measure(cell, by_name[cell.stream], model, settings, reconstruction, 360, CPU) for cell in cells}
+    return records_of(tallies, CAMVID)
 
 
 def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
@@ -66,6 +76,25 @@ def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_p
     assert summary[0].gain == 0
     assert summary[-1].time_ratio is not None
     assert summary[-1].time_ratio > 1
+
+
+def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
+    streams = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    records = run(tiny_model, streams, ["joint", "implicit", "online"], [0], windows=[1, 0])
+    assert [(record.method, record.window) for record in records] == [
+        ("joint", None),
+        ("implicit", None),
+        ("online", 1),
+        ("online", 0),
+    ]
+    assert [row.title for row in summarise(records)][2:] == ["online, window 1", "online, window inf"]
+
+
+def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:
+    (stream,) = camvid_streams(make_drive(tmp_path / "drive", frames=12), InputSettings())
+    names = [[frame.name for frame in one.video.frames()] for one in (stream, shuffled(stream), shuffled(stream))]
+    assert names[1] == names[2] != names[0] == sorted(names[1])
+    assert shuffled(stream).truth is stream.truth
 
 
 def test_the_model_is_right_where_the_label_is_its_own_prediction(tiny_model: TwoHeadedModel) -> None:
@@ -152,12 +181,58 @@ def test_the_command_writes_json_and_csv(tiny_weights: Path, tmp_path: Path, cap
     assert len(rows) == 3
     assert "iou bicyclist" in rows[0]
 
-    assert main(arguments) == 1
+    latex = (out / "metrics.tex").read_text()
+    assert "online, window 16 &" in latex
+    assert latex.count(r"\\") == 3
+
+    assert main([*arguments, "--lr", "0.1"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*arguments, "--method", "joint", "--overwrite", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["records"]) == 1
     assert main([*arguments, "--method", "joint,magic", "--overwrite"]) == 2
+    assert main([*arguments, "--window", "1,x"]) == 2
     assert main(["eval", "--dataset", "magic", "--gt", str(drive)]) == 2
+
+
+def test_a_stopped_evaluation_goes_on(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    drive, out = make_drive(tmp_path / "drive"), tmp_path / "out"
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(drive), "--weights", str(tiny_weights), "--out", str(out)]
+    arguments += ["--method", "joint,online,tent", "--json"]
+    real, calls = evaluation.measure, []
+
+    def watched(cell: Cell, *rest: Any) -> Tally:
+        calls.append(cell.method)
+        if stop and cell.method == "tent":
+            raise KeyboardInterrupt
+        return real(cell, *rest)
+
+    monkeypatch.setattr(evaluation, "measure", watched)
+    stop = True
+    assert main(arguments) == 130
+    with (out / "cells.jsonl").open("a") as file:
+        file.write('{"cell": {"stream": "half a li')
+    stop = False
+    calls.clear()
+    assert main(arguments) == 0
+    assert calls == ["tent"]
+    resumed = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "--overwrite"]) == 0
+    through = json.loads(capsys.readouterr().out)
+    assert calls == ["tent", "joint", "online", "tent"]
+    scores = [
+        [(one["method"], one["miou_pooled"], one["miou_paper"]) for one in x["records"]] for x in (resumed, through)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_two_evaluations_do_not_share_a_folder(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    drive, out = make_drive(tmp_path / "drive"), tmp_path / "out"
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(drive), "--weights", str(tiny_weights), "--out", str(out)]
+    with locked(out):
+        assert main(arguments) == 1
+    assert "another run is writing here" in capsys.readouterr().err
 
 
 def test_the_layout_of_the_real_data() -> None:

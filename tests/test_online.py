@@ -16,9 +16,9 @@ from ttt_cli.memory import Window
 from ttt_cli.methods import METHODS, method_named
 from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.methods.online import MaskedReconstruction
-from ttt_cli.predictors import View, Vote
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
+from ttt_cli.predictors import View, Vote
 from ttt_cli.reconstruction import ReconstructionSettings
 
 CPU = torch.device("cpu")

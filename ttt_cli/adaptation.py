@@ -16,7 +16,7 @@ class AdaptationSettings:
     """How a method adapts.
 
     method: a name in METHODS.
-    window: k, how many frames the explicit memory holds (paper: 16, at 10 frames a second).
+    window: k, how many frames the explicit memory holds (paper: 16, at 10 frames a second); 0 keeps every frame.
     steps: gradient steps a frame (paper: 1).
     batch: images a step, drawn with replacement from the window.
     crop: share of a frame's sides that a step sees, at a random place (1 is all of it; release: 0.5).
@@ -40,7 +40,9 @@ class AdaptationSettings:
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        for name in ("window", "steps", "batch"):
+        if self.window < 0:
+            raise UsageError(f"window must be at least 1, or inf for every frame, not {self.window}")
+        for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.crop <= 1:

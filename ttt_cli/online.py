@@ -47,9 +47,10 @@ class Adapter:
         self.settings = settings
         self.reconstruction = reconstruction
         self.device = device
-        self.window = Window(self.method.window or settings.window)
+        self.window = Window(self.method.window or settings.window or None)
         self.predictor = self.method.predictor()
         self.moving = list(self.method.parameters(model))
+        self.study_seconds = 0.0
         self.steps = (self.method.steps or settings.steps) if self.moving else 0
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -91,12 +92,14 @@ class Adapter:
         )
 
     def study(self, video: Video) -> None:
-        """Offline: trains on the whole video, kept in memory, as many steps as `online` would take; then never again."""
+        """Offline: trains on the whole video, kept in memory, for as many steps as `online` takes; never again after."""
         self.window = Window(None)
         for frame in video.frames():
             self.window.push(frame)
+        began = self._now()
         for _ in range(self.steps * len(self.window.frames)):
             self.update()
+        self.study_seconds = self._now() - began
         self.steps = 0
 
     def update(self) -> float | None:

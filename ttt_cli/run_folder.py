@@ -71,18 +71,25 @@ class RunFolder:
 def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
     """Creates the folder and keeps every other run out of it meanwhile. Raises TttvError where that can not be."""
     folder.check(source, overwrite)
-    lock = folder.path / LOCK
+    with locked(folder.path):
+        folder.check(source, overwrite)  # Another run may have been quicker.
+        folder.clear()
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Makes the folder `path` and keeps other runs out of it. Raises TttvError where it can not be, or one is in it."""
+    lock = path / LOCK
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         file = lock.open("a")
     except OSError as error:
-        raise TttvError(f"{printable(folder.path)}: can not be written ({error.strerror}); choose another") from error
+        raise TttvError(f"{printable(path)}: can not be written ({error.strerror}); choose another --out") from error
     with file:
         if not _lock(file):
-            raise TttvError(f"{printable(folder.path)}: another run is writing here; wait for it or choose another")
+            raise TttvError(f"{printable(path)}: another run is writing here; wait for it or choose another --out")
         try:
-            folder.check(source, overwrite)  # Another run may have been quicker.
-            folder.clear()
             yield
         finally:
             with suppress(OSError):  # Windows can not delete an open file; there an empty one is left.

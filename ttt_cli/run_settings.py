@@ -39,17 +39,32 @@ def resolve(weights: Weights, config: Path | None, chosen: Tables, device: torch
     file: Tables = read_toml(config) if config else {}
     if config:
         from_table(RunSettings, file, str(config))  # Checked on its own, so that errors name the file.
+    named = {**file.get("adaptation", {}), **_given(chosen.get("adaptation", {}))}
+    method = named.get("method", AdaptationSettings.method)
+    precision = "bf16" if device.type == "cuda" else "fp32"
     own: Tables = {
-        "adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32", **weights.adaptation},
+        "adaptation": {"precision": precision, **recommended(weights, method)},
         "reconstruction": dataclasses.asdict(weights.reconstruction),
     }
     merged: Tables = {}
     for section in (one.name for one in dataclasses.fields(RunSettings)):
-        given = {name: value for name, value in chosen.get(section, {}).items() if value is not None}
-        merged[section] = {**own.get(section, {}), **file.get(section, {}), **given}
+        merged[section] = {**own.get(section, {}), **file.get(section, {}), **_given(chosen.get(section, {}))}
     settings = from_table(RunSettings, merged, "settings")
     _check(settings, weights)
     return settings
+
+
+def _given(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if value is not None}
+
+
+def recommended(weights: Weights, method: str) -> dict[str, Any]:
+    """What the weights recommend for a method: what they say for all, then for `tent`, then for `tent+cb`."""
+    table = {name: value for name, value in weights.adaptation.items() if not isinstance(value, dict)}
+    parts = method.split("+")
+    for count in range(1, len(parts) + 1):
+        table |= weights.adaptation.get("+".join(parts[:count]), {})
+    return table
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.errors import UsageError, printable
 from ttt_cli.io_settings import InputSettings
 
 
@@ -43,8 +44,12 @@ Config = Annotated[
     ),
 ]
 Window = Annotated[
-    int | None,
-    typer.Option("--window", metavar="K", help=f"Frames to train on. (default: {_ELSE} {AdaptationSettings.window})"),
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="K|inf",
+        help=f"Frames to train on: the last K, or all so far. (default: {_ELSE} {AdaptationSettings.window})",
+    ),
 ]
 Steps = Annotated[
     int | None,
@@ -87,7 +92,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print the output's path an
 def adaptation_table(
     *,
     method: str | None = None,
-    window: int | None,
+    window: str | None,
     steps: int | None,
     batch: int | None,
     learning_rate: float | None,
@@ -97,10 +102,19 @@ def adaptation_table(
     """The section "adaptation" of what the command line says."""
     return {
         "method": method,
-        "window": window,
+        "window": None if window is None else parse_window(window),
         "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
         "seed": seed,
         "precision": None if precision is Precision.auto else precision.value,
     }
+
+
+def parse_window(text: str) -> int:
+    """Frames in the window; 0 stands for `inf`, every frame so far. Raises UsageError for anything else."""
+    if text == "inf":
+        return 0
+    if not text.isdecimal() or int(text) == 0:
+        raise UsageError(f"window must be a whole number of frames from 1 up, or inf, not {printable(text)!r}")
+    return int(text)

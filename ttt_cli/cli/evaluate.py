@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,27 +15,38 @@ from ttt_cli.cli import _options as options
 from ttt_cli.errors import TttvError, UsageError, printable
 
 if TYPE_CHECKING:
+    from ttt_cli.comparison import Record, Summary
     from ttt_cli.datasets.stream import Stream
-    from ttt_cli.evaluation import Record, Summary
     from ttt_cli.frame import Result
+    from ttt_cli.journal import Journal
+    from ttt_cli.run_settings import RunSettings
     from ttt_cli.weights import Weights
 
+CELLS = "cells.jsonl"
 METRICS = "metrics.json"
 TABLE = "metrics.csv"
+LATEX = "metrics.tex"
 
 EPILOG = """Examples:
 
 tttv eval --dataset camvid --gt camvid/video_0016E5_15hz
 
-tttv eval --dataset camvid --gt camvid --seeds 3 --degrade low-light --json"""
+tttv eval --dataset camvid --gt camvid --method all --seeds 3 --degrade low-light
+
+tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,inf"""
 
 
 def evaluate(
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="Layout of the data: camvid.")],
     truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="Has images/ and labels/, or such folders.")],
-    method: Annotated[str, typer.Option("--method", metavar="A,...", help="Methods to run.")] = "joint,online",
+    method: Annotated[
+        str, typer.Option("--method", metavar="A,...|all", help="Methods to run; see the README for their names.")
+    ] = "joint,online",
     seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="How many seeds (from 0), or which.")] = "1",
-    window: options.Window = None,
+    window: Annotated[
+        str | None,
+        typer.Option("--window", metavar="K,...", help="Windows to compare, in frames; inf is every frame so far."),
+    ] = None,
     steps: options.Steps = None,
     batch: options.Batch = None,
     mask_ratio: options.MaskRatio = None,
@@ -47,9 +60,16 @@ def evaluate(
     degrade: Annotated[
         str | None, typer.Option("--degrade", metavar="NAME", help="Degrade every frame: low-light.")
     ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Frames in random order, which destroys what online training lives on.")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="For metrics.json and metrics.csv. (default: runs/eval-DATASET)"),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="For the results; a stopped evaluation in it goes on. (default: runs/eval-DATASET)",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     config: options.Config = None,
@@ -59,85 +79,108 @@ def evaluate(
     """Score methods on labelled videos by both protocols, with time beside the fixed model's.
 
     "pooled" is one confusion matrix over all pixels; "paper" averages the frames' mIoU. Labels serve scoring alone.
+    What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
+    be added later.
     """
-    from ttt_cli import evaluation
+    from ttt_cli import comparison, evaluation
     from ttt_cli.datasets import DATASETS
-    from ttt_cli.run_folder import to_json, write_json
+    from ttt_cli.methods import METHODS
+    from ttt_cli.run_folder import locked, to_json, write_json
     from ttt_cli.run_record import machine, versions
     from ttt_cli.run_settings import choose_device, resolve
     from ttt_cli.weights import open_weights, sha256
 
     if dataset not in DATASETS:
         raise UsageError(f"data set {printable(dataset)!r} is unknown; known: {', '.join(DATASETS)}")
-    methods = [name.strip() for name in method.split(",")]
+    methods = list(METHODS) if method == "all" else [name.strip() for name in method.split(",")]
     numbers = parse_seeds(seeds)
     opened = open_weights(weights)
     place = choose_device(device.value)
-    chosen = {
-        "input": {"size": size, "stride": stride, "max_frames": max_frames},
-        "adaptation": options.adaptation_table(
-            window=window,
-            steps=steps,
-            batch=batch,
-            learning_rate=learning_rate,
-            seed=None,
-            precision=precision,
-        ),
-        "reconstruction": {"mask_ratio": mask_ratio},
-    }
-    settings = resolve(opened, config, chosen, place)
-    streams = DATASETS[dataset](truth, settings.input)
+
+    def settings_for(name: str) -> RunSettings:
+        chosen = {
+            "input": {"size": size, "stride": stride, "max_frames": max_frames},
+            "adaptation": options.adaptation_table(
+                method=name,
+                window=None,
+                steps=steps,
+                batch=batch,
+                learning_rate=learning_rate,
+                seed=None,
+                precision=precision,
+            ),
+            "reconstruction": {"mask_ratio": mask_ratio},
+        }
+        return resolve(opened, config, chosen, place)
+
+    settings = {name: settings_for(name) for name in methods}
+    first = settings_for(comparison.BASELINE)
+    windows = [options.parse_window(one) for one in window.split(",")] if window else [first.adaptation.window]
+    streams = DATASETS[dataset](truth, first.input)
     _check_classes(opened, streams)
     if degrade is not None:
         streams = [evaluation.degraded(stream, degrade) for stream in streams]
-    folder = out or Path("runs") / f"eval-{dataset}{'' if degrade is None else '-' + degrade}"
-    _prepare(folder, overwrite)
-    model = opened.load().to(place)
-
-    lengths = [stream.video.length or 0 for stream in streams]
-    expected = sum(lengths) * len(evaluation.passes(model, methods, numbers))
-    with _console.progress_bar(dataset, expected, "frames", shown=not (quiet or as_json)) as bar:
-
-        def on_frame(result: Result) -> None:
-            bar.advance("" if result.loss is None else f"loss {result.loss:.4f}")
-
-        records = list(
-            evaluation.evaluate(
-                model,
-                streams,
-                methods,
-                numbers,
-                settings.adaptation,
-                settings.reconstruction,
-                settings.input.size,
-                place,
-                on_frame,
-            )
-        )
-    content = {
+    if shuffle:
+        streams = [evaluation.shuffled(stream) for stream in streams]
+    by_name = {stream.name: stream for stream in streams}
+    folder = out or Path("runs") / "-".join(["eval", dataset, *([degrade] if degrade else []), *["shuffled"] * shuffle])
+    subject = {
         "dataset": dataset,
-        "degrade": degrade,
+        "truth": str(truth.resolve()),
         "weights": {"name": opened.name, "path": str(opened.path), "sha256": sha256(opened.path)},
-        "settings": dataclasses.asdict(settings),
+        "input": dataclasses.asdict(first.input),
+        "adaptation": dataclasses.asdict(first.adaptation),
+        "reconstruction": dataclasses.asdict(first.reconstruction),
         "device": str(place),
-        "machine": machine(place),
-        "versions": versions(),
-        "summary": [dataclasses.asdict(row) for row in evaluation.summarise(records)],
-        "records": [dataclasses.asdict(record) for record in records],
     }
-    try:
-        write_json(folder / METRICS, content)
-        evaluation.write_csv(folder / TABLE, records)
-    except OSError as error:
-        raise TttvError(f"{printable(folder)}: can not be written ({error.strerror}); choose another --out") from error
+    model = opened.load().to(place)
+    cells = evaluation.plan(model, streams, methods, windows, numbers)
+    with locked(folder):
+        journal = _journal(folder, subject, overwrite)
+        missing = [cell for cell in cells if cell not in journal.finished]
+        expected = sum(by_name[cell.stream].video.length or 0 for cell in missing)
+        with _console.progress_bar(dataset, expected, "frames", shown=not (quiet or as_json)) as bar:
+            for cell in missing:
+
+                def on_frame(result: Result, name: str = cell.method) -> None:
+                    bar.advance(name + ("" if result.loss is None else f", loss {result.loss:.4f}"))
+
+                one = settings[cell.method]
+                journal.add(
+                    cell,
+                    evaluation.measure(
+                        cell,
+                        by_name[cell.stream],
+                        model,
+                        one.adaptation,
+                        one.reconstruction,
+                        one.input.size,
+                        place,
+                        on_frame,
+                    ),
+                )
+        records = comparison.records_of({cell: journal.finished[cell] for cell in cells}, opened.classes)
+        summary = comparison.summarise(records)
+        content = {
+            **subject,
+            "settings": {name: dataclasses.asdict(one.adaptation) for name, one in settings.items()},
+            "machine": machine(place),
+            "versions": versions(),
+            "summary": [dataclasses.asdict(row) for row in summary],
+            "records": [dataclasses.asdict(record) for record in records],
+        }
+        with _writing(folder):
+            write_json(folder / METRICS, content)
+            comparison.write_csv(folder / TABLE, records)
+            comparison.write_latex(folder / LATEX, summary)
     if as_json:
         print(to_json({"folder": str(folder), **content}))
     elif quiet:
         _console.line(folder)
     else:
-        _show(evaluation.summarise(records), records)
-        _console.line(folder / METRICS)
-        _console.line(folder / TABLE)
+        _show(summary, records)
+        for name in (METRICS, TABLE, LATEX):
+            _console.line(folder / name)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -161,16 +204,23 @@ def _check_classes(weights: Weights, streams: list[Stream]) -> None:
             raise TttvError(f"weights {printable(weights.name)} know other classes than the labels: {', '.join(asked)}")
 
 
-def _prepare(folder: Path, overwrite: bool) -> None:
-    """Makes the folder, before hours are spent. Raises TttvError where it can not be, or holds results already."""
-    shown = printable(folder)
-    for name in (METRICS, TABLE):
-        if (folder / name).exists() and not overwrite:
-            raise TttvError(f"{shown}: holds {name} already; add --overwrite, or name another folder with --out")
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise TttvError(f"{shown}: can not be written ({error.strerror}); choose another --out") from error
+        raise TttvError(f"{printable(folder)}: can not be written ({error.strerror}); choose another --out") from error
+
+
+def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
+    """The finished cells in the folder; none with `overwrite`."""
+    from ttt_cli.journal import Journal
+
+    with _writing(folder):
+        if overwrite:
+            for name in (CELLS, METRICS, TABLE, LATEX):
+                (folder / name).unlink(missing_ok=True)
+        return Journal(folder / CELLS, subject)
 
 
 def _show(summary: list[Summary], records: list[Record]) -> None:
@@ -179,7 +229,7 @@ def _show(summary: list[Summary], records: list[Record]) -> None:
         pooled = f"{row.miou_pooled:.2f}" + (f" ± {row.deviation:.2f}" if row.seeds > 1 else "")
         gain = "-" if row.gain is None else f"{row.gain:+.2f}"
         ratio = "-" if row.time_ratio is None else f"{row.time_ratio:.2f}"
-        rows.append((row.stream, row.method, pooled, gain, f"{row.miou_paper:.2f}", f"{row.seconds:.3f}", ratio))
+        rows.append((row.stream, row.title, pooled, gain, f"{row.miou_paper:.2f}", f"{row.seconds:.3f}", ratio))
     columns = ("stream", "method", "pooled", "gain", "paper", "s/frame", "x joint")
     _console.table("mIoU in percent, averaged over seeds", columns, rows)
 
