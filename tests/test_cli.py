@@ -192,7 +192,7 @@ def test_command_line_over_file_over_weights_over_defaults(
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (("--window", "0"), "window must be at least 1"),
+        (("--window", "0"), "window must be a whole number of frames"),
         (("--steps", "0"), "steps must be at least 1"),
         (("--batch", "-1"), "batch must be at least 1"),
         (("--mask-ratio", "1"), "mask ratio must lie between 0 and 1"),
@@ -203,12 +203,12 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--stride", "0"), "stride must be 1 or more"),
         (("--max-frames", "0"), "number of frames must be 1 or more"),
         (("--start", "5", "--end", "4"), "must be after the start"),
-        (("--method", "magic"), "method 'magic' is unknown; known: joint, online"),
+        (("--method", "magic"), "method 'magic' is unknown; known: joint, no-memory"),
         (("--classes", "car,unicorn"), "class 'unicorn' is not one of the weights' classes"),
         (("--compare", "--no-overlay"), "compare needs the overlay"),
         (("--compare", "--method", "joint"), "choose another method"),
         (("--fps", "nan"), "fps must be above 0"),
-        (("--window", "many"), "--window"),
+        (("--window", "many"), "inf, not 'many'"),
         (("--device", "abacus"), "abacus"),
         (("--bogus",), "No such option"),
     ],
@@ -632,7 +632,7 @@ def test_the_unexpected_is_one_line_and_a_hint(
 
 @pytest.mark.parametrize("name", ["chaplin.mp4", "lumiere.mp4", "sam2_01_dog.mp4", "sam2_05_default_juggle.mp4"])
 def test_real_clips(segment: Callable[..., int], name: str) -> None:
-    assert segment(shared(f"clips/{name}"), "--max-frames", 2, "--size", 64, "--out", "out") == 0
+    assert segment(shared(f"data/clips/{name}"), "--max-frames", 2, "--size", 64, "--out", "out") == 0
     assert re.search(r"frame= *2 ", describe(Path("out/overlay.mp4")))
 
 

@@ -236,7 +236,7 @@ def test_two_evaluations_do_not_share_a_folder(tiny_weights: Path, tmp_path: Pat
 
 
 def test_the_layout_of_the_real_data() -> None:
-    streams = camvid_streams(shared("camvid"), InputSettings(max_frames=1))
+    streams = camvid_streams(shared("data/camvid"), InputSettings(max_frames=1))
     assert "video_0016E5_15hz" in [stream.name for stream in streams]
     for stream in streams:
         (frame,) = stream.video.frames()

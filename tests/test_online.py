@@ -269,7 +269,7 @@ def test_crops_are_parts_of_the_frame_at_different_places() -> None:
 
 
 WRONG: list[dict[str, float]] = [
-    {"window": 0},
+    {"window": -1},
     {"steps": 0},
     {"batch": -1},
     {"crop": 0.0},

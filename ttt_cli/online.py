@@ -25,6 +25,7 @@ from ttt_cli.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.memory import Snapshot, Window
 from ttt_cli.methods import method_named
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.optimizer import new_optimizer
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks import semantic
 
@@ -65,7 +66,7 @@ class Adapter:
         """Back to f_0, g_0, with nothing remembered of past training; the window stays."""
         self.restore()
         self.generator = Generator().manual_seed(self.settings.seed)
-        self.optimizer = self._new_optimizer() if self.moving else None
+        self.optimizer = new_optimizer(self.model, self.moving, self.settings) if self.moving else None
         # Gradients in half precision vanish unless the loss is scaled up; in other precisions this does nothing.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
 
@@ -92,7 +93,7 @@ class Adapter:
         )
 
     def study(self, video: Video) -> None:
-        """Offline: trains on the whole video, kept in memory, for as many steps as `online` takes; never again after."""
+        """Offline: trains on the whole video, all in memory, as many steps as `online` takes, then never again."""
         self.window = Window(None)
         for frame in video.frames():
             self.window.push(frame)
@@ -119,7 +120,7 @@ class Adapter:
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             self.last_good.restore()
             self.scaler.update()
-            self.optimizer = self._new_optimizer()
+            self.optimizer = new_optimizer(self.model, self.moving, self.settings)
             return None
         self.last_good.capture()
         self.scaler.step(self.optimizer)
@@ -151,17 +152,6 @@ class Adapter:
         with self._precision():
             queries = self.model.segment(self.model.encode(image[None].to(self.device)))
         return semantic.postprocess(queries)
-
-    def _new_optimizer(self) -> torch.optim.AdamW:
-        settings = self.settings
-        encoder_ids = {id(parameter) for parameter in self.model.encoder.parameters()}
-        encoder = [parameter for parameter in self.moving if id(parameter) in encoder_ids]
-        heads = [parameter for parameter in self.moving if id(parameter) not in encoder_ids]
-        groups = [
-            {"params": encoder, "lr": settings.learning_rate * settings.encoder_rate_factor},
-            {"params": heads, "lr": settings.learning_rate},
-        ]
-        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
 
     def _now(self) -> float:
         """Seconds on a clock, once the device has done all that it was given so far."""
