@@ -208,7 +208,7 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--compare", "--no-overlay"), "compare needs the overlay"),
         (("--compare", "--method", "joint"), "choose another method"),
         (("--fps", "nan"), "fps must be above 0"),
-        (("--window", "many"), "inf, not 'many'"),
+        (("--window", "many"), "inf or auto, not 'many'"),
         (("--device", "abacus"), "abacus"),
         (("--bogus",), "No such option"),
     ],

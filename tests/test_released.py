@@ -101,7 +101,7 @@ def test_one_step_of_the_release_moves_every_tensor_as_there(
         ours = our_name(name)
         parts = [ours.replace("{qkv}", letter) for letter in "qkv"] if "{qkv}" in ours else [ours]
         moved = torch.stack([(after[part] - before[part]).double().square().sum() for part in parts]).sum().sqrt()
-        # Biases in front of a group norm have no gradient but rounding errors: they move by less than 5e-6, others by 5e-5.
+        # Biases in front of a group norm have no gradient but rounding errors, and move by 5e-6; the others by 5e-5.
         assert float(moved) == pytest.approx(norm or 0.0, rel=1e-3, abs=5e-6), name
 
     with torch.no_grad():

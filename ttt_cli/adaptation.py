@@ -17,6 +17,7 @@ class AdaptationSettings:
 
     method: a name in METHODS.
     window: k, how many frames the explicit memory holds (paper: 16, at 10 frames a second); 0 keeps every frame.
+    auto_window: `window` is the start, and the video says how it goes on (auto_window.py).
     steps: gradient steps a frame (paper: 1).
     batch: images a step, drawn with replacement from the window.
     crop: share of a frame's sides that a step sees, at a random place (1 is all of it; release: 0.5).
@@ -28,6 +29,7 @@ class AdaptationSettings:
 
     method: str = "online"
     window: int = 16
+    auto_window: bool = False
     steps: int = 1
     batch: int = 1
     crop: float = 1.0

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ttt_cli.auto_window import WindowEstimate
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -73,6 +75,7 @@ class Result:
 
     loss: mean reconstruction loss of this frame's training steps, or None where the method does not train.
     skipped_steps: training steps whose loss or gradient was not finite; the weights were put back before going on.
+    window_estimate: where the window's size was estimated on this frame.
     """
 
     frame: Frame
@@ -80,3 +83,4 @@ class Result:
     loss: float | None
     skipped_steps: int
     timing: Timing
+    window_estimate: WindowEstimate | None = None

@@ -14,11 +14,12 @@ from ttt_cli.frame import Frame
 class Window:
     """Explicit memory: the current frame and the ones just before it, at most `size` in all (k in the paper).
 
-    size: None keeps every frame.
+    size: None keeps every frame. It may change while frames come in, up to `largest`.
     """
 
-    def __init__(self, size: int | None) -> None:
-        self.frames: deque[Frame] = deque(maxlen=size)
+    def __init__(self, size: int | None, largest: int | None = None) -> None:
+        self.size = size
+        self.frames: deque[Frame] = deque(maxlen=largest or size)
 
     def push(self, frame: Frame) -> None:
         """Takes in the current frame; the oldest one falls out once the window is full."""
@@ -29,7 +30,8 @@ class Window:
 
         Returns uint8 (count, 3, crop x H, crop x W).
         """
-        chosen = torch.randint(len(self.frames), (count,), generator=generator).tolist()
+        within = len(self.frames) if self.size is None else min(self.size, len(self.frames))
+        chosen = (torch.randint(within, (count,), generator=generator) + len(self.frames) - within).tolist()
         return torch.stack([_random_crop(self.frames[index].image, crop, generator) for index in chosen])
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.auto_window import LARGEST, AutoWindow, WindowEstimate
 from ttt_cli.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.memory import Snapshot, Window
 from ttt_cli.methods import method_named
@@ -48,7 +49,9 @@ class Adapter:
         self.settings = settings
         self.reconstruction = reconstruction
         self.device = device
-        self.window = Window(self.method.window or settings.window or None)
+        self.auto_window = AutoWindow() if settings.auto_window and self.method.window is None else None
+        self.window = Window(self.method.window or settings.window or None, LARGEST if self.auto_window else None)
+        self.frames_seen = 0
         self.predictor = self.method.predictor()
         self.moving = list(self.method.parameters(model))
         self.study_seconds = 0.0
@@ -77,6 +80,7 @@ class Adapter:
             self.window.push(frame)
         if not self.method.carry:
             self.reset()
+        estimate = self._estimate_window()
         self.method.look(self.model, frame.image[None].to(self.device))
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
@@ -90,6 +94,7 @@ class Adapter:
             loss=sum(good) / len(good) if good else None,
             skipped_steps=len(losses) - len(good),
             timing=Timing((trained - began) * 1000, (finished - trained) * 1000),
+            window_estimate=estimate,
         )
 
     def study(self, video: Video) -> None:
@@ -147,6 +152,24 @@ class Adapter:
         """Back to f_0, g_0."""
         self.start.restore()
         self.start_statistics.restore()
+
+    def _estimate_window(self) -> WindowEstimate | None:
+        self.frames_seen += 1
+        if self.auto_window is None or not self.steps or not self.auto_window.is_due(self.frames_seen):
+            return None
+        encoder = list(self.model.encoder.parameters())
+        moving = [parameter for parameter in encoder if parameter.requires_grad]
+
+        def gradient_of(frames_back: int, mask: int) -> list[Tensor]:
+            image = self.window.frames[-1 - frames_back].image[None].to(self.device)
+            generator = Generator().manual_seed(mask)
+            with self._precision():
+                loss = self.method.loss(self.model, image, self.reconstruction, generator)
+            return [gradient.float() for gradient in torch.autograd.grad(loss, moving)]
+
+        estimate = self.auto_window.estimate(gradient_of)
+        self.window.size = estimate.window
+        return estimate
 
     def _predict(self, image: Tensor) -> Prediction:
         with self._precision():

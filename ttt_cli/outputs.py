@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ttt_cli.auto_window import WindowEstimate
 from ttt_cli.frame import Frame, Video
 from ttt_cli.run_folder import RunFolder, to_json
 from ttt_cli.run_settings import RunSettings
@@ -41,6 +43,7 @@ class Step:
     loss: float | None
     skipped_steps: int
     milliseconds: dict[str, float]
+    window_estimate: WindowEstimate | None = None
 
 
 class Outputs:
@@ -129,6 +132,8 @@ class Outputs:
             "skipped_steps": step.skipped_steps,
             "milliseconds": {stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
         }
+        if step.window_estimate is not None:
+            entry["window_estimate"] = dataclasses.asdict(step.window_estimate)
         log.write(to_json(entry) + "\n")
         log.flush()
 

@@ -140,7 +140,15 @@ def _steps(video: Video, request: Request) -> Generator[Step, None, None]:
             fixed_class_map = class_map_at(fixed_result.prediction, video.size)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
         class_map = class_map_at(result.prediction, video.size)
-        yield Step(current[0], class_map, fixed_class_map, result.loss, result.skipped_steps, milliseconds)
+        yield Step(
+            current[0],
+            class_map,
+            fixed_class_map,
+            result.loss,
+            result.skipped_steps,
+            milliseconds,
+            result.window_estimate,
+        )
 
 
 def _with_small(video: Video, size: int) -> Iterator[tuple[Frame, Frame]]:

@@ -47,8 +47,9 @@ Window = Annotated[
     str | None,
     typer.Option(
         "--window",
-        metavar="K|inf",
-        help=f"Frames to train on: the last K, or all so far. (default: {_ELSE} {AdaptationSettings.window})",
+        metavar="K|inf|auto",
+        help="Frames to train on: the last K, all so far, or as many as the video's own change and noise ask for. "
+        f"(default: {_ELSE} {AdaptationSettings.window})",
     ),
 ]
 Steps = Annotated[
@@ -102,7 +103,8 @@ def adaptation_table(
     """The section "adaptation" of what the command line says."""
     return {
         "method": method,
-        "window": None if window is None else parse_window(window),
+        "window": None if window is None or window == "auto" else parse_window(window),
+        "auto_window": True if window == "auto" else None,
         "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
@@ -116,5 +118,5 @@ def parse_window(text: str) -> int:
     if text == "inf":
         return 0
     if not text.isdecimal() or int(text) == 0:
-        raise UsageError(f"window must be a whole number of frames from 1 up, or inf, not {printable(text)!r}")
+        raise UsageError(f"window must be a whole number of frames from 1 up, inf or auto, not {printable(text)!r}")
     return int(text)
