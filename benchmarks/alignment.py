@@ -20,6 +20,7 @@ from ttt_cli.datasets.low_light import low_light
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.settings import from_table, read_toml
+from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import load_split
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
@@ -51,7 +52,8 @@ def cosines(
     """Cosine of the two gradients per stage for one still."""
     images = still.image[None]
     model.zero_grad()
-    main_loss.pixel_loss(model.segment(model.encode(images)), [still]).backward()
+    queries = model.segment(model.encode(images))
+    main_loss.pixel_loss(class_probabilities(queries), queries.image_size, [still]).backward()
     main = by_stage(model)
     model.zero_grad()
     generator = Generator().manual_seed(0)
@@ -76,7 +78,7 @@ def main() -> None:
     split = load_split(recipe.sources, arguments.data)
     held_out = [still for stills in split.held_out.values() for still in stills]
     held_out = held_out[:: max(1, len(held_out) // arguments.stills)]
-    main_loss = MainLoss(recipe.main_loss, split.pixel_share())
+    main_loss = MainLoss(recipe.main_loss, split.pixel_share(), recipe.model.main_head.channels)
 
     columns = []
     for degraded in (False, True):

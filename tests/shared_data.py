@@ -1,4 +1,4 @@
-"""The data folder that is shared beside the repository, or wherever TTTV_SHARED says; absent on a user's machine."""
+"""The folder `shared` beside the repository, or wherever TTTV_SHARED says; absent on a user's machine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(os.environ.get("TTTV_SHARED", Path(__file__).parents[2] / "shared" / "data"))
+ROOT = Path(os.environ.get("TTTV_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 def shared(path: str) -> Path:
-    """`path` inside the shared data; skips the test where it is absent."""
+    """`path` inside the shared folder; skips the test where it is absent."""
     found = ROOT / path
     if not found.exists():
-        pytest.skip(f"needs {path} of the shared data (set TTTV_SHARED to its folder)")
+        pytest.skip(f"needs {path} of the shared folder (set TTTV_SHARED to its folder)")
     return found

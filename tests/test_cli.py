@@ -465,7 +465,8 @@ def test_a_loss_that_is_not_finite_is_counted_and_the_run_goes_on(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal of Unix")
-def test_ctrl_c_leaves_files_that_play(tiny_weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path, asked: signal.Signals) -> None:
     video = make_video(tmp_path / "long.mp4", seconds=60)
     out = tmp_path / "out"
     arguments = ["segment", str(video), "--weights", str(tiny_weights), "--out", str(out)]
@@ -477,7 +478,7 @@ def test_ctrl_c_leaves_files_that_play(tiny_weights: Path, tmp_path: Path) -> No
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         _, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
@@ -631,7 +632,7 @@ def test_the_unexpected_is_one_line_and_a_hint(
 
 @pytest.mark.parametrize("name", ["chaplin.mp4", "lumiere.mp4", "sam2_01_dog.mp4", "sam2_05_default_juggle.mp4"])
 def test_real_clips(segment: Callable[..., int], name: str) -> None:
-    assert segment(shared(f"clips/{name}"), "--max-frames", 2, "--size", 64, "--out", "out") == 0
+    assert segment(shared(f"data/clips/{name}"), "--max-frames", 2, "--size", 64, "--out", "out") == 0
     assert re.search(r"frame= *2 ", describe(Path("out/overlay.mp4")))
 
 

@@ -161,7 +161,7 @@ def test_the_command_writes_json_and_csv(tiny_weights: Path, tmp_path: Path, cap
 
 
 def test_the_layout_of_the_real_data() -> None:
-    streams = camvid_streams(shared("camvid"), InputSettings(max_frames=1))
+    streams = camvid_streams(shared("data/camvid"), InputSettings(max_frames=1))
     assert "video_0016E5_15hz" in [stream.name for stream in streams]
     for stream in streams:
         (frame,) = stream.video.frames()

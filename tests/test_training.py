@@ -10,11 +10,14 @@ import torch
 from conftest import TINY
 from PIL import Image
 
+from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import Trainer, load_split
-from ttt_cli.training.look_ahead import LookAhead, LookAheadSettings, sensor_shift
+from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, sensor_shift
+from ttt_cli.training.losses import MainLoss, overlap_loss
 from ttt_cli.training.recipe import Recipe, Schedule, StillsSource
-from ttt_cli.training.stills import Augmentation, augment, load_camvid, mask_targets
+from ttt_cli.training.stills import Augmentation, Still, augment, load_camvid, mask_targets
 from ttt_cli.weights import open_weights
 
 CPU = torch.device("cpu")
@@ -49,7 +52,7 @@ def recipe(steps: int, look_ahead_steps: int = 0) -> Recipe:
         model=TINY,
         augmentation=Augmentation(crop_height=64, crop_width=64),
         schedule=Schedule(steps=steps, batch=2, warmup_steps=2, learning_rate=2e-3, encoder_learning_rate=2e-3),
-        look_ahead=LookAheadSettings(last_steps=look_ahead_steps),
+        look_ahead=LookAheadSettings(steps=look_ahead_steps),
     )
 
 
@@ -83,6 +86,18 @@ def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:
         assert agreement > 0.95
 
 
+def test_overlap_loss_counts_a_small_class_as_much_as_a_large_one() -> None:
+    truth = torch.zeros(1, 10, 10, dtype=torch.int64)
+    truth[0, 0, :4] = 1
+    truth[0, 9] = VOID
+    right = torch.nn.functional.one_hot(truth.clamp(max=2), 3).movedim(-1, 1).float()
+    assert float(overlap_loss(right, truth)) == pytest.approx(0.0)
+    all_zero = torch.zeros_like(right)
+    all_zero[:, 0] = 1
+    # Class 0: 86 of 86 pixels found, 90 claimed. Class 1: none found. Class 2 is not in the image.
+    assert float(overlap_loss(all_zero, truth)) == pytest.approx(1 - (2 * 86 / 176) / 2)
+
+
 def test_training_lowers_both_losses(data: Path, tmp_path: Path) -> None:
     progress = list(trainer(data, 40).run(tmp_path / "last.ckpt"))
     assert sum(one.losses.main for one in progress[-5:]) < 0.7 * sum(one.losses.main for one in progress[:5])
@@ -90,15 +105,16 @@ def test_training_lowers_both_losses(data: Path, tmp_path: Path) -> None:
     assert set(progress[-1].scores or {}) == {"miou_clean", "miou_low_light"}
 
 
-def test_resuming_gives_the_same_bits_as_going_through(data: Path, tmp_path: Path) -> None:
-    through = trainer(data, 4, look_ahead_steps=3)
+@pytest.mark.parametrize("stop_at", [2, 3, 4])
+def test_resuming_gives_the_same_bits_as_going_through(data: Path, tmp_path: Path, stop_at: int) -> None:
+    through = trainer(data, 3, look_ahead_steps=3)
     list(through.run(tmp_path / "through.ckpt"))
-    stopped = trainer(data, 4, look_ahead_steps=3)
+    stopped = trainer(data, 3, look_ahead_steps=3)
     for progress in stopped.run(tmp_path / "unused.ckpt"):
-        if progress.step == 2:
+        if progress.step == stop_at:
             stopped.save(tmp_path / "half.ckpt")
             break
-    resumed = trainer(data, 4, look_ahead_steps=3)
+    resumed = trainer(data, 3, look_ahead_steps=3)
     resumed.resume(tmp_path / "half.ckpt")
     list(resumed.run(tmp_path / "resumed.ckpt"))
     for left, right in zip(through.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
@@ -117,9 +133,16 @@ def test_exported_weights_open_with_everything_needed(data: Path, tmp_path: Path
         assert torch.equal(left, right)
 
 
-def test_the_last_steps_look_ahead(data: Path, tmp_path: Path) -> None:
-    progress = list(trainer(data, 3, look_ahead_steps=2).run(tmp_path / "last.ckpt"))
-    assert [one.losses.ahead is None for one in progress] == [True, False, False]
+def test_looking_ahead_moves_g_alone(data: Path, tmp_path: Path) -> None:
+    one = trainer(data, 2, look_ahead_steps=2)
+    joint = {}
+    for progress in one.run(tmp_path / "last.ckpt"):
+        assert (progress.losses.main_ahead is None) == (progress.step <= 2)
+        if progress.step == 2:
+            joint = {name: value.clone() for name, value in one.average.state_dict().items()}
+    moved = {name for name, value in one.average.state_dict().items() if not torch.equal(value, joint[name])}
+    assert moved
+    assert all(name.startswith("reconstruction_head.") for name in moved)
 
 
 class PlainStep(LookAhead):
@@ -134,17 +157,22 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
     one = trainer(data, 1)
     one.model.eval()
     batch, images = one.draw(2)
-    # Set matching jumps where the assignment changes; the pixel loss alone is smooth.
-    one.main_loss.forward = one.main_loss.pixel_loss  # type: ignore[method-assign]
+
+    class PixelLoss(MainLoss):
+        """Set matching jumps where the assignment changes; the pixel loss alone is smooth."""
+
+        def forward(self, queries: MaskQueries, batch: list[Still]) -> torch.Tensor:
+            return self.pixel_loss(class_probabilities(queries), queries.image_size, batch)
+
+    pixel_loss = PixelLoss(one.recipe.main_loss, one.split.pixel_share(), TINY.main_head.channels)
     parameters = list(one.model.reconstruction_head.parameters())
 
-    def after_step() -> float:
+    def look() -> Ahead:
         generator = torch.Generator().manual_seed(0)
-        look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=0.1))
-        return look_ahead.add_gradients(one.main_loss, images, batch, one.recipe.reconstruction, generator)[1]
+        look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=0.1), 1.0)
+        return look_ahead.look(pixel_loss, images, batch, one.recipe.reconstruction, generator)
 
-    after_step()
-    gradient = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+    gradient = look().ahead_gradient
     length = sum(float(part.square().sum()) for part in gradient) ** 0.5
     assert length > 0
     nudge = 0.02
@@ -152,7 +180,7 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
     for sign in (1, -1):
         with torch.no_grad():
             torch._foreach_add_(parameters, gradient, alpha=sign * nudge / length)
-        measured.append(after_step())
+        measured.append(look().after)
         with torch.no_grad():
             torch._foreach_sub_(parameters, gradient, alpha=sign * nudge / length)
     assert measured[0] - measured[1] == pytest.approx(2 * nudge * length, rel=0.2)

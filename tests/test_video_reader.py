@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared_data import shared
 
-from tests.shared_data import shared
 from tests.video_fixtures import make_image, make_video
 from ttt_cli.errors import PartialInput, TttvError, UsageError
 from ttt_cli.frame import Frame
@@ -57,7 +57,7 @@ def frames_of(source: str | Path, **options: object) -> list[Frame]:
 
 @pytest.mark.parametrize(("name", "expected", "size"), BROKEN_VIDEOS, ids=[row[0] for row in BROKEN_VIDEOS])
 def test_broken_videos(name: str, expected: int | str, size: tuple[int, int]) -> None:
-    path = shared(f"broken_videos/{name}")
+    path = shared(f"data/broken_videos/{name}")
     if isinstance(expected, str):
         with pytest.raises(TttvError, match=expected) as error:
             open_video(path)
@@ -76,14 +76,14 @@ def test_broken_videos(name: str, expected: int | str, size: tuple[int, int]) ->
 
 
 def test_every_broken_video_is_in_the_table() -> None:
-    names = {path.name for path in shared("broken_videos").iterdir() if path.suffix != ".md"}
+    names = {path.name for path in shared("data/broken_videos").iterdir() if path.suffix != ".md"}
     assert names == {row[0] for row in BROKEN_VIDEOS}
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])
 def test_rotated_video_comes_out_upright(angle: int) -> None:
     plain, turned = (
-        next(open_video(shared(f"broken_videos/decord_video_{a}.mov")).frames()).image.float() for a in (0, angle)
+        next(open_video(shared(f"data/broken_videos/decord_video_{a}.mov")).frames()).image.float() for a in (0, angle)
     )
     if plain.shape != turned.shape:  # These were filmed in the other format: only their shape can be compared.
         assert turned.shape == (3, plain.shape[2], plain.shape[1])

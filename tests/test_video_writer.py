@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import shared
 
-from tests.shared_data import shared
 from tests.video_fixtures import describe, make_video
 from ttt_cli.errors import PartialInput, TttvError
 from ttt_cli.video.reader import open_video
@@ -104,7 +104,7 @@ def test_source_without_sound_needs_no_note(tmp_path: Path) -> None:
 
 
 def test_failing_sound_does_not_cost_the_picture(tmp_path: Path) -> None:
-    source = shared("broken_videos/moviepy_video_with_failing_audio.mp4")
+    source = shared("data/broken_videos/moviepy_video_with_failing_audio.mp4")
     write(tmp_path / "out.mp4", 20, audio_from=source)
     assert open_video(tmp_path / "out.mp4").length in (20, 21)
 

@@ -24,7 +24,8 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks.classes import Class
-from ttt_cli.transforms import changed, shrink, to_size
+from ttt_cli.tasks.semantic import class_map_at
+from ttt_cli.transforms import changed, shrink
 
 BASELINE = "joint"
 ALL_STREAMS = "all"
@@ -176,7 +177,7 @@ def _score(stream: Stream, adapter: Adapter, size: int, on_frame: Callable[[Resu
         tally.add(result)
         truth = stream.truth(result.frame.name)
         if truth is not None:
-            class_map = to_size(result.prediction.class_map, (truth.shape[0], truth.shape[1]))
+            class_map = class_map_at(result.prediction, (truth.shape[0], truth.shape[1]))
             tally.metric.update(class_map, truth)
         on_frame(result)
     return tally

@@ -27,7 +27,8 @@ from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.transforms import open_input, shrink, to_size
+from ttt_cli.tasks.semantic import class_map_at
+from ttt_cli.transforms import open_input, shrink
 from ttt_cli.video.threads import Stopwatch, prefetch
 from ttt_cli.weights import Weights
 
@@ -136,9 +137,9 @@ def _steps(video: Video, request: Request) -> Generator[Step, None, None]:
         fixed_class_map = None
         if fixed is not None:
             fixed_result = fixed.step(result.frame)
-            fixed_class_map = to_size(fixed_result.prediction.class_map, video.size)
+            fixed_class_map = class_map_at(fixed_result.prediction, video.size)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
-        class_map = to_size(result.prediction.class_map, video.size)
+        class_map = class_map_at(result.prediction, video.size)
         yield Step(current[0], class_map, fixed_class_map, result.loss, result.skipped_steps, milliseconds)
 
 

@@ -1,4 +1,4 @@
-"""Frames on their way to the model: opened, changed, made smaller; and class maps on their way back."""
+"""Frames on their way to the model: opened, changed, made smaller."""
 
 from __future__ import annotations
 
@@ -42,11 +42,3 @@ def shrink(image: Tensor, shortest_side: int) -> Tensor:
         return image
     size = (round(height * scale), round(width * scale))
     return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
-
-
-def to_size(class_map: Tensor, size: tuple[int, int]) -> Tensor:
-    """A class map, uint8 (h, w) on any device, brought to (height, width) by nearest neighbour, on the CPU."""
-    class_map = class_map.cpu()
-    if tuple(class_map.shape) == size:
-        return class_map
-    return functional.interpolate(class_map[None, None], size=size, mode="nearest-exact")[0, 0]

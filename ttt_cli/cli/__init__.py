@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from typing import Annotated
@@ -48,6 +50,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line (that of the process by default) and returns its exit code. Never raises."""
+    _finish_files_when_terminated()
     try:
         with warnings.catch_warnings():
             if not os.environ.get(DEBUG_VARIABLE):
@@ -66,6 +69,12 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _failed(f"{cause} (unexpected; set {DEBUG_VARIABLE}=1 for details)", 1)
+
+
+def _finish_files_when_terminated() -> None:
+    """`kill`, `docker stop` and batch systems send SIGTERM, which is to do what Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def _failed(message: str, code: int) -> int:

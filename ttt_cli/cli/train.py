@@ -64,7 +64,7 @@ def train(
         raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[train]"') from error
     if resume:
         trainer.resume(checkpoint)
-    steps = recipe.schedule.steps if max_steps is None else min(max_steps, recipe.schedule.steps)
+    steps = trainer.steps if max_steps is None else min(max_steps, trainer.steps)
     with _stop_asked() as stop:
         _walk(trainer, steps, out, stop)
     trainer.save(checkpoint)
@@ -87,7 +87,9 @@ def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
         for progress in trainer.run(out / CHECKPOINT):
             log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
             log.flush()
-            bar.advance(f"main {progress.losses.main:.3f}, reconstruction {progress.losses.reconstruction:.3f}")
+            losses = progress.losses
+            ahead = "" if losses.main_ahead is None else f", one step ahead {losses.main_ahead:.3f}"
+            bar.advance(f"main {losses.main:.3f}{ahead}, reconstruction {losses.reconstruction:.3f}")
             if progress.scores is not None:
                 scores = ", ".join(f"{name} {score:.2f}" for name, score in progress.scores.items())
                 bar.say(f"step {progress.step}: {scores}")

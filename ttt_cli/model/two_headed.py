@@ -70,12 +70,14 @@ class MaskQueries(NamedTuple):
     class_logits: (B, Q, K + 1), the last class is "no object".
     mask_logits: (B, Q, H/4, W/4) of the padded image.
     auxiliary: the same two of every earlier decoder layer, for the training loss.
+    pixel_features: (B, C, H/4, W/4), what each query is multiplied with to give its mask logits.
     image_size: (H, W) of the image before padding.
     """
 
     class_logits: Tensor
     mask_logits: Tensor
     auxiliary: tuple[tuple[Tensor, Tensor], ...]
+    pixel_features: Tensor
     image_size: tuple[int, int]
 
 
@@ -92,6 +94,14 @@ def pixels_from_queries(mask_logits: Tensor) -> Tensor:
     The queries are ordered channel, row in the cell, column in the cell, as in the authors' release.
     """
     return functional.pixel_shuffle(mask_logits, OUTPUT_STRIDE)
+
+
+class HeadOutput(NamedTuple):
+    """Class logits (none without a classifier) and mask logits after every decoder layer, and the pixel features."""
+
+    class_logits: list[Tensor]
+    mask_logits: list[Tensor]
+    pixel_features: Tensor
 
 
 class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
@@ -116,15 +126,14 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
         self.class_predictor = None if classes is None else nn.Linear(size.channels, classes + 1)
         self.post_init()
 
-    def forward(self, maps: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Class logits (none without a classifier) and mask logits, after every decoder layer, the last one last."""
+    def forward(self, maps: tuple[Tensor, ...]) -> HeadOutput:
         pixels = self.pixel_decoder(list(maps), output_hidden_states=False, return_dict=True)
         decoded = self.transformer_module(pixels.multi_scale_features, pixels.mask_features)
         class_logits: list[Tensor] = []
         if self.class_predictor is not None:
             hidden_states = decoded.intermediate_hidden_states
             class_logits = [self.class_predictor(hidden.transpose(0, 1)) for hidden in hidden_states]
-        return class_logits, list(decoded.masks_queries_logits)
+        return HeadOutput(class_logits, list(decoded.masks_queries_logits), pixels.mask_features)
 
 
 class TwoHeadedModel(nn.Module):
@@ -154,15 +163,15 @@ class TwoHeadedModel(nn.Module):
 
     def segment(self, features: Features) -> MaskQueries:
         """h: mask queries of the main task."""
-        class_logits, mask_logits = self.main_head(features.maps)
+        class_logits, mask_logits, pixel_features = self.main_head(features.maps)
         auxiliary = tuple(zip(class_logits[:-1], mask_logits[:-1], strict=True))
-        return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, features.image_size)
+        return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, pixel_features, features.image_size)
 
     def reconstruct(self, features: Features) -> Tensor:
         """g: the whole image, (B, 3, H, W), in the units of the reconstruction target (see reconstruction.py)."""
-        _, mask_logits = self.reconstruction_head(features.maps)
+        output = self.reconstruction_head(features.maps)
         height, width = features.image_size
-        return pixels_from_queries(mask_logits[-1])[..., :height, :width]
+        return pixels_from_queries(output.mask_logits[-1])[..., :height, :width]
 
     def self_supervised_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of f and g: those that test-time training may move. h never does."""

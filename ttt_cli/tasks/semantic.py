@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,11 +23,18 @@ def class_probabilities(queries: MaskQueries) -> Tensor:
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
-def upsample(scores: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Scores of every class, (B, K, h, w), brought to the pixels of the image: (B, K, H, W)."""
-    padded = (scores.shape[-2] * OUTPUT_STRIDE, scores.shape[-1] * OUTPUT_STRIDE)
+def upsample(scores: Tensor, image_size: tuple[int, int], size: tuple[int, int] | None = None) -> Tensor:
+    """Scores of every class, (B, K, h, w), brought to the pixels of the image: (B, K, H, W).
+
+    image_size: (height, width) that the model saw. size: that of the result where it is another one.
+    """
+    height, width = size or image_size
+    padded = (
+        math.ceil(scores.shape[-2] * OUTPUT_STRIDE * height / image_size[0]),
+        math.ceil(scores.shape[-1] * OUTPUT_STRIDE * width / image_size[1]),
+    )
     full = functional.interpolate(scores, size=padded, mode="bilinear", align_corners=False)
-    return full[..., : image_size[0], : image_size[1]]
+    return full[..., :height, :width]
 
 
 def postprocess(queries: MaskQueries) -> Prediction:
@@ -33,3 +42,21 @@ def postprocess(queries: MaskQueries) -> Prediction:
     probabilities = class_probabilities(queries)
     class_map = upsample(probabilities, queries.image_size)[0].argmax(dim=0)
     return Prediction(class_map=class_map.to(torch.uint8), probabilities=probabilities[0])
+
+
+def class_map_at(prediction: Prediction, size: tuple[int, int]) -> Tensor:
+    """The most likely class of every pixel of a frame that the model saw smaller: uint8 (height, width) on the CPU.
+
+    Enlarging the probabilities keeps edges smooth; it is done class by class, so that a large frame fits in memory.
+    """
+    seen = prediction.class_map
+    if tuple(seen.shape) == size:
+        return seen.cpu()
+    image_size = (seen.shape[0], seen.shape[1])
+    best = prediction.probabilities.new_full(size, -1.0)
+    class_map = torch.zeros(size, dtype=torch.uint8, device=best.device)
+    for index, scores in enumerate(prediction.probabilities):
+        full = upsample(scores[None, None], image_size, size)[0, 0]
+        class_map.masked_fill_(full > best, index)
+        best = torch.maximum(best, full)
+    return class_map.cpu()

@@ -1,4 +1,4 @@
-"""Joint training on labelled stills: min over f, g, h of l_m + l_s (paper, section 4.1)."""
+"""Joint training on labelled stills: min over f, g, h of l_m + l_s (paper, section 4.1), then g looks ahead."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ttt_cli.weights import Weights, save_weights
 
 @dataclass(frozen=True)
 class Losses:
-    """l_m and l_s of one training step, and l_m on shifted images before and after looking ahead (None without)."""
+    """l_m and l_s of one training step; while g looks ahead, on shifted images, with l_m after the step tried too."""
 
     main: float
     reconstruction: float
-    ahead: tuple[float, float] | None
+    main_ahead: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class Progress:
     step: int
     steps: int
     losses: Losses
-    learning_rate: float
     scores: dict[str, float] | None
 
 
@@ -84,26 +83,29 @@ class Trainer:
         self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=recipe.imagenet)
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.main_loss = MainLoss(recipe.main_loss, split.pixel_share()).to(device)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, recipe), betas=(0.9, 0.999))
-        self.look_ahead = LookAhead(self.model, recipe.look_ahead)
+        channels = recipe.model.main_head.channels
+        self.main_loss = MainLoss(recipe.main_loss, split.pixel_share(), channels).to(device)
+        self.optimizer = torch.optim.AdamW(_groups(self.model, self.main_loss, recipe), betas=(0.9, 0.999))
+        self.look_ahead = LookAhead(self.model, recipe.look_ahead, recipe.schedule.reconstruction_weight)
         self.generator = Generator().manual_seed(recipe.schedule.seed)
+        self.steps = recipe.schedule.steps + recipe.look_ahead.steps
         self.step = 0
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
-        """Trains to the end of the schedule, one yield a step; the state is saved to `checkpoint` now and then."""
+        """Joint training, then look-ahead: one yield a step; the state is saved to `checkpoint` now and then."""
         schedule = self.recipe.schedule
         saved = time.monotonic()
-        while self.step < schedule.steps:
-            rate = self._set_learning_rate()
-            losses = self._train_step()
+        while self.step < self.steps:
+            if self.step == schedule.steps:
+                self.model.load_state_dict(self.average.state_dict())
+            losses = self._joint_step() if self.step < schedule.steps else self._look_ahead_step()
             self.step += 1
-            at_end = self.step == schedule.steps
+            at_end = self.step in (schedule.steps, self.steps)
             scores = self.validate() if at_end or self.step % schedule.validate_every_steps == 0 else None
             if at_end or time.monotonic() - saved > 60 * schedule.checkpoint_every_minutes:
                 self.save(checkpoint)
                 saved = time.monotonic()
-            yield Progress(self.step, schedule.steps, losses, rate, scores)
+            yield Progress(self.step, self.steps, losses, scores)
 
     def validate(self) -> dict[str, float]:
         """mIoU of the averaged model on the stills held out, as they are and in low light."""
@@ -122,6 +124,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
+            "main_loss": self.main_loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "look_ahead": self.look_ahead.state(),
             "generator": self.generator.get_state(),
@@ -137,6 +140,7 @@ class Trainer:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
+        self.main_loss.load_state_dict(state["main_loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.look_ahead.load_state(state["look_ahead"])
         self.generator.set_state(state["generator"])
@@ -158,26 +162,32 @@ class Trainer:
         )
         save_weights(self.average, record)
 
-    def _train_step(self) -> Losses:
+    def _joint_step(self) -> Losses:
         schedule = self.recipe.schedule
+        self._set_learning_rate()
         self.model.train()
         batch, images = self.draw(schedule.batch)
         main: Tensor = self.main_loss(self.model.segment(self.model.encode(images)), batch)
         main.backward()  # type: ignore[no-untyped-call]
-        reconstruction, ahead = torch.zeros(()), None
+        reconstruction = torch.zeros(())
         if schedule.reconstruction_weight > 0:
-            reconstruction = reconstruction_loss(self.model, images, self.recipe.reconstruction, self.generator)
+            shown = images[: schedule.reconstruction_batch]
+            reconstruction = reconstruction_loss(self.model, shown, self.recipe.reconstruction, self.generator)
             (schedule.reconstruction_weight * reconstruction).backward()  # type: ignore[no-untyped-call]
-        if self.step >= schedule.steps - self.recipe.look_ahead.last_steps:
-            count = self.recipe.look_ahead.batch
-            ahead = self.look_ahead.add_gradients(
-                self.main_loss, images[:count], batch[:count], self.recipe.reconstruction, self.generator
-            )
-        nn.utils.clip_grad_norm_(self.model.parameters(), schedule.gradient_norm)
+        trained = [*self.model.parameters(), *self.main_loss.parameters()]
+        nn.utils.clip_grad_norm_(trained, schedule.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._update_average()
-        return Losses(float(main.detach()), float(reconstruction.detach()), ahead)
+        # A young average would still hold the random start, so the decay grows with the number of steps.
+        self._update_average(min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
+        return Losses(float(main.detach()), float(reconstruction.detach()))
+
+    def _look_ahead_step(self) -> Losses:
+        self.model.eval()
+        batch, images = self.draw(self.recipe.look_ahead.batch)
+        ahead = self.look_ahead.step(self.main_loss, images, batch, self.recipe.reconstruction, self.generator)
+        self._update_average(0.0)
+        return Losses(ahead.before, ahead.reconstruction, ahead.after)
 
     def draw(self, count: int) -> tuple[list[Still], Tensor]:
         """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
@@ -187,12 +197,10 @@ class Trainer:
         return batch, torch.stack([still.image for still in batch]).to(self.device)
 
     @torch.no_grad()
-    def _update_average(self) -> None:
-        # A young average would still hold the random start, so the decay grows with the number of steps.
-        decay = min(self.recipe.schedule.average_decay, (1 + self.step) / (10 + self.step))
+    def _update_average(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
-    def _set_learning_rate(self) -> float:
+    def _set_learning_rate(self) -> None:
         schedule = self.recipe.schedule
         if self.step < schedule.warmup_steps:
             share = (self.step + 1) / schedule.warmup_steps
@@ -201,10 +209,9 @@ class Trainer:
             share = schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        return schedule.learning_rate * share
 
 
-def _groups(model: TwoHeadedModel, recipe: Recipe) -> list[dict[str, object]]:
+def _groups(model: TwoHeadedModel, main_loss: MainLoss, recipe: Recipe) -> list[dict[str, object]]:
     """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
     schedule = recipe.schedule
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
@@ -214,7 +221,7 @@ def _groups(model: TwoHeadedModel, recipe: Recipe) -> list[dict[str, object]]:
         for decayed in (True, False):
             parameters = [
                 p
-                for p in model.parameters()
+                for p in (*model.parameters(), *main_loss.parameters())
                 if (id(p) in encoder) == in_encoder and (p.dim() > 1 and id(p) not in embeddings) == decayed
             ]
             peak = schedule.encoder_learning_rate if in_encoder else schedule.learning_rate

@@ -1,18 +1,21 @@
-"""Joint training that looks ahead: a step on l_s is taken, and l_m is asked to be lower after it.
+"""Training g to look ahead: a step on l_s is taken, and l_m is asked to be lower after it.
 
 Test-time training helps as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem). Nothing
-in l_m + l_s asks for that. Here a step f' = f - r P grad l_s is tried on images from another sensor setting than the
-training images (darker, noisier, another white balance), and l_m is measured at f'. Its gradient with respect to
-that step, -r d/d(f, g) <grad_f l_s, P grad_f' l_m>, is added to the gradients of f and g.
+in l_m + l_s asks for that. So once joint training is over, a step f' = f - r P grad_f l_s is tried on images from
+another sensor setting than the training images (darker, noisier, another white balance), and l_m is measured at f'.
+Its gradient with respect to g, -r d/dg <grad_f l_s, P grad_f' l_m>, trains g to pull f the right way, beside l_s
+itself. f and h stay as they are: the fixed model neither gains nor loses, so that whatever comes of it is owed to
+test-time training.
 
-It is a product with the second derivative of l_s. The difference of two first derivatives gives it, as in DARTS (Liu et
-al. 2019), since the deformable attention has no second derivative in PyTorch.
+The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
+(Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -27,65 +30,99 @@ from ttt_cli.training.stills import Still
 
 @dataclass(frozen=True)
 class LookAheadSettings:
-    """When and how far joint training looks ahead.
+    """How long and how far g is trained to look ahead.
 
-    last_steps: it does so in the last steps of the schedule, as many as stand here; 0 leaves it out.
-    batch: images of the training batch that are used for it.
+    steps: after those of the joint schedule; 0 leaves it out.
+    batch: images a step.
+    learning_rate: of g; it falls along a half cosine to nothing.
     inner_rate: r above, the length of the step tried, in units of Adam's normalised gradient.
-    weight: factor of the look-ahead gradient beside those of l_m and l_s.
+    weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
     stops: the images lose 0 to this many stops of light.
     """
 
-    last_steps: int = 0
+    steps: int = 0
     batch: int = 2
+    learning_rate: float = 3e-4
     inner_rate: float = 1e-3
     weight: float = 1.0
     stops: float = 4.0
 
 
-class LookAhead:
-    """Adds the look-ahead gradient to the parameters' `.grad`; keeps the running scale P of l_s's gradient."""
+class Ahead(NamedTuple):
+    """l_s and l_m on the shifted images, l_m after the step tried, and the gradients with respect to g."""
 
-    def __init__(self, model: TwoHeadedModel, settings: LookAheadSettings) -> None:
+    reconstruction: float
+    before: float
+    after: float
+    reconstruction_gradient: list[Tensor]
+    ahead_gradient: list[Tensor]
+
+
+class LookAhead:
+    """Trains g; keeps its optimiser and the running scale P of the gradient of l_s with respect to f."""
+
+    def __init__(self, model: TwoHeadedModel, settings: LookAheadSettings, reconstruction_weight: float) -> None:
         self.model = model
         self.settings = settings
+        self.reconstruction_weight = reconstruction_weight
         self.encoder: list[Tensor] = list(model.encoder.parameters())
-        self.reconstruction_head: list[Tensor] = list(model.reconstruction_head.parameters())
+        self.reconstruction_head = list(model.reconstruction_head.parameters())
         self.square = [torch.zeros_like(parameter) for parameter in self.encoder]
+        self.optimizer = torch.optim.AdamW(self.reconstruction_head, lr=settings.learning_rate, weight_decay=0.0)
         self.count = 0
 
-    def add_gradients(
+    def step(
         self,
         main_loss: MainLoss,
         images: Tensor,
         batch: list[Still],
         reconstruction: ReconstructionSettings,
         generator: Generator,
-    ) -> tuple[float, float]:
-        """Returns l_m before and after the step tried; the weights are as before when it returns.
-
-        images: the training images of `batch`, RGB in 0..255, (B, 3, H, W), before the sensor shift.
-        """
+    ) -> Ahead:
+        """One step of g's optimiser. images: as for `look`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
         shifted = sensor_shift(images, settings, generator)
+        ahead = self.look(main_loss, shifted, batch, reconstruction, generator)
+        gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
+        for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
+            parameter.grad = self.reconstruction_weight * own + settings.weight * looked
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * self.count / (settings.steps + 1))) / 2
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return ahead
+
+    def look(
+        self,
+        main_loss: MainLoss,
+        images: Tensor,
+        batch: list[Still],
+        reconstruction: ReconstructionSettings,
+        generator: Generator,
+    ) -> Ahead:
+        """Tries the step on the (shifted) images of `batch`; the weights are as before when it returns."""
         masks = generator.get_state()
         start = Snapshot(self.encoder)
 
-        def gradient_of_reconstruction(parameters: list[Tensor]) -> list[Tensor]:
+        def gradient_of_reconstruction(parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
             generator.set_state(masks)
-            loss = reconstruction_loss(self.model, shifted, reconstruction, generator)
-            return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+            loss = reconstruction_loss(self.model, images, reconstruction, generator)
+            # The heads' last layers use only some of their parameters, and g none of the class embedding's.
+            return float(loss.detach()), list(
+                torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            )
 
         def main() -> Tensor:
-            loss: Tensor = main_loss(self.model.segment(self.model.encode(shifted)), batch)
+            loss: Tensor = main_loss(self.model.segment(self.model.encode(images)), batch)
             return loss
 
         with torch.no_grad():
             before = float(main())
-        own = gradient_of_reconstruction(self.encoder)
-        scale = self._update_scale(own)
+        loss, own = gradient_of_reconstruction([*self.encoder, *self.reconstruction_head])
+        own_encoder, own_head = own[: len(self.encoder)], own[len(self.encoder) :]
+        scale = self._update_scale(own_encoder)
         with torch.no_grad():
-            torch._foreach_add_(self.encoder, _product(scale, own), alpha=-settings.inner_rate)
+            torch._foreach_add_(self.encoder, _product(scale, own_encoder), alpha=-self.settings.inner_rate)
         after = main()
         wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
@@ -93,27 +130,25 @@ class LookAhead:
         direction = _product(scale, wanted)
         length = float(torch.stack([part.square().sum() for part in direction]).sum().sqrt())
         nudge = 1e-4 * sum(part.numel() for part in direction) ** 0.5 / length
-        moving = self.encoder + self.reconstruction_head
         differences = []
         for sign in (1.0, -1.0):
             with torch.no_grad():
                 torch._foreach_add_(self.encoder, direction, alpha=sign * nudge)
-            differences.append(gradient_of_reconstruction(moving))
+            differences.append(gradient_of_reconstruction(self.reconstruction_head)[1])
             start.restore()
-        factor = -settings.weight * settings.inner_rate / (2 * nudge)
-        for parameter, plus, minus in zip(moving, *differences, strict=True):
-            gradient = (plus - minus) * factor
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        return before, float(after.detach())
+        factor = -self.settings.inner_rate / (2 * nudge)
+        looked = [(plus - minus) * factor for plus, minus in zip(*differences, strict=True)]
+        return Ahead(loss, before, float(after.detach()), own_head, looked)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return {"square": self.square, "count": self.count}
+        return {"square": self.square, "count": self.count, "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state`."""
         torch._foreach_copy_(self.square, state["square"])
         self.count = state["count"]
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _update_scale(self, gradient: list[Tensor]) -> list[Tensor]:
         """P: one over the root mean square of each parameter's gradient over recent steps, as in Adam."""

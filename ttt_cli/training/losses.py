@@ -24,21 +24,33 @@ class MainLossSettings:
     pixel_weight: cross-entropy of the combined class map, which is what mIoU is read from. Mask2Former has no such
         term; on a few hundred images it is what makes a small model learn in an hour.
     rare_class_power: each class counts in that cross-entropy by (share of pixels) ** -power.
+    overlap_weight: 1 - dice of the same map, averaged over the classes in the batch, so that a sign post counts as
+        much as the road.
+    dense_weight: the same two terms for a linear classifier of the pixel features, which exists in training alone.
+        Queries take long to find their classes; this tells every pixel at once.
     """
 
     class_weight: float = 2.0
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     pixel_weight: float = 10.0
-    rare_class_power: float = 0.3
+    rare_class_power: float = 0.5
+    overlap_weight: float = 5.0
+    dense_weight: float = 1.0
     points: int = 2048
 
 
 class MainLoss(nn.Module):
-    """l_m of a batch: set matching over queries, plus cross-entropy of the pixels' classes."""
+    """l_m of a batch: set matching over queries, plus cross-entropy and overlap of the pixels' classes.
 
-    def __init__(self, settings: MainLossSettings, pixel_share: Tensor) -> None:
-        """pixel_share: (K,), the share of each class among the labelled pixels of the training set."""
+    It has weights of its own to train: those of the dense classifier.
+    """
+
+    def __init__(self, settings: MainLossSettings, pixel_share: Tensor, channels: int) -> None:
+        """pixel_share: (K,), the share of each class among the labelled pixels of the training set.
+
+        channels: of the pixel features.
+        """
         super().__init__()
         self.settings = settings
         config = Mask2FormerConfig(
@@ -55,6 +67,7 @@ class MainLoss(nn.Module):
             "loss_dice": settings.dice_weight,
         }
         self.matching = Mask2FormerLoss(config, self.weights)
+        self.dense_classifier = nn.Conv2d(channels, len(pixel_share), 1)
         rarity = pixel_share.clamp(min=1e-4) ** -settings.rare_class_power
         self.class_weights: Tensor
         self.register_buffer("class_weights", rarity / (rarity * pixel_share).sum())
@@ -73,12 +86,33 @@ class MainLoss(nn.Module):
         # The parts of earlier decoder layers carry the layer's number behind their name.
         weighted = [self.weights[name.rstrip("_0123456789")] * value for name, value in parts.items()]
         matched = torch.stack(weighted).sum() / (1 + len(queries.auxiliary))
-        return matched + self.settings.pixel_weight * self.pixel_loss(queries, batch)
+        dense = self.dense_classifier(queries.pixel_features).softmax(dim=1)
+        return (
+            matched
+            + self.pixel_loss(class_probabilities(queries), queries.image_size, batch)
+            + self.settings.dense_weight * self.pixel_loss(dense, queries.image_size, batch)
+        )
 
-    def pixel_loss(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
-        """Class-weighted cross-entropy of the combined class map, void left out."""
-        scores = upsample(class_probabilities(queries), queries.image_size)
+    def pixel_loss(self, probabilities: Tensor, image_size: tuple[int, int], batch: list[Still]) -> Tensor:
+        """Weighted cross-entropy and overlap of a map of class probabilities (B, K, H/4, W/4), void left out."""
+        scores = upsample(probabilities, image_size)
         truth = torch.stack([still.classes for still in batch]).long().to(scores.device)
-        return functional.nll_loss(
+        entropy = functional.nll_loss(
             scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID
         )
+        return self.settings.pixel_weight * entropy + self.settings.overlap_weight * overlap_loss(scores, truth)
+
+
+def overlap_loss(scores: Tensor, truth: Tensor) -> Tensor:
+    """1 - dice of every class that the batch has, averaged over these classes; void pixels are left out.
+
+    scores: probabilities (B, K, H, W). truth: int64 (B, H, W), 255 = void.
+    """
+    classes = scores.shape[1]
+    known = truth != VOID
+    members = functional.one_hot(truth.where(known, classes), classes + 1)[..., :classes].movedim(-1, 1)
+    shared = (scores * members).sum(dim=(0, 2, 3))
+    claimed = (scores * known[:, None]).sum(dim=(0, 2, 3))
+    present = members.sum(dim=(0, 2, 3))
+    dice = 2 * shared / (claimed + present).clamp(min=1)
+    return 1 - dice[present > 0].mean()

@@ -36,6 +36,7 @@ class Schedule:
     learning_rate: of both heads; encoder_learning_rate: of f. Both warm up linearly over `warmup_steps`, then fall
         along a half cosine to `final_share` of themselves.
     reconstruction_weight: factor of l_s beside l_m; 0 trains the main task alone.
+    reconstruction_batch: how many images of the batch l_s is taken of.
     average_decay: the weights that come out are an exponential average of the trained ones, with this decay a step.
     """
 
@@ -48,6 +49,7 @@ class Schedule:
     weight_decay: float = 0.05
     gradient_norm: float = 10.0
     reconstruction_weight: float = 5.0
+    reconstruction_batch: int = 4
     average_decay: float = 0.998
     seed: int = 0
     validate_every_steps: int = 500

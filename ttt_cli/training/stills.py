@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -62,12 +63,14 @@ STILLS = {"camvid": load_camvid, "pennfudan": load_pennfudan}
 class Augmentation:
     """Random crop of `crop_height` x `crop_width` pixels at a random scale, mirror image, and colour.
 
+    windows: of so many windows drawn, the one that shows most classes is taken.
     smallest_scale, largest_scale: range of the zoom, drawn uniformly on a log scale.
     colour: brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour.
     """
 
     crop_height: int = 256
     crop_width: int = 320
+    windows: int = 3
     smallest_scale: float = 0.75
     largest_scale: float = 1.75
     colour: float = 0.3
@@ -80,9 +83,8 @@ def augment(still: Still, settings: Augmentation, generator: Generator) -> Still
     scale = settings.smallest_scale * (settings.largest_scale / settings.smallest_scale) ** _uniform(generator)
     scale = max(scale, crop[0] / height, crop[1] / width)
     window = (round(crop[0] / scale), round(crop[1] / scale))
-    top = int(_uniform(generator) * (height - window[0] + 1))
-    left = int(_uniform(generator) * (width - window[1] + 1))
-    area = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+    areas = [_window((height, width), window, generator) for _ in range(settings.windows)]
+    area = max(areas, key=lambda area: int(still.classes[area].flatten().bincount().count_nonzero()))
 
     image = functional.interpolate(
         still.image[area].float()[None], size=crop, mode="bilinear", align_corners=False, antialias=scale < 1
@@ -115,6 +117,15 @@ def mask_targets(still: Still) -> tuple[Tensor, Tensor]:
     if not masks:
         return torch.zeros(0, dtype=torch.int64), torch.zeros(0, *still.classes.shape)
     return torch.tensor(classes), torch.stack(masks).float()
+
+
+def _window(
+    whole: tuple[int, int], part: tuple[int, int], generator: Generator
+) -> tuple[EllipsisType, slice, slice]:
+    """A window of the size `part` at a random place in `whole`, as an index of the last two dimensions."""
+    top = int(_uniform(generator) * (whole[0] - part[0] + 1))
+    left = int(_uniform(generator) * (whole[1] - part[1] + 1))
+    return (..., slice(top, top + part[0]), slice(left, left + part[1]))
 
 
 def _uniform(generator: Generator) -> float:
