@@ -40,7 +40,7 @@ class Release:
 RELEASES = {
     "street": Release(
         "street.safetensors",
-        "249514716fc006373532462a417656d7d1e84a9397f5a635d189d53a16b6ccae",
+        "6fa1d52cee83a1a34dd551fcc7c427510c2cefd6e1c28c1de376f7c90fb1a063",
         "driving and street scenes, CamVid's 11 classes",
     ),
 }
