@@ -18,10 +18,10 @@ from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.comparison import Summary, records_of, summarise
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluation import Cell, Tally, degraded, measure, plan
+from ttt_cli.evaluation import Cell, Tally, degraded, entrants, measure, plan
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.methods import METHODS
-from ttt_cli.run_settings import recommended
+from ttt_cli.run_settings import resolve
 from ttt_cli.settings import from_table, read_toml
 from ttt_cli.weights import open_weights
 
@@ -77,18 +77,17 @@ def main() -> None:
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
-    model = weights.load()
+    names = list(METHODS) if arguments.methods == "all" else arguments.methods.split(",")
+    ready = entrants(
+        weights, {name: resolve(weights, None, {"adaptation": {"method": name}}, CPU) for name in names}, CPU
+    )
     entries = [from_table(StreamRecipe, one, str(arguments.recipe)) for one in read_toml(arguments.recipe)["streams"]]
-    streams = [open_stream(entry, arguments.data, arguments.max_frames) for entry in entries]
-    methods = list(METHODS) if arguments.methods == "all" else arguments.methods.split(",")
-    settings = {name: from_table(AdaptationSettings, recommended(weights, name), "weights") for name in methods}
     records = []
-    for stream in streams:
+    for entry in entries:
+        stream = open_stream(entry, arguments.data, arguments.max_frames)
         tallies: dict[Cell, Tally] = {}
-        for cell in plan(model, [stream], methods, [settings[methods[-1]].window], range(arguments.seeds)):
-            tallies[cell] = measure(
-                cell, stream, model, settings[cell.method], weights.reconstruction, InputSettings().size, CPU
-            )
+        for cell in plan(ready, [stream], [AdaptationSettings.window], range(arguments.seeds)):
+            tallies[cell] = measure(cell, stream, ready[cell.method])
             score = tallies[cell].metric.compute()["miou_pooled"]
             print(f"# {stream.name}, {cell.method}, seed {cell.seed}: {score:.2f}", flush=True)
         records += records_of(tallies, weights.classes)

@@ -2,7 +2,8 @@
 
 The held-out stills of each drive, in time order and each shown `--repeats` times, stand in for a video; the last
 showing is scored. Everything is done as it is and in low light. Each `--try` is a list of settings to change; with
-`method="tent"` among them it is another method than `online` that is tried.
+`method="tent"` among them it is another method than `online` that is tried, and `constants.confidence=0.8` is a field
+of the method itself.
 
     python benchmarks/tune.py --try learning_rate=1e-4 --try learning_rate=3e-4,forgetting=0.1
 """
@@ -10,6 +11,7 @@ showing is scored. Everything is done as it is and in low light. Each `--try` is
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,13 +19,12 @@ from pathlib import Path
 
 import torch
 
-from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.comparison import ALL_STREAMS, records_of
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluation import degraded, measure, plan
+from ttt_cli.evaluation import degraded, entrants, measure, plan
 from ttt_cli.frame import Frame, Video
-from ttt_cli.io_settings import InputSettings
-from ttt_cli.run_settings import recommended
+from ttt_cli.methods import METHODS
+from ttt_cli.run_settings import resolve
 from ttt_cli.settings import from_table, parse_toml, read_toml
 from ttt_cli.tasks.classes import CAMVID
 from ttt_cli.training.joint import load_split
@@ -60,32 +61,27 @@ def main() -> None:
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
-    model = weights.load()
     recipe = from_table(Recipe, read_toml(arguments.recipe), str(arguments.recipe))
     held_out = load_split(recipe.sources, arguments.data).held_out
     day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
     night = [degraded(stream, "low-light") for stream in day]
 
-    tries = [("joint", "", from_table(AdaptationSettings, recommended(weights, "joint"), "weights"))]
-    for text in arguments.tries:
-        changes = parse_toml(text.replace(",", "\n"), "--try")
-        method = changes.pop("method", "online")
-        settings = from_table(AdaptationSettings, {**recommended(weights, method), **changes}, "--try")
-        tries.append((method, text, settings))
     print(f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills: as they are, in low light, mean")
-    for method, text, settings in tries:
+    for text in ['method="joint"', *arguments.tries]:
+        changes = {"method": "online", **parse_toml(text.replace(",", "\n"), "--try")}
+        method = changes["method"]
+        METHODS[method] = dataclasses.replace(METHODS[method], **changes.pop("constants", {}))
+        settings = resolve(weights, None, {"adaptation": changes}, CPU)
+        ready = entrants(weights, {method: settings}, CPU)
         scores = []
         for streams in (day, night):
             by_name = {stream.name: stream for stream in streams}
-            tallies = {
-                cell: measure(
-                    cell, by_name[cell.stream], model, settings, weights.reconstruction, InputSettings().size, CPU
-                )
-                for cell in plan(model, streams, [method], [settings.window], range(arguments.seeds))
-            }
-            records = records_of(tallies, weights.classes)
+            cells = plan(ready, streams, [settings.adaptation.window], range(arguments.seeds))
+            records = records_of(
+                {cell: measure(cell, by_name[cell.stream], ready[method]) for cell in cells}, weights.classes
+            )
             scores.append(statistics.fmean(one.miou_pooled for one in records if one.stream == ALL_STREAMS))
-        print(f"{scores[0]:6.2f} {scores[1]:6.2f} {statistics.fmean(scores):6.2f}  {method} {text}", flush=True)
+        print(f"{scores[0]:6.2f} {scores[1]:6.2f} {statistics.fmean(scores):6.2f}  {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from ttt_cli.comparison import Record, records_of, summarise
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError, UsageError
-from ttt_cli.evaluation import Cell, Tally, degraded, measure, plan, shuffled
+from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
@@ -32,8 +34,8 @@ from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_folder import locked
 from ttt_cli.tasks import semantic
 from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.weights import open_weights, save_weights
 
-CPU = torch.device("cpu")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -53,10 +55,10 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
 def run(
     model: TwoHeadedModel, streams: list[Stream], methods: list[str], seeds: list[int], windows: Sequence[int] = (2,)
 ) -> list[Record]:
-    settings, reconstruction = AdaptationSettings(window=2), ReconstructionSettings()
+    entrant = Entrant(model, AdaptationSettings(window=2), ReconstructionSettings(), 360)
+    ready = dict.fromkeys(methods, entrant)
     by_name = {stream.name: stream for stream in streams}
-    cells = plan(model, streams, methods, windows, seeds)
-    tallies = {cell: measure(cell, by_name[cell.stream], model, settings, reconstruction, 360, CPU) for cell in cells}
+    tallies = {cell: measure(cell, by_name[cell.stream], entrant) for cell in plan(ready, streams, windows, seeds)}
     return records_of(tallies, CAMVID)
 
 
@@ -173,7 +175,7 @@ def test_the_command_writes_json_and_csv(tiny_weights: Path, tmp_path: Path, cap
     assert main([*arguments, "--seeds", "2", "--max-frames", "2", "--degrade", "low-light"]) == 0
     printed = capsys.readouterr().out
     assert "pooled" in printed
-    assert "bicyclist" in printed
+    assert "bic" in printed
     content = json.loads((out / "metrics.json").read_text())
     assert [record["seed"] for record in content["records"]] == [None, 0, 1]
     assert [row["method"] for row in content["summary"]] == ["joint", "online"]
@@ -225,6 +227,40 @@ def test_a_stopped_evaluation_goes_on(
         [(one["method"], one["miou_pooled"], one["miou_paper"]) for one in x["records"]] for x in (resumed, through)
     ]
     assert scores[0] == scores[1]
+
+
+def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    drive, out = make_drive(tmp_path / "drive"), tmp_path / "out"
+    own = tmp_path / "one.safetensors"
+    shutil.copy(tiny_weights, own)
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(drive), "--weights", str(own), "--out", str(out)]
+    arguments += ["--method", "main-only,joint", "--json"]
+    assert main(arguments) == 2
+    assert "one-main-only.safetensors" in capsys.readouterr().err
+    assert main(["segment", str(drive / "images"), "--weights", str(own), "--method", "main-only"]) == 2
+    assert "reconstruction_weight = 0" in capsys.readouterr().err
+
+    weights = open_weights(str(own))
+    other = weights.load()
+    with torch.no_grad():
+        next(iter(other.main_head.class_predictor.parameters())).neg_()  # type: ignore[union-attr]
+    save_weights(other, dataclasses.replace(weights, path=tmp_path / "one-main-only.safetensors"))
+    assert main(arguments) == 0
+    main_only, joint = json.loads(capsys.readouterr().out)["records"]
+    assert (main_only["method"], joint["method"]) == ("main-only", "joint")
+    assert main_only["class_iou"] != joint["class_iou"]
+
+
+def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
+    (stream,) = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    entrant = Entrant(tiny_model, AdaptationSettings(), ReconstructionSettings(), 360)
+    tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant)
+    assert (tally.frames, tally.scored) == (3, [0, 1])
+    assert all(loss is not None for loss in tally.losses)
+    again = Tally.from_json(json.loads(json.dumps(tally.as_json())))
+    assert again.as_json() == tally.as_json()
+    again += tally
+    assert (again.frames, again.scored) == (6, [0, 1, 3, 4])
 
 
 def test_two_evaluations_do_not_share_a_folder(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -20,9 +21,11 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.predictors import View, Vote
 from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.classes import VOID
+from ttt_cli.tasks.semantic import confident_classes, cross_entropy
 
 CPU = torch.device("cpu")
-CHANGING = {"joint": False, "majority-vote": False, "temporal-smoothing": False}
+CHANGING = {"main-only": False, "joint": False, "majority-vote": False, "temporal-smoothing": False}
 ADAPTING = [name for name in METHODS if CHANGING.get(name, True)]
 # A video of the future is what offline training is given, and `explicit` and `no-memory` forget it.
 ONLINE = [name for name in ADAPTING if not METHODS[name].sees_all_first]
@@ -31,7 +34,7 @@ ONLINE = [name for name in ADAPTING if not METHODS[name].sees_all_first]
 @pytest.fixture(autouse=True)
 def easily_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model is sure of nothing, and self-training would have nothing to learn from."""
-    for name in ("self-train", "self-train+cb"):
+    for name in ("self-train", "self-train+cb", "online+self-train"):
         monkeypatch.setitem(METHODS, name, dataclasses.replace(METHODS[name], confidence=0.0))  # type: ignore[call-arg]
 
 
@@ -195,7 +198,7 @@ def test_any_method_can_be_voted_on_or_smoothed() -> None:
     assert method_named("online+vote").predictor is Vote
     assert method_named("tent+cb+smoothing").balance is not None
     for wrong in ("onlin", "online+", "online+cb", "vote", "online+vote+smoothing"):
-        with pytest.raises(UsageError, match="is unknown; known: joint"):
+        with pytest.raises(UsageError, match="is unknown; known: main-only"):
             method_named(wrong)
 
 
@@ -248,9 +251,9 @@ def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
     window = Window(2)
     frames = noise_frames(3)
     for frame in frames:
-        window.push(frame)
-    assert [frame.index for frame in window.frames] == [1, 2]
-    batch = window.sample(50, 1.0, torch.Generator().manual_seed(0))
+        window.push(frame.image)
+    assert [image is frame.image for image, frame in zip(window.images, frames[1:], strict=True)] == [True, True]
+    batch = window.sample(50, 1.0, torch.Generator().manual_seed(0)).images
     assert batch.shape == (50, *frames[0].image.shape)
     drawn = {index for index in range(3) for image in batch if torch.equal(image, frames[index].image)}
     assert drawn == {1, 2}
@@ -259,13 +262,45 @@ def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
 def test_crops_are_parts_of_the_frame_at_different_places() -> None:
     image = torch.arange(48 * 64).view(1, 48, 64).expand(3, 48, 64)
     window = Window(1)
-    window.push(Frame(0, "0", 0.0, image))
+    window.push(image)
+    window.label(image[0])
     batch = window.sample(20, 0.5, torch.Generator().manual_seed(0))
-    assert batch.shape == (20, 3, 24, 32)
-    for one in batch:
+    assert batch.images.shape == (20, 3, 24, 32)
+    for one, pseudo_labels in zip(*batch, strict=True):
         top, left = divmod(int(one[0, 0, 0]), 64)
         assert torch.equal(one, image[:, top : top + 24, left : left + 32])
-    assert len({int(one[0, 0, 0]) for one in batch}) > 10
+        assert torch.equal(pseudo_labels, one[0])
+    assert len({int(one[0, 0, 0]) for one in batch.images}) > 10
+
+
+def test_pseudo_labels_are_the_confident_classes_of_frames_already_predicted(tiny_model: TwoHeadedModel) -> None:
+    adapter = adapter_for(tiny_model, method="online+self-train")
+    first, second = noise_frames(2)
+    prediction = adapter.step(first).prediction
+    assert torch.equal(adapter.window.pseudo_labels[0], prediction.class_map)
+    adapter.window.push(second.image)
+    assert set(adapter.window.pseudo_labels[1].flatten().tolist()) == {VOID}
+
+    probabilities = torch.tensor([0.8, 0.2]).view(1, 2, 1, 1).expand(1, 2, 3, 5)
+    assert set(confident_classes(probabilities, (12, 20), 0.7).flatten().tolist()) == {0}
+    assert set(confident_classes(probabilities, (12, 20), 0.9).flatten().tolist()) == {VOID}
+
+
+def test_cross_entropy_leaves_pixels_without_a_label_out() -> None:
+    probabilities = torch.tensor([0.8, 0.2]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    labels = torch.full((1, 8, 8), VOID, dtype=torch.uint8)
+    assert float(cross_entropy(probabilities, labels)) == 0
+    labels[0, 0, :2] = torch.tensor([0, 1])
+    assert float(cross_entropy(probabilities, labels)) == pytest.approx(-(math.log(0.8) + math.log(0.2)) / 2)
+
+
+def test_g_stays_where_it_is_at_a_rate_of_nothing(tiny_model: TwoHeadedModel) -> None:
+    before = values(tiny_model)
+    stream = adapt(video_of(noise_frames(2)), adapter_for(tiny_model, reconstruction_rate_factor=0.0))
+    next(stream)
+    moved = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"encoder"}
+    stream.close()
 
 
 WRONG: list[dict[str, float]] = [

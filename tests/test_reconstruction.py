@@ -33,9 +33,7 @@ def test_release_losses_and_pixel_order_on_recorded_head_output() -> None:
 
     mean, deviation = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STANDARD_DEVIATION)
     shown = reconstruction[0] * deviation.view(3, 1, 1) + mean.view(3, 1, 1)
-    torch.testing.assert_close(
-        shown.clamp(0, 255), torch.from_numpy(golden["reconstruction"]), atol=1e-4 * 255, rtol=0
-    )
+    torch.testing.assert_close(shown.clamp(0, 255), torch.from_numpy(golden["reconstruction"]), atol=1e-4 * 255, rtol=0)
 
 
 def test_mask_hides_the_right_share_in_whole_patches_and_differs_between_images() -> None:

@@ -63,7 +63,7 @@ def trainer(data: Path, steps: int, look_ahead_steps: int = 0) -> Trainer:
 
 def test_held_out_stills_and_the_gap_before_them_are_not_trained_on(data: Path) -> None:
     split = load_split(recipe(1).sources, data)
-    assert [still.name for still in split.train] == ["000", "001", "002"]
+    assert [still.name for still in split.joint.stills] == ["000", "001", "002"]
     assert [still.name for still in split.held_out["drive"]] == ["004", "005"]
 
 
@@ -156,7 +156,7 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
     """Moves g along the gradient and measures l_m after the inner step: the change must be the one foretold."""
     one = trainer(data, 1)
     one.model.eval()
-    batch, images = one.draw(2)
+    batch, images = one.draw(one.split.joint, 2)
 
     class PixelLoss(MainLoss):
         """Set matching jumps where the assignment changes; the pixel loss alone is smooth."""
@@ -164,7 +164,7 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
         def forward(self, queries: MaskQueries, batch: list[Still]) -> torch.Tensor:
             return self.pixel_loss(class_probabilities(queries), queries.image_size, batch)
 
-    pixel_loss = PixelLoss(one.recipe.main_loss, one.split.pixel_share(), TINY.main_head.channels)
+    pixel_loss = PixelLoss(one.recipe.main_loss, one.split.joint.pixel_share(), TINY.main_head.channels)
     parameters = list(one.model.reconstruction_head.parameters())
 
     def look() -> Ahead:

@@ -21,7 +21,9 @@ class AdaptationSettings:
     steps: gradient steps a frame (paper: 1).
     batch: images a step, drawn with replacement from the window.
     crop: share of a frame's sides that a step sees, at a random place (1 is all of it; release: 0.5).
-    learning_rate: of g; f's is this times encoder_rate_factor (release: 1e-4 and 0.1).
+    learning_rate: of f, or of whatever else of it the method moves (release: 1e-5).
+    reconstruction_rate_factor: g's learning rate is this times f's (release: 10). With 0, g stays where it is: so do
+        weights want it whose g was trained to look ahead.
     forgetting: after each step the weights go this share of the way back to f_0, g_0, so that training on frames
         long past fades (0 in the paper). The weights then stay within learning_rate / forgetting of where they began.
     gradient_norm: the gradient is scaled down to this norm where it is longer.
@@ -34,7 +36,7 @@ class AdaptationSettings:
     batch: int = 1
     crop: float = 1.0
     learning_rate: float = 1e-4
-    encoder_rate_factor: float = 1.0
+    reconstruction_rate_factor: float = 1.0
     weight_decay: float = 0.0
     forgetting: float = 0.0
     gradient_norm: float = 1.0
@@ -51,5 +53,7 @@ class AdaptationSettings:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if not 0 <= self.forgetting < 1:
             raise UsageError(f"forgetting must be at least 0 and below 1, not {self.forgetting}")
+        if not 0 <= self.reconstruction_rate_factor < math.inf:
+            raise UsageError(f"reconstruction_rate_factor must not be negative: {self.reconstruction_rate_factor}")
         if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")

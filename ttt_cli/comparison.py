@@ -23,7 +23,8 @@ class Record:
     """One method with one window and one seed on one stream, or on all of them together.
 
     window, seed: as in Cell. miou_pooled, miou_paper, class_iou: percent, see metrics/semantic.py.
-    frames_scored: those that have a label. adapt_seconds, predict_seconds: a frame, on average.
+    frames_scored: those that have a label. adapt_seconds, predict_seconds: a frame, on average. peak_mebibytes: of
+    the device's memory on CUDA, else of the process; None where that is not known.
     """
 
     stream: str
@@ -38,6 +39,7 @@ class Record:
     adapt_seconds: float
     predict_seconds: float
     skipped_steps: int
+    peak_mebibytes: float | None
 
     @property
     def seconds(self) -> float:
@@ -63,6 +65,7 @@ class Summary:
     gain: float | None
     seconds: float
     time_ratio: float | None
+    peak_mebibytes: float | None
 
     @property
     def title(self) -> str:
@@ -108,6 +111,7 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
                 gain=None if baseline is None else statistics.fmean(pooled) - baseline.miou_pooled,
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
+                peak_mebibytes=max((one.peak_mebibytes for one in group if one.peak_mebibytes), default=None),
             )
         )
     return rows
@@ -162,7 +166,8 @@ def _record(cell: Cell, tally: Tally, classes: Sequence[Class]) -> Record:
         miou_pooled=scores["miou_pooled"],
         miou_paper=scores["miou_paper"],
         class_iou=dict(zip((one.name for one in classes), tally.metric.class_iou(), strict=True)),
-        adapt_seconds=tally.adapt_seconds / tally.frames,
-        predict_seconds=tally.predict_seconds / tally.frames,
+        adapt_seconds=(sum(tally.adapt_seconds) + tally.study_seconds) / tally.frames,
+        predict_seconds=statistics.fmean(tally.predict_seconds),
         skipped_steps=tally.skipped_steps,
+        peak_mebibytes=tally.peak_mebibytes,
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +25,12 @@ from ttt_cli.methods import method_named
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
+from ttt_cli.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.semantic import class_map_at
 from ttt_cli.transforms import changed, shrink
+from ttt_cli.weights import Weights, weights_for
 
 
 def _in_low_light(frame: Frame) -> Tensor:
@@ -46,32 +50,63 @@ class Cell:
     seed: int | None
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """A method ready to run.
+
+    model: given back as it was. settings: window and seed in them are replaced by those of the cell.
+    size: shortest side, in pixels, of what the model sees; scores are taken at the size of the labels.
+    """
+
+    model: TwoHeadedModel
+    settings: AdaptationSettings
+    reconstruction: ReconstructionSettings
+    size: int
+
+
 @dataclass
 class Tally:
-    """What one pass counted; passes over several streams add up.
+    """What one pass measured, frame by frame; passes over several streams add up.
 
-    adapt_seconds, predict_seconds: of model time in all, reading and scoring left out.
+    scored: the frames that have a label, by number from 0, in the order of `metric.frame_miou`.
+    losses: None where a frame was not trained on. adapt_seconds, predict_seconds: of model time, for each frame.
+    study_seconds: of training before the first frame. peak_mebibytes: of memory, None where that is not known.
     """
 
     metric: SemanticMetric
-    adapt_seconds: float = 0.0
-    predict_seconds: float = 0.0
-    frames: int = 0
+    scored: list[int] = field(default_factory=list)
+    losses: list[float | None] = field(default_factory=list)
+    adapt_seconds: list[float] = field(default_factory=list)
+    predict_seconds: list[float] = field(default_factory=list)
+    study_seconds: float = 0.0
     skipped_steps: int = 0
+    peak_mebibytes: float | None = None
 
-    def add(self, result: Result) -> None:
-        """Counts time and skipped steps of one frame; its score goes to `metric`."""
-        self.frames += 1
+    @property
+    def frames(self) -> int:
+        """How many were predicted."""
+        return len(self.predict_seconds)
+
+    def add(self, result: Result, truth: Tensor | None) -> None:
+        """Counts one frame, and scores it where it has a label: uint8 (H, W)."""
+        if truth is not None:
+            self.scored.append(self.frames)
+            self.metric.update(class_map_at(result.prediction, (truth.shape[0], truth.shape[1])), truth)
+        self.losses.append(result.loss)
         self.skipped_steps += result.skipped_steps
-        self.adapt_seconds += result.timing.adapt_milliseconds / 1000
-        self.predict_seconds += result.timing.predict_milliseconds / 1000
+        self.adapt_seconds.append(result.timing.adapt_milliseconds / 1000)
+        self.predict_seconds.append(result.timing.predict_milliseconds / 1000)
 
     def __iadd__(self, other: Tally) -> Tally:
+        self.scored += [self.frames + position for position in other.scored]
         self.metric += other.metric
+        self.losses += other.losses
         self.adapt_seconds += other.adapt_seconds
         self.predict_seconds += other.predict_seconds
-        self.frames += other.frames
+        self.study_seconds += other.study_seconds
         self.skipped_steps += other.skipped_steps
+        peaks = [peak for peak in (self.peak_mebibytes, other.peak_mebibytes) if peak is not None]
+        self.peak_mebibytes = max(peaks, default=None)
         return self
 
     def as_json(self) -> dict[str, Any]:
@@ -112,21 +147,26 @@ def shuffled(stream: Stream) -> Stream:
     return dataclasses.replace(stream, name=f"{stream.name} shuffled", video=video)
 
 
-def plan(
-    model: TwoHeadedModel,
-    streams: Sequence[Stream],
-    methods: Sequence[str],
-    windows: Sequence[int],
-    seeds: Sequence[int],
-) -> list[Cell]:
-    """The cells to run, in order. What moves no parameter is run once, and what fixes its window with that alone.
+def entrants(weights: Weights, settings: Mapping[str, RunSettings], device: torch.device) -> dict[str, Entrant]:
+    """Every method of `settings` with its model; methods with the same weights share one model."""
+    models: dict[Path, TwoHeadedModel] = {}
+    ready = {}
+    for name, one in settings.items():
+        own = weights_for(name, weights)
+        if own.path not in models:
+            models[own.path] = own.load().to(device)
+        ready[name] = Entrant(models[own.path], one.adaptation, one.reconstruction, one.input.size)
+    return ready
 
-    Raises UsageError for an unknown method.
-    """
+
+def plan(
+    entrants: Mapping[str, Entrant], streams: Sequence[Stream], windows: Sequence[int], seeds: Sequence[int]
+) -> list[Cell]:
+    """The cells to run, in order. What moves no parameter is run once, and what fixes its window with that alone."""
     cells = []
-    for name in methods:
+    for name, entrant in entrants.items():
         method = method_named(name)
-        moves = any(True for _ in method.parameters(model))
+        moves = any(True for _ in method.parameters(entrant.model))
         chooses = moves and method.window is None and not method.sees_all_first
         for window in windows if chooses else [None]:
             for seed in seeds if moves else [None]:
@@ -135,29 +175,19 @@ def plan(
 
 
 def measure(
-    cell: Cell,
-    stream: Stream,
-    model: TwoHeadedModel,
-    settings: AdaptationSettings,
-    reconstruction: ReconstructionSettings,
-    size: int,
-    device: torch.device,
-    on_frame: Callable[[Result], None] = lambda result: None,
+    cell: Cell, stream: Stream, entrant: Entrant, on_frame: Callable[[Result], None] = lambda result: None
 ) -> Tally:
-    """Runs one cell over its stream, whose labels meet the predictions here and nowhere earlier.
-
-    model: on `device`; given back as it was. settings: of the cell's method; window and seed in it are replaced.
-    size: shortest side, in pixels, of what the model sees; scores are taken at the size of the labels.
-    """
+    """Runs one cell over its stream, whose labels meet the predictions here and nowhere earlier."""
+    settings = entrant.settings
     window = settings.window if cell.window is None else cell.window
     chosen = dataclasses.replace(settings, method=cell.method, window=window, seed=cell.seed or 0)
-    adapter = Adapter(model, chosen, reconstruction, device)
+    device = next(entrant.model.parameters()).device
+    forget_peak(device)
+    adapter = Adapter(entrant.model, chosen, entrant.reconstruction, device)
     tally = Tally(SemanticMetric(len(stream.classes)))
-    for result in adapt(changed(stream.video, lambda frame: shrink(frame.image, size)), adapter):
-        tally.add(result)
-        truth = stream.truth(result.frame.name)
-        if truth is not None:
-            tally.metric.update(class_map_at(result.prediction, (truth.shape[0], truth.shape[1])), truth)
+    for result in adapt(changed(stream.video, lambda frame: shrink(frame.image, entrant.size)), adapter):
+        tally.add(result, stream.truth(result.frame.name))
         on_frame(result)
-    tally.adapt_seconds += adapter.study_seconds
+    tally.study_seconds = adapter.study_seconds
+    tally.peak_mebibytes = peak_mebibytes(device)
     return tally

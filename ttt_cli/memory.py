@@ -4,44 +4,68 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from ttt_cli.frame import Frame
+from ttt_cli.tasks.classes import VOID
+
+
+class Batch(NamedTuple):
+    """What a step trains on. images: uint8 RGB (B, 3, H, W). pseudo_labels: uint8 (B, H, W), 255 = none."""
+
+    images: Tensor
+    pseudo_labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(self.images.to(device), self.pseudo_labels.to(device))
 
 
 class Window:
     """Explicit memory: the current frame and the ones just before it, at most `size` in all (k in the paper).
 
     size: None keeps every frame. It may change while frames come in, up to `largest`.
+    images: uint8 RGB (3, H, W) each. pseudo_labels: uint8 (H, W) each, 255 where the model gave none.
     """
 
     def __init__(self, size: int | None, largest: int | None = None) -> None:
         self.size = size
-        self.frames: deque[Frame] = deque(maxlen=largest or size)
+        self.images: deque[Tensor] = deque(maxlen=largest or size)
+        self.pseudo_labels: deque[Tensor] = deque(maxlen=largest or size)
 
-    def push(self, frame: Frame) -> None:
+    def push(self, image: Tensor) -> None:
         """Takes in the current frame; the oldest one falls out once the window is full."""
-        self.frames.append(frame)
+        self.images.append(image)
+        self.pseudo_labels.append(torch.tensor(VOID, dtype=torch.uint8).expand(image.shape[-2:]))
 
-    def sample(self, count: int, crop: float, generator: Generator) -> Tensor:
-        """`count` frames drawn uniformly with replacement, each cut to a share `crop` of its sides at a random place.
+    def label(self, pseudo_labels: Tensor) -> None:
+        """Takes in the model's own labels of the current frame."""
+        self.pseudo_labels[-1] = pseudo_labels.cpu()
 
-        Returns uint8 (count, 3, crop x H, crop x W).
-        """
-        within = len(self.frames) if self.size is None else min(self.size, len(self.frames))
-        chosen = (torch.randint(within, (count,), generator=generator) + len(self.frames) - within).tolist()
-        return torch.stack([_random_crop(self.frames[index].image, crop, generator) for index in chosen])
+    def only(self, frames_back: int) -> Batch:
+        """A batch of one: the frame so many before the current one."""
+        return Batch(self.images[-1 - frames_back][None], self.pseudo_labels[-1 - frames_back][None])
+
+    def sample(self, count: int, crop: float, generator: Generator) -> Batch:
+        """`count` frames drawn uniformly with replacement, each a random cut of a share `crop` of its sides."""
+        seen = len(self.images)
+        within = seen if self.size is None else min(self.size, seen)
+        chosen = (torch.randint(within, (count,), generator=generator) + seen - within).tolist()
+        parts = [_random_crop((self.images[index], self.pseudo_labels[index]), crop, generator) for index in chosen]
+        images, pseudo_labels = zip(*parts, strict=True)
+        return Batch(torch.stack(images), torch.stack(pseudo_labels))
 
 
-def _random_crop(image: Tensor, share: float, generator: Generator) -> Tensor:
+def _random_crop(maps: tuple[Tensor, ...], share: float, generator: Generator) -> tuple[Tensor, ...]:
+    """All maps, (..., H, W), cut alike."""
     for dimension in (-2, -1):
-        whole = image.shape[dimension]
+        whole = maps[0].shape[dimension]
         kept = max(1, round(whole * share))
         start = int(torch.randint(whole - kept + 1, (), generator=generator))
-        image = image.narrow(dimension, start, kept)
-    return image
+        maps = tuple(one.narrow(dimension, start, kept) for one in maps)
+    return maps
 
 
 class Snapshot:

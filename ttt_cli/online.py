@@ -26,7 +26,7 @@ from ttt_cli.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.memory import Snapshot, Window
 from ttt_cli.methods import method_named
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.optimizer import new_optimizer
+from ttt_cli.optimizer import moving_parameters, new_optimizer
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks import semantic
 
@@ -53,7 +53,7 @@ class Adapter:
         self.window = Window(self.method.window or settings.window or None, LARGEST if self.auto_window else None)
         self.frames_seen = 0
         self.predictor = self.method.predictor()
-        self.moving = list(self.method.parameters(model))
+        self.moving = moving_parameters(model, self.method.parameters(model), settings)
         self.study_seconds = 0.0
         self.steps = (self.method.steps or settings.steps) if self.moving else 0
         for parameter in model.parameters():
@@ -77,7 +77,7 @@ class Adapter:
         """Trains on the frame and the window before it, then predicts the frame."""
         began = self._now()
         if self.steps:
-            self.window.push(frame)
+            self.window.push(frame.image)
         if not self.method.carry:
             self.reset()
         estimate = self._estimate_window()
@@ -85,6 +85,8 @@ class Adapter:
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)
+        if self.steps:
+            self.window.label(self.method.pseudo_labels(prediction))
         finished = self._now()
 
         good = [loss for loss in losses if loss is not None]
@@ -101,9 +103,9 @@ class Adapter:
         """Offline: trains on the whole video, all in memory, as many steps as `online` takes, then never again."""
         self.window = Window(None)
         for frame in video.frames():
-            self.window.push(frame)
+            self.window.push(frame.image)
         began = self._now()
-        for _ in range(self.steps * len(self.window.frames)):
+        for _ in range(self.steps * len(self.window.images)):
             self.update()
         self.study_seconds = self._now() - began
         self.steps = 0
@@ -115,9 +117,9 @@ class Adapter:
         loss are back, and the optimiser's own memory is cleared.
         """
         assert self.optimizer is not None
-        images = self.window.sample(self.settings.batch, self.settings.crop, self.generator).to(self.device)
+        batch = self.window.sample(self.settings.batch, self.settings.crop, self.generator).to(self.device)
         with self._precision():
-            loss = self.method.loss(self.model, images, self.reconstruction, self.generator)
+            loss = self.method.loss(self.model, batch, self.reconstruction, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
@@ -161,10 +163,10 @@ class Adapter:
         moving = [parameter for parameter in encoder if parameter.requires_grad]
 
         def gradient_of(frames_back: int, mask: int) -> list[Tensor]:
-            image = self.window.frames[-1 - frames_back].image[None].to(self.device)
+            batch = self.window.only(frames_back).to(self.device)
             generator = Generator().manual_seed(mask)
             with self._precision():
-                loss = self.method.loss(self.model, image, self.reconstruction, generator)
+                loss = self.method.loss(self.model, batch, self.reconstruction, generator)
             return [gradient.float() for gradient in torch.autograd.grad(loss, moving)]
 
         estimate = self.auto_window.estimate(gradient_of)

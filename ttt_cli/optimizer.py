@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -11,6 +11,14 @@ from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 NOT_DECAYED = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+
+
+def moving_parameters(
+    model: TwoHeadedModel, parameters: Iterable[nn.Parameter], settings: AdaptationSettings
+) -> list[nn.Parameter]:
+    """`parameters`, without those of g where its learning rate is nothing."""
+    still = set() if settings.reconstruction_rate_factor else {id(p) for p in model.reconstruction_head.parameters()}
+    return [parameter for parameter in parameters if id(parameter) not in still]
 
 
 def new_optimizer(
@@ -22,7 +30,7 @@ def new_optimizer(
     kept |= {id(p) for name, p in model.named_parameters() if "relative_position" in name}
     groups = []
     for in_encoder in (True, False):
-        rate = settings.learning_rate * (settings.encoder_rate_factor if in_encoder else 1.0)
+        rate = settings.learning_rate * (1.0 if in_encoder else settings.reconstruction_rate_factor)
         for decays in (True, False):
             chosen = [p for p in moving if (id(p) in encoder) == in_encoder and (id(p) not in kept) == decays]
             decay = settings.weight_decay if decays else 0.0

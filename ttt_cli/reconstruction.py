@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ttt_cli.errors import UsageError
 from ttt_cli.masking import random_visible
-from ttt_cli.model.two_headed import TwoHeadedModel, normalise
+from ttt_cli.model.two_headed import Features, TwoHeadedModel, normalise
 
 Target = Literal["pixels", "image", "patch"]
 LossOn = Literal["hidden", "all"]
@@ -48,12 +48,21 @@ def reconstruction_loss(
     images: RGB in 0..255, (B, 3, H, W).
     generator: a CPU generator from which the masks are drawn.
     """
+    visible = draw_visible(images, settings, generator)
+    return reconstruction_error(model, model.encode(images, visible), images, visible, settings)
+
+
+def draw_visible(images: Tensor, settings: ReconstructionSettings, generator: Generator) -> Tensor:
+    """A new mask for every image of a batch (B, 3, H, W). Returns `visible`: (B, 1, H, W), 1 = shown."""
     size = (images.shape[-2], images.shape[-1])
-    visible = random_visible(
-        len(images), size, settings.patch_pixels, settings.mask_ratio, generator, images.device
-    )
-    reconstruction = model.reconstruct(model.encode(images, visible))
-    return squared_error(reconstruction, target_of(images, settings), visible, settings.loss_on)
+    return random_visible(len(images), size, settings.patch_pixels, settings.mask_ratio, generator, images.device)
+
+
+def reconstruction_error(
+    model: TwoHeadedModel, features: Features, images: Tensor, visible: Tensor, settings: ReconstructionSettings
+) -> Tensor:
+    """l_s, where the features of the masked images are there already."""
+    return squared_error(model.reconstruct(features), target_of(images, settings), visible, settings.loss_on)
 
 
 def squared_error(reconstruction: Tensor, target: Tensor, visible: Tensor, loss_on: LossOn) -> Tensor:

@@ -37,6 +37,7 @@ class Release:
     summary: str
 
 
+MAIN_ONLY = "main-only"
 RELEASES = {
     "street": Release(
         "street.safetensors",
@@ -63,7 +64,7 @@ class Weights:
     adaptation: dict[str, Any]
 
     def load(self) -> TwoHeadedModel:
-        """Builds the model and fills it. Raises TttvError where tensors are missing, left over or of other shapes."""
+        """The model, filled, in eval mode. Raises TttvError where tensors are missing, left over or of other shapes."""
         from safetensors.torch import load_file
 
         from ttt_cli.model.two_headed import TwoHeadedModel
@@ -74,7 +75,7 @@ class Weights:
         except (RuntimeError, SafetensorError, OSError) as error:
             cause = str(error).splitlines()[0]
             raise TttvError(f"{printable(self.path)}: tensors do not fit its architecture ({cause})") from error
-        return model
+        return model.eval()
 
 
 def open_weights(name_or_path: str) -> Weights:
@@ -92,6 +93,22 @@ def open_weights(name_or_path: str) -> Weights:
         return _parsed(path, json.loads(metadata["record"]))
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise TttvError(f"{shown}: its record can not be understood ({error})") from error
+
+
+def weights_for(method: str, weights: Weights) -> Weights:
+    """The weights that a method runs with: `main-only` has its own, trained without l_s, beside those of all others.
+
+    Raises UsageError where they are missing.
+    """
+    if method.split("+")[0] != MAIN_ONLY:
+        return weights
+    path = weights.path.with_name(f"{weights.path.stem}-{MAIN_ONLY}{weights.path.suffix}")
+    if not path.is_file():
+        raise UsageError(
+            f"method {MAIN_ONLY}: needs weights trained on the main task alone, and there is no {printable(path)}; "
+            "train them by the same recipe with reconstruction_weight = 0"
+        )
+    return open_weights(str(path))
 
 
 def save_weights(model: TwoHeadedModel, weights: Weights) -> None:

@@ -15,8 +15,11 @@ from ttt_cli.cli import _options as options
 from ttt_cli.errors import TttvError, UsageError, printable
 
 if TYPE_CHECKING:
+    import torch
+
     from ttt_cli.comparison import Record, Summary
     from ttt_cli.datasets.stream import Stream
+    from ttt_cli.evaluation import Cell, Entrant
     from ttt_cli.frame import Result
     from ttt_cli.journal import Journal
     from ttt_cli.run_settings import RunSettings
@@ -82,98 +85,46 @@ def evaluate(
     What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
     be added later.
     """
-    from ttt_cli import comparison, evaluation
     from ttt_cli.datasets import DATASETS
+    from ttt_cli.evaluation import entrants, plan
     from ttt_cli.methods import METHODS
-    from ttt_cli.run_folder import locked, to_json, write_json
-    from ttt_cli.run_record import machine, versions
+    from ttt_cli.run_folder import locked
     from ttt_cli.run_settings import choose_device, resolve
-    from ttt_cli.weights import open_weights, sha256
+    from ttt_cli.weights import open_weights
 
     if dataset not in DATASETS:
         raise UsageError(f"data set {printable(dataset)!r} is unknown; known: {', '.join(DATASETS)}")
     methods = list(METHODS) if method == "all" else [name.strip() for name in method.split(",")]
     numbers = parse_seeds(seeds)
-    opened = open_weights(weights)
-    place = choose_device(device.value)
-
-    def settings_for(name: str) -> RunSettings:
-        chosen = {
-            "input": {"size": size, "stride": stride, "max_frames": max_frames},
-            "adaptation": options.adaptation_table(
-                method=name,
-                window=None,
-                steps=steps,
-                batch=batch,
-                learning_rate=learning_rate,
-                seed=None,
-                precision=precision,
-            ),
-            "reconstruction": {"mask_ratio": mask_ratio},
-        }
-        return resolve(opened, config, chosen, place)
-
-    settings = {name: settings_for(name) for name in methods}
-    first = settings_for(comparison.BASELINE)
-    windows = [options.parse_window(one) for one in window.split(",")] if window else [first.adaptation.window]
-    streams = DATASETS[dataset](truth, first.input)
-    _check_classes(opened, streams)
-    if degrade is not None:
-        streams = [evaluation.degraded(stream, degrade) for stream in streams]
-    if shuffle:
-        streams = [evaluation.shuffled(stream) for stream in streams]
-    by_name = {stream.name: stream for stream in streams}
-    folder = out or Path("runs") / "-".join(["eval", dataset, *([degrade] if degrade else []), *["shuffled"] * shuffle])
-    subject = {
-        "dataset": dataset,
-        "truth": str(truth.resolve()),
-        "weights": {"name": opened.name, "path": str(opened.path), "sha256": sha256(opened.path)},
-        "input": dataclasses.asdict(first.input),
-        "adaptation": dataclasses.asdict(first.adaptation),
-        "reconstruction": dataclasses.asdict(first.reconstruction),
-        "device": str(place),
+    opened, place = open_weights(weights), choose_device(device.value)
+    adaptation = options.adaptation_table(
+        window=None, steps=steps, batch=batch, learning_rate=learning_rate, seed=None, precision=precision
+    )
+    chosen = {
+        "input": {"size": size, "stride": stride, "max_frames": max_frames},
+        "adaptation": adaptation,
+        "reconstruction": {"mask_ratio": mask_ratio},
     }
-    model = opened.load().to(place)
-    cells = evaluation.plan(model, streams, methods, windows, numbers)
+    settings = {
+        name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
+        for name in methods
+    }
+    common = resolve(opened, config, chosen, place)
+    windows = [options.parse_window(one) for one in window.split(",")] if window else [common.adaptation.window]
+    streams = _changed(DATASETS[dataset](truth, common.input), degrade, shuffle)
+    _check_classes(opened, streams)
+    ready = entrants(opened, settings, place)
+    cells = plan(ready, streams, windows, numbers)
+    subject = _subject(dataset, truth, opened, common, place)
+    folder = out or Path("runs") / "-".join(["eval", dataset, *([degrade] if degrade else []), *["shuffled"] * shuffle])
     with locked(folder):
         journal = _journal(folder, subject, overwrite)
-        missing = [cell for cell in cells if cell not in journal.finished]
-        expected = sum(by_name[cell.stream].video.length or 0 for cell in missing)
-        with _console.progress_bar(dataset, expected, "frames", shown=not (quiet or as_json)) as bar:
-            for cell in missing:
-
-                def on_frame(result: Result, name: str = cell.method) -> None:
-                    bar.advance(name + ("" if result.loss is None else f", loss {result.loss:.4f}"))
-
-                one = settings[cell.method]
-                journal.add(
-                    cell,
-                    evaluation.measure(
-                        cell,
-                        by_name[cell.stream],
-                        model,
-                        one.adaptation,
-                        one.reconstruction,
-                        one.input.size,
-                        place,
-                        on_frame,
-                    ),
-                )
-        records = comparison.records_of({cell: journal.finished[cell] for cell in cells}, opened.classes)
-        summary = comparison.summarise(records)
-        content = {
-            **subject,
-            "settings": {name: dataclasses.asdict(one.adaptation) for name, one in settings.items()},
-            "machine": machine(place),
-            "versions": versions(),
-            "summary": [dataclasses.asdict(row) for row in summary],
-            "records": [dataclasses.asdict(record) for record in records],
-        }
-        with _writing(folder):
-            write_json(folder / METRICS, content)
-            comparison.write_csv(folder / TABLE, records)
-            comparison.write_latex(folder / LATEX, summary)
+        _run(cells, streams, ready, journal, title=dataset, shown=not (quiet or as_json))
+        content, summary, records = _results(cells, journal, subject, settings, opened, place)
+        _write(folder, content, summary, records)
     if as_json:
+        from ttt_cli.run_folder import to_json
+
         print(to_json({"folder": str(folder), **content}))
     elif quiet:
         _console.line(folder)
@@ -194,6 +145,90 @@ def parse_seeds(text: str) -> list[int]:
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds must be at least one, and not negative: {printable(text)!r}")
     return numbers
+
+
+def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[Stream]:
+    from ttt_cli.evaluation import degraded, shuffled
+
+    if degrade is not None:
+        streams = [degraded(stream, degrade) for stream in streams]
+    return [shuffled(stream) for stream in streams] if shuffle else streams
+
+
+def _subject(
+    dataset: str, truth: Path, weights: Weights, settings: RunSettings, device: torch.device
+) -> dict[str, Any]:
+    """All that the score of a cell depends on, beside method, window and seed."""
+    from ttt_cli.weights import sha256
+
+    return {
+        "dataset": dataset,
+        "truth": str(truth.resolve()),
+        "weights": {"name": weights.name, "path": str(weights.path), "sha256": sha256(weights.path)},
+        "input": dataclasses.asdict(settings.input),
+        "adaptation": dataclasses.asdict(settings.adaptation),
+        "reconstruction": dataclasses.asdict(settings.reconstruction),
+        "device": str(device),
+    }
+
+
+def _run(
+    cells: list[Cell],
+    streams: list[Stream],
+    entrants: dict[str, Entrant],
+    journal: Journal,
+    *,
+    title: str,
+    shown: bool,
+) -> None:
+    """Runs the cells that are not finished yet."""
+    from ttt_cli import evaluation
+
+    by_name = {stream.name: stream for stream in streams}
+    missing = [cell for cell in cells if cell not in journal.finished]
+    expected = sum(by_name[cell.stream].video.length or 0 for cell in missing)
+    with _console.progress_bar(title, expected, "frames", shown) as bar:
+        for cell in missing:
+
+            def on_frame(result: Result, name: str = cell.method) -> None:
+                bar.advance(name + ("" if result.loss is None else f", loss {result.loss:.4f}"))
+
+            journal.add(cell, evaluation.measure(cell, by_name[cell.stream], entrants[cell.method], on_frame))
+
+
+def _results(
+    cells: list[Cell],
+    journal: Journal,
+    subject: dict[str, Any],
+    settings: dict[str, RunSettings],
+    weights: Weights,
+    device: torch.device,
+) -> tuple[dict[str, Any], list[Summary], list[Record]]:
+    """What metrics.json holds, and the rows in it."""
+    from ttt_cli import comparison
+    from ttt_cli.run_record import machine, versions
+
+    records = comparison.records_of({cell: journal.finished[cell] for cell in cells}, weights.classes)
+    summary = comparison.summarise(records)
+    content = {
+        **subject,
+        "settings": {name: dataclasses.asdict(one.adaptation) for name, one in settings.items()},
+        "machine": machine(device),
+        "versions": versions(),
+        "summary": [dataclasses.asdict(row) for row in summary],
+        "records": [dataclasses.asdict(record) for record in records],
+    }
+    return content, summary, records
+
+
+def _write(folder: Path, content: dict[str, Any], summary: list[Summary], records: list[Record]) -> None:
+    from ttt_cli import comparison
+    from ttt_cli.run_folder import write_json
+
+    with _writing(folder):
+        write_json(folder / METRICS, content)
+        comparison.write_csv(folder / TABLE, records)
+        comparison.write_latex(folder / LATEX, summary)
 
 
 def _check_classes(weights: Weights, streams: list[Stream]) -> None:
@@ -224,16 +259,25 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
 
 
 def _show(summary: list[Summary], records: list[Record]) -> None:
-    rows = []
-    for row in summary:
-        pooled = f"{row.miou_pooled:.2f}" + (f" ± {row.deviation:.2f}" if row.seeds > 1 else "")
-        gain = "-" if row.gain is None else f"{row.gain:+.2f}"
-        ratio = "-" if row.time_ratio is None else f"{row.time_ratio:.2f}"
-        rows.append((row.stream, row.title, pooled, gain, f"{row.miou_paper:.2f}", f"{row.seconds:.3f}", ratio))
-    columns = ("stream", "method", "pooled", "gain", "paper", "s/frame", "x joint")
-    _console.table("mIoU in percent, averaged over seeds", columns, rows)
+    """One table for each stream, so that a terminal of 80 columns is wide enough; then the classes."""
+    columns = ("method", "pooled", "gain", "paper", "s/frame", "x joint", "MiB")
+    for stream in dict.fromkeys(row.stream for row in summary):
+        rows = [_row(row) for row in summary if row.stream == stream]
+        _console.table(f"{stream}: mIoU in percent, averaged over seeds", columns, rows)
 
     names = list(records[0].class_iou)
     shown = [record for record in records if record.seed in (None, records[-1].seed)]
-    by_class = [(name, *(f"{record.class_iou[name]:.1f}" for record in shown)) for name in names]
-    _console.table("IoU by class, pooled", ("class", *(f"{one.method} {one.stream}" for one in shown)), by_class)
+    by_method = [(f"{one.method} {one.stream}", *(f"{one.class_iou[name]:.0f}" for name in names)) for one in shown]
+    _console.table("IoU by class, pooled", ("", *(name[:3] for name in names)), by_method)
+
+
+def _row(row: Summary) -> tuple[str, ...]:
+    return (
+        row.title,
+        f"{row.miou_pooled:.2f}" + (f" ± {row.deviation:.2f}" if row.seeds > 1 else ""),
+        "-" if row.gain is None else f"{row.gain:+.2f}",
+        f"{row.miou_paper:.2f}",
+        f"{row.seconds:.3f}",
+        "-" if row.time_ratio is None else f"{row.time_ratio:.2f}",
+        "-" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
+    )

@@ -128,12 +128,13 @@ def build_request(
     """Settles all settings; see run_settings.py for which wins."""
     from ttt_cli.run import Request
     from ttt_cli.run_settings import choose_device, resolve
-    from ttt_cli.weights import open_weights
+    from ttt_cli.weights import open_weights, weights_for
 
     opened = open_weights(weights)
     place = choose_device(device.value)
     settings = resolve(opened, config, chosen, place)
-    return Request(source, opened, settings, place, out, truth, overwrite)
+    own = weights_for(settings.adaptation.method, opened)
+    return Request(source, own, settings, place, out, truth, overwrite)
 
 
 def carry_out(request: Request, shown: bool) -> Run:

@@ -9,6 +9,7 @@ from ttt_cli.methods.base import Method
 from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.methods.ln_adapt import StatisticsAdapt
 from ttt_cli.methods.online import MaskedReconstruction
+from ttt_cli.methods.online_self_train import ReconstructAndSelfTrain
 from ttt_cli.methods.self_train import SelfTrain
 from ttt_cli.methods.tent import Tent
 from ttt_cli.predictors import PREDICTORS, Smoothing, Vote
@@ -16,6 +17,7 @@ from ttt_cli.predictors import PREDICTORS, Smoothing, Vote
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        Method("main-only"),  # Weights of its own make the difference, see weights.py.
         Method("joint"),
         # The paper takes "more steps" a frame without naming how many; 4 is ours.
         MaskedReconstruction("no-memory", carry=False, window=1, steps=4),
@@ -28,6 +30,7 @@ METHODS: dict[str, Method] = {
         Tent("tent+cb", balance=ClassBalance()),
         SelfTrain("self-train"),
         SelfTrain("self-train+cb", balance=ClassBalance()),
+        ReconstructAndSelfTrain("online+self-train"),
         Method("majority-vote", predictor=Vote),
         Method("temporal-smoothing", predictor=Smoothing),
     )

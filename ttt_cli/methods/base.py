@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor, nn
 
+from ttt_cli.frame import Prediction
+from ttt_cli.memory import Batch
 from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.predictors import Plain
 from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.classes import VOID
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,11 @@ class Method:
         """What a frame, (1, 3, H, W), changes without any gradient, before training on it."""
 
     def loss(
-        self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
-        """The loss of one step on a batch from the window, RGB in 0..255, (B, 3, H, W): a scalar."""
+        """The loss of one step on a batch from the window: a scalar."""
         raise TypeError(f"{self.name} moves no parameters, so it has no loss")
+
+    def pseudo_labels(self, prediction: Prediction) -> Tensor:
+        """What later steps on this frame are told of its classes: uint8 (H, W), 255 = nothing."""
+        return torch.full_like(prediction.class_map, VOID)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
+from ttt_cli.memory import Batch
 from ttt_cli.methods.base import Method
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
@@ -21,7 +22,7 @@ class MaskedReconstruction(Method):
         yield from model.self_supervised_parameters()
 
     def loss(
-        self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """l_s, with an independent mask for every image."""
-        return reconstruction_loss(model, images, reconstruction, generator)
+        return reconstruction_loss(model, batch.images, reconstruction, generator)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from ttt_cli.masking import random_visible
+from ttt_cli.memory import Batch
 from ttt_cli.methods.base import Method
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.tasks.semantic import class_probabilities
+from ttt_cli.reconstruction import ReconstructionSettings, draw_visible
+from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,12 @@ class SelfTrain(Method):
         yield from model.encoder.parameters()
 
     def loss(
-        self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """Cross-entropy of the masked images' prediction with the whole images' confident one."""
+        images = batch.images
         with torch.no_grad():
-            confidence, label = class_probabilities(model.segment(model.encode(images))).max(dim=1)
-        size = (images.shape[-2], images.shape[-1])
-        visible = random_visible(
-            len(images), size, reconstruction.patch_pixels, reconstruction.mask_ratio, generator, images.device
-        )
-        masked = class_probabilities(model.segment(model.encode(images, visible)))
-        error = -masked.clamp(min=1e-6).log().gather(1, label[:, None])[:, 0]
-        confident = confidence > self.confidence
-        return (error * confident).sum() / confident.sum().clamp(min=1)
+            whole = class_probabilities(model.segment(model.encode(images)))
+        labels = confident_classes(whole, (images.shape[-2], images.shape[-1]), self.confidence)
+        visible = draw_visible(images, reconstruction, generator)
+        return cross_entropy(class_probabilities(model.segment(model.encode(images, visible))), labels)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
+from ttt_cli.memory import Batch
 from ttt_cli.methods.base import Method
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings
@@ -26,8 +27,8 @@ class Tent(Method):
                 yield from module.parameters(recurse=False)
 
     def loss(
-        self, model: TwoHeadedModel, images: Tensor, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """Entropy over the classes in nats, averaged over pixels."""
-        probabilities = class_probabilities(model.segment(model.encode(images)))
+        probabilities = class_probabilities(model.segment(model.encode(batch.images)))
         return -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=1).mean()

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ttt_cli.frame import Prediction
 from ttt_cli.model.two_headed import OUTPUT_STRIDE, MaskQueries
+from ttt_cli.tasks.classes import VOID
 
 
 def class_probabilities(queries: MaskQueries) -> Tensor:
@@ -35,6 +36,22 @@ def upsample(scores: Tensor, image_size: tuple[int, int], size: tuple[int, int] 
     )
     full = functional.interpolate(scores, size=padded, mode="bilinear", align_corners=False)
     return full[..., :height, :width]
+
+
+def confident_classes(probabilities: Tensor, image_size: tuple[int, int], confidence: float) -> Tensor:
+    """Pseudo-labels: the most likely class of every pixel that is at least so sure, 255 elsewhere; uint8 (B, H, W).
+
+    probabilities: (B, K, h, w). image_size: (height, width) that the model saw. confidence: 0..1.
+    """
+    best, classes = upsample(probabilities, image_size).max(dim=1)
+    return classes.masked_fill(best < confidence, VOID).to(torch.uint8)
+
+
+def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labelled pixels, 0 where there are none. labels: uint8 (B, H, W), 255 = none."""
+    scores = upsample(probabilities, (labels.shape[-2], labels.shape[-1])).clamp(min=1e-6).log()
+    total = functional.nll_loss(scores, labels.long(), ignore_index=VOID, reduction="sum")
+    return total / (labels != VOID).sum().clamp(min=1)
 
 
 def postprocess(queries: MaskQueries) -> Prediction:

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe, StillsSource
-from ttt_cli.training.stills import STILLS, Still, augment
+from ttt_cli.training.stills import STILLS, Augmentation, Still, augment
 from ttt_cli.weights import Weights, save_weights
 
 
@@ -45,33 +45,58 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Split:
-    """The stills of all sources: those to train on with the weight each is drawn by, and those held out."""
+class Pool:
+    """Stills to draw from, and the weight each is drawn by."""
 
-    train: list[Still]
-    weights: list[float]
-    held_out: dict[str, list[Still]]
+    stills: list[Still] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def add(self, stills: list[Still], share: float) -> None:
+        """Adds stills that are together drawn by the weight `share`."""
+        self.stills.extend(stills)
+        self.weights.extend([share / len(stills)] * len(stills))
+
+    def draw(self, count: int, augmentation: Augmentation, generator: Generator) -> list[Still]:
+        """`count` augmented stills, drawn with replacement."""
+        weights = torch.tensor(self.weights)
+        chosen = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
+        return [augment(self.stills[index], augmentation, generator) for index in chosen]
 
     def pixel_share(self) -> Tensor:
-        """The share of each class among the labelled pixels of the training stills: float32 (K,)."""
+        """The share of each class among the labelled pixels: float32 (K,)."""
         counts = torch.zeros(VOID + 1, dtype=torch.float64)
-        for still in self.train:
+        for still in self.stills:
             counts += torch.bincount(still.classes.flatten().long(), minlength=VOID + 1)
         known = counts[: len(CAMVID)]
         return (known / known.sum()).float()
 
 
+@dataclass(frozen=True)
+class Split:
+    """The stills of all sources: for joint training, for g to look ahead on, and those held out of both."""
+
+    joint: Pool
+    look_ahead: Pool
+    held_out: dict[str, list[Still]]
+
+
 def load_split(sources: tuple[StillsSource, ...], data: Path) -> Split:
-    """Reads the sources of a recipe from the folder `data`."""
-    split = Split([], [], {})
+    """Reads the sources of a recipe from the folder `data`. Where none keeps stills for it, g looks ahead on all."""
+    split = Split(Pool(), Pool(), {})
     for source in sources:
         stills = STILLS[source.kind](data / source.folder)
-        training = stills[: len(stills) - source.held_out - source.gap]
-        split.train.extend(training)
-        split.weights.extend([source.share / len(training)] * len(training))
-        if source.held_out:
-            split.held_out[source.folder] = stills[-source.held_out :]
-    return split
+        stills, held_out = _keep_last(stills, source.held_out, source.gap)
+        if held_out:
+            split.held_out[source.folder] = held_out
+        stills, ahead = _keep_last(stills, source.look_ahead, source.gap)
+        if ahead:
+            split.look_ahead.add(ahead, source.share)
+        split.joint.add(stills, source.share)
+    return split if split.look_ahead.stills else replace(split, look_ahead=split.joint)
+
+
+def _keep_last(stills: list[Still], count: int, gap: int) -> tuple[list[Still], list[Still]]:
+    return (stills[: len(stills) - count - gap], stills[-count:]) if count else (stills, [])
 
 
 class Trainer:
@@ -84,7 +109,7 @@ class Trainer:
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         channels = recipe.model.main_head.channels
-        self.main_loss = MainLoss(recipe.main_loss, split.pixel_share(), channels).to(device)
+        self.main_loss = MainLoss(recipe.main_loss, split.joint.pixel_share(), channels).to(device)
         self.optimizer = torch.optim.AdamW(_groups(self.model, self.main_loss, recipe), betas=(0.9, 0.999))
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, recipe.schedule.reconstruction_weight)
         self.generator = Generator().manual_seed(recipe.schedule.seed)
@@ -166,7 +191,7 @@ class Trainer:
         schedule = self.recipe.schedule
         self._set_learning_rate()
         self.model.train()
-        batch, images = self.draw(schedule.batch)
+        batch, images = self.draw(self.split.joint, schedule.batch)
         main: Tensor = self.main_loss(self.model.segment(self.model.encode(images)), batch)
         main.backward()  # type: ignore[no-untyped-call]
         reconstruction = torch.zeros(())
@@ -184,16 +209,14 @@ class Trainer:
 
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
-        batch, images = self.draw(self.recipe.look_ahead.batch)
+        batch, images = self.draw(self.split.look_ahead, self.recipe.look_ahead.batch)
         ahead = self.look_ahead.step(self.main_loss, images, batch, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
         return Losses(ahead.before, ahead.reconstruction, ahead.after)
 
-    def draw(self, count: int) -> tuple[list[Still], Tensor]:
+    def draw(self, pool: Pool, count: int) -> tuple[list[Still], Tensor]:
         """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
-        weights = torch.tensor(self.split.weights)
-        chosen = torch.multinomial(weights, count, replacement=True, generator=self.generator).tolist()
-        batch = [augment(self.split.train[index], self.recipe.augmentation, self.generator) for index in chosen]
+        batch = pool.draw(count, self.recipe.augmentation, self.generator)
         return batch, torch.stack([still.image for still in batch]).to(self.device)
 
     @torch.no_grad()

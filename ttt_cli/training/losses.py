@@ -97,9 +97,7 @@ class MainLoss(nn.Module):
         """Weighted cross-entropy and overlap of a map of class probabilities (B, K, H/4, W/4), void left out."""
         scores = upsample(probabilities, image_size)
         truth = torch.stack([still.classes for still in batch]).long().to(scores.device)
-        entropy = functional.nll_loss(
-            scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID
-        )
+        entropy = functional.nll_loss(scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID)
         return self.settings.pixel_weight * entropy + self.settings.overlap_weight * overlap_loss(scores, truth)
 
 

@@ -19,13 +19,15 @@ class StillsSource:
     kind: a name in STILLS. folder: relative to the data folder given on the command line.
     share: how often a training image is drawn from here, relative to the other sources.
     held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
-    gap: how many stills before those are left out altogether, so that neighbours do not leak.
+    look_ahead: how many stills before those are kept from joint training, for g to look ahead on.
+    gap: how many stills before each of the two are left out altogether, so that neighbours do not leak.
     """
 
     kind: str
     folder: str
     share: float = 1.0
     held_out: int = 0
+    look_ahead: int = 0
     gap: int = 0
 
 

@@ -119,9 +119,7 @@ def mask_targets(still: Still) -> tuple[Tensor, Tensor]:
     return torch.tensor(classes), torch.stack(masks).float()
 
 
-def _window(
-    whole: tuple[int, int], part: tuple[int, int], generator: Generator
-) -> tuple[EllipsisType, slice, slice]:
+def _window(whole: tuple[int, int], part: tuple[int, int], generator: Generator) -> tuple[EllipsisType, slice, slice]:
     """A window of the size `part` at a random place in `whole`, as an index of the last two dimensions."""
     top = int(_uniform(generator) * (whole[0] - part[0] + 1))
     left = int(_uniform(generator) * (whole[1] - part[1] + 1))
