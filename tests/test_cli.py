@@ -23,6 +23,7 @@ from video_fixtures import describe, make_image, make_video
 from ttt_cli import __version__
 from ttt_cli.cli import demo, main
 from ttt_cli.cli.train import _stop_asked
+from ttt_cli.memory import Batch
 from ttt_cli.methods.online import MaskedReconstruction
 from ttt_cli.run_folder import LOCK, RunFolder, claimed
 from ttt_cli.tasks.classes import CAMVID, VOID
@@ -134,9 +135,9 @@ def test_large_frames_are_made_smaller_for_the_model_alone(
     seen: list[tuple[int, ...]] = []
     loss = MaskedReconstruction.loss
 
-    def spying(self: MaskedReconstruction, model: Any, images: torch.Tensor, *rest: Any) -> torch.Tensor:
-        seen.append(tuple(images.shape))
-        return loss(self, model, images, *rest)
+    def spying(self: MaskedReconstruction, model: Any, batch: Batch, *rest: Any) -> torch.Tensor:
+        seen.append(tuple(batch.images.shape))
+        return loss(self, model, batch, *rest)
 
     monkeypatch.setattr(MaskedReconstruction, "loss", spying)
     video = make_video(tmp_path / "large.mp4", size="160x96", seconds=0.1)
@@ -203,7 +204,7 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--stride", "0"), "stride must be 1 or more"),
         (("--max-frames", "0"), "number of frames must be 1 or more"),
         (("--start", "5", "--end", "4"), "must be after the start"),
-        (("--method", "magic"), "method 'magic' is unknown; known: joint, no-memory"),
+        (("--method", "magic"), "method 'magic' is unknown; known: main-only, joint, no-memory"),
         (("--classes", "car,unicorn"), "class 'unicorn' is not one of the weights' classes"),
         (("--compare", "--no-overlay"), "compare needs the overlay"),
         (("--compare", "--method", "joint"), "choose another method"),

@@ -28,6 +28,7 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError, UsageError
 from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
 from ttt_cli.reconstruction import ReconstructionSettings
@@ -52,10 +53,14 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
     return folder
 
 
+def entrant_of(model: TwoHeadedModel) -> Entrant:
+    return Entrant(model, AdaptationSettings(window=2), ReconstructionSettings(), 360)
+
+
 def run(
     model: TwoHeadedModel, streams: list[Stream], methods: list[str], seeds: list[int], windows: Sequence[int] = (2,)
 ) -> list[Record]:
-    entrant = Entrant(model, AdaptationSettings(window=2), ReconstructionSettings(), 360)
+    entrant = entrant_of(model)
     ready = dict.fromkeys(methods, entrant)
     by_name = {stream.name: stream for stream in streams}
     tallies = {cell: measure(cell, by_name[cell.stream], entrant) for cell in plan(ready, streams, windows, seeds)}
@@ -99,16 +104,17 @@ def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:
     assert shuffled(stream).truth is stream.truth
 
 
+def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
+    """A stream whose labels are what the fixed model predicts."""
+    frames = noise_frames(count)
+    with torch.no_grad():
+        queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
+    truths = {frame.name: semantic.postprocess(one).class_map for frame, one in zip(frames, queries, strict=True)}
+    return Stream("own", CAMVID, video_of(frames), truths.get)
+
+
 def test_the_model_is_right_where_the_label_is_its_own_prediction(tiny_model: TwoHeadedModel) -> None:
-    frames = {frame.name: frame for frame in noise_frames(2)}
-
-    def own(name: str) -> torch.Tensor:
-        with torch.no_grad():
-            queries = tiny_model.segment(tiny_model.encode(frames[name].image[None]))
-        return semantic.postprocess(queries).class_map
-
-    stream = Stream("own", CAMVID, video_of(list(frames.values())), own)
-    (record,) = run(tiny_model, [stream], ["joint"], [0])
+    (record,) = run(tiny_model, [labelled_by_itself(tiny_model, 2)], ["joint"], [0])
     assert record.miou_pooled == record.miou_paper == 100
 
 
@@ -251,10 +257,41 @@ def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Pa
     assert main_only["class_iou"] != joint["class_iou"]
 
 
+def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
+    tiny_model: TwoHeadedModel, tiny_weights: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = make_drive(tmp_path / "drive")
+    made: list[Tally] = []
+
+    class Watched(Tally):
+        def __init__(self, metric: SemanticMetric) -> None:
+            super().__init__(metric)
+            made.append(self)
+
+    def score(metric: SemanticMetric) -> dict[str, float]:
+        return {"miou_pooled": (10.0, 30.0, 20.0, 5.0)[[tally.metric is metric for tally in made].index(True)]}
+
+    monkeypatch.setattr(evaluation, "Tally", Watched)
+    monkeypatch.setattr(SemanticMetric, "compute", score)
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    studied: list[tuple[int, int]] = []
+    cell, entrant = Cell("own", "offline-oracle", None, 0), entrant_of(tiny_model)
+    best = measure(
+        cell, labelled_by_itself(tiny_model, 3), entrant, on_study=lambda done, total: studied.append((done, total))
+    )
+    assert best is made[1]
+    assert made[0].study_seconds < made[1].study_seconds < made[2].study_seconds
+    assert studied == [(1, 3), (2, 3), (3, 3)] * evaluation.ORACLE_EPOCHS
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.state_dict().items())
+
+    images = [str(drive / "images"), "--weights", str(tiny_weights), "--out", str(tmp_path / "run")]
+    assert main(["segment", *images, "--method", "offline-oracle"]) == 2
+    assert "chooses by the labels" in capsys.readouterr().err
+
+
 def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
     (stream,) = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
-    entrant = Entrant(tiny_model, AdaptationSettings(), ReconstructionSettings(), 360)
-    tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant)
+    tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant_of(tiny_model))
     assert (tally.frames, tally.scored) == (3, [0, 1])
     assert all(loss is not None for loss in tally.losses)
     again = Tally.from_json(json.loads(json.dumps(tally.as_json())))

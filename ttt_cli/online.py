@@ -14,6 +14,7 @@ Every video starts from f_0, g_0, and the model is given back as it was.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Generator as Stream
 from contextlib import AbstractContextManager
 
@@ -29,6 +30,9 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.optimizer import moving_parameters, new_optimizer
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks import semantic
+
+OnStudy = Callable[[int, int], None]
+"""Told how many steps of how many are done, where a method trains before the first prediction."""
 
 
 class Adapter:
@@ -50,12 +54,14 @@ class Adapter:
         self.reconstruction = reconstruction
         self.device = device
         self.auto_window = AutoWindow() if settings.auto_window and self.method.window is None else None
-        self.window = Window(self.method.window or settings.window or None, LARGEST if self.auto_window else None)
+        size = None if self.method.sees_all_first else self.method.window or settings.window or None
+        self.window = Window(size, LARGEST if self.auto_window else None)
         self.frames_seen = 0
         self.predictor = self.method.predictor()
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
+        steps = (self.method.steps or settings.steps) if self.moving else 0
+        self.steps, self.study_steps = (0, steps) if self.method.sees_all_first else (steps, 0)
         self.study_seconds = 0.0
-        self.steps = (self.method.steps or settings.steps) if self.moving else 0
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for parameter in self.moving:
@@ -99,16 +105,17 @@ class Adapter:
             window_estimate=estimate,
         )
 
-    def study(self, video: Video) -> None:
-        """Offline: trains on the whole video, all in memory, as many steps as `online` takes, then never again."""
-        self.window = Window(None)
-        for frame in video.frames():
-            self.window.push(frame.image)
+    def study(self, video: Video, on_study: OnStudy) -> None:
+        """Offline: trains on the whole video, all in memory, as many steps as `online` takes in one go through it."""
+        if not self.window.images:
+            for frame in video.frames():
+                self.window.push(frame.image)
+        total = self.study_steps * len(self.window.images)
         began = self._now()
-        for _ in range(self.steps * len(self.window.images)):
+        for done in range(total):
             self.update()
-        self.study_seconds = self._now() - began
-        self.steps = 0
+            on_study(done + 1, total)
+        self.study_seconds += self._now() - began
 
     def update(self) -> float | None:
         """One gradient step on a batch from the window: the only place where an optimiser steps.
@@ -189,11 +196,11 @@ class Adapter:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
-def adapt(video: Video, adapter: Adapter) -> Stream[Result, None, None]:
+def adapt(video: Video, adapter: Adapter, on_study: OnStudy = lambda done, total: None) -> Stream[Result, None, None]:
     """Walks through a video, one result a frame, in order. However the walk ends, the model is as it was before."""
     try:
         if adapter.method.sees_all_first:
-            adapter.study(video)
+            adapter.study(video, on_study)
         for frame in video.frames():
             yield adapter.step(frame)
     finally:

@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 
 from ttt_cli.datasets.labels import LabelFolder
-from ttt_cli.errors import PartialInput, TttvError, printable
+from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.frame import Frame, Video
-from ttt_cli.online import Adapter, adapt
+from ttt_cli.methods import method_named
+from ttt_cli.online import Adapter, OnStudy, adapt
 from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
@@ -61,19 +62,26 @@ class Run:
     scores: Scores | None
 
 
-def run(request: Request, on_start: Callable[[Video], None], on_step: Callable[[Step], None]) -> Run:
+def run(
+    request: Request,
+    on_start: Callable[[Video], None],
+    on_step: Callable[[Step], None],
+    on_study: OnStudy = lambda done, total: None,
+) -> Run:
     """Carries out one run and leaves a finished, playable run folder behind, whatever stops it.
 
-    on_start: called when the first frame is through. on_step: called after every frame.
-    Raises TttvError where input, labels, weights or the output folder are at fault; where no frame came out at all,
-    nothing has been written then.
+    on_start: called when the first frame is through. on_step: called after every frame. on_study: see online.py.
+    Raises UsageError for a method that chooses by labels. Raises TttvError where input, labels, weights or the output
+    folder are at fault; where no frame came out at all, nothing has been written then.
     """
+    if method_named(request.settings.adaptation.method).oracle:
+        raise UsageError("an oracle chooses by the labels: tttv eval can run it, and nobody in earnest")
     video = open_input(request.source, request.settings.input)
     scores = _scores(request, video)
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{request.settings.adaptation.method}")
     folder.check(video.path, request.overwrite)
     began = time.perf_counter()
-    with closing(_steps(video, request)) as steps:
+    with closing(_steps(video, request, on_study)) as steps:
         first = next(steps)
         with claimed(folder, video.path, request.overwrite):
             on_start(video)
@@ -110,7 +118,7 @@ def _scores(request: Request, video: Video) -> Scores | None:
     return Scores(labels, request.weights.classes, request.settings.adaptation.method)
 
 
-def _steps(video: Video, request: Request) -> Generator[Step, None, None]:
+def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step, None, None]:
     """The video through the model: small frames go in, class maps as large as the input come out."""
     settings = request.settings
     model = request.weights.load().to(request.device)
@@ -128,7 +136,7 @@ def _steps(video: Video, request: Request) -> Generator[Step, None, None]:
                 current[:] = [frame]
                 yield small
 
-    for result in adapt(dataclasses.replace(video, frames=small_frames), adapter):
+    for result in adapt(dataclasses.replace(video, frames=small_frames), adapter, on_study):
         milliseconds = {
             "decode": stopwatch.last_seconds * 1000,
             "adapt": result.timing.adapt_milliseconds,

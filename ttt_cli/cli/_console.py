@@ -22,6 +22,9 @@ class Bar(Protocol):
     def advance(self, note: str) -> None:
         """One unit more; `note` is shown at the end of the line."""
 
+    def note(self, text: str) -> None:
+        """Changes what is shown at the end of the line."""
+
     def say(self, text: str) -> None:
         """A line that stays, above the bar; on standard error, also where no bar is shown."""
 
@@ -43,6 +46,9 @@ class _RichBar:
 
     def advance(self, note: str) -> None:
         self.progress.update(self.task, advance=1, note=note)
+
+    def note(self, text: str) -> None:
+        self.progress.update(self.task, note=text)
 
     def say(self, text: str) -> None:
         self.progress.console.print(Text(printable(text)))

@@ -193,7 +193,11 @@ def _run(
             def on_frame(result: Result, name: str = cell.method) -> None:
                 bar.advance(name + ("" if result.loss is None else f", loss {result.loss:.4f}"))
 
-            journal.add(cell, evaluation.measure(cell, by_name[cell.stream], entrants[cell.method], on_frame))
+            def on_study(done: int, total: int, name: str = cell.method) -> None:
+                bar.note(f"{name}, trains on the whole video: {done}/{total}")
+
+            tally = evaluation.measure(cell, by_name[cell.stream], entrants[cell.method], on_frame, on_study)
+            journal.add(cell, tally)
 
 
 def _results(

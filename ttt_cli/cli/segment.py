@@ -144,13 +144,22 @@ def carry_out(request: Request, shown: bool) -> Run:
     with ExitStack() as stack:
         bars: list[_console.Bar] = []
 
+        def show(title: str, total: int | None, unit: str) -> None:
+            stack.close()
+            bars[:] = [stack.enter_context(_console.progress_bar(title, total, unit, shown))]
+
         def on_start(video: Video) -> None:
-            bars.append(stack.enter_context(_console.progress_bar(video.name, video.length, "frames", shown)))
+            show(video.name, video.length, "frames")
 
         def on_step(step: Step) -> None:
             bars[0].advance("" if step.loss is None else f"loss {step.loss:.4f}")
 
-        return run(request, on_start, on_step)
+        def on_study(done: int, total: int) -> None:
+            if done == 1:
+                show("trains on the whole video", total, "steps")
+            bars[0].advance("")
+
+        return run(request, on_start, on_step, on_study)
 
 
 def show(finished: Run, *, as_json: bool, quiet: bool) -> None:

@@ -25,6 +25,7 @@ METHODS: dict[str, Method] = {
         MaskedReconstruction("explicit", carry=False),
         MaskedReconstruction("online"),
         MaskedReconstruction("offline", sees_all_first=True),
+        MaskedReconstruction("offline-oracle", sees_all_first=True, oracle=True),
         StatisticsAdapt("ln-adapt"),
         Tent("tent"),
         Tent("tent+cb", balance=ClassBalance()),

@@ -25,6 +25,7 @@ class Method:
     window: explicit memory where the method fixes it; None leaves it to the settings.
     steps: gradient steps a frame where the method fixes them; None leaves them to the settings.
     sees_all_first: the method trains on the whole video before it predicts the first frame, so it is not online.
+    oracle: it does so again and again, and the labels choose the best time to stop; `tttv eval` alone can do that.
     balance: when to go back to f_0, or None for never.
     predictor: how the adapted model's output becomes the prediction.
     """
@@ -34,6 +35,7 @@ class Method:
     window: int | None = None
     steps: int | None = None
     sees_all_first: bool = False
+    oracle: bool = False
     balance: ClassBalance | None = None
     predictor: type[Plain] = Plain
 
