@@ -11,7 +11,7 @@ from ttt_cli.errors import UsageError
 from ttt_cli.masking import random_visible
 from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION
 from ttt_cli.model.two_headed import pixels_from_queries
-from ttt_cli.reconstruction import ReconstructionSettings, squared_error, target_of
+from ttt_cli.reconstruction import ReconstructionSettings, pixels_of, squared_error, target_of
 
 CPU = torch.device("cpu")
 
@@ -63,6 +63,13 @@ def test_relative_targets_do_not_see_exposure_and_white_balance(target: str) -> 
     settings = ReconstructionSettings(target=target)  # type: ignore[arg-type]
     darker = image * torch.tensor([0.5, 0.4, 0.6]).view(1, 3, 1, 1) + 10
     torch.testing.assert_close(target_of(image, settings), target_of(darker, settings), atol=3e-2, rtol=0)
+
+
+@pytest.mark.parametrize("target", ["pixels", "image", "patch"])
+def test_the_target_shown_as_pixels_is_the_image(target: str) -> None:
+    images = torch.randint(0, 256, (2, 3, 40, 56), generator=generator(), dtype=torch.uint8)
+    settings = ReconstructionSettings(target=target)  # type: ignore[arg-type]
+    assert torch.equal(pixels_of(target_of(images, settings), images, settings), images)
 
 
 def test_a_black_frame_has_a_finite_target() -> None:

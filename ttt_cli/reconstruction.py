@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ttt_cli.errors import UsageError
 from ttt_cli.masking import random_visible
-from ttt_cli.model.two_headed import Features, TwoHeadedModel, normalise
+from ttt_cli.model.two_headed import Features, TwoHeadedModel, denormalise, normalise
 
 Target = Literal["pixels", "image", "patch"]
 LossOn = Literal["hidden", "all"]
@@ -77,23 +77,31 @@ def squared_error(reconstruction: Tensor, target: Tensor, visible: Tensor, loss_
 def target_of(images: Tensor, settings: ReconstructionSettings) -> Tensor:
     """What g is asked to produce for RGB images in 0..255: float32 (B, 3, H, W)."""
     normalised = normalise(images)
+    offset, factor = _scale(normalised, settings)
+    return (normalised - offset) / factor
+
+
+def pixels_of(reconstruction: Tensor, images: Tensor, settings: ReconstructionSettings) -> Tensor:
+    """What g produced for `images`, as RGB in 0..255 to look at: uint8 (B, 3, H, W)."""
+    offset, factor = _scale(normalise(images), settings)
+    return denormalise(reconstruction * factor + offset)
+
+
+def _scale(normalised: Tensor, settings: ReconstructionSettings) -> tuple[Tensor, Tensor]:
+    """Offset and factor that the target takes out of the normalised images."""
     if settings.target == "pixels":
-        return normalised
+        return normalised.new_zeros(()), normalised.new_ones(())
     if settings.target == "image":
-        mean = normalised.mean(dim=(-2, -1), keepdim=True)
         deviation = normalised.std(dim=(-2, -1), keepdim=True, unbiased=False)
         # The floor keeps a black or constant frame from becoming pure amplified noise.
-        return (normalised - mean) / deviation.clamp(min=0.05)
-    return _patchwise(normalised, settings.patch_pixels)
+        return normalised.mean(dim=(-2, -1), keepdim=True), deviation.clamp(min=0.05)
+    mean = _patch_mean(normalised, settings.patch_pixels)
+    variance = _patch_mean((normalised - mean).square(), settings.patch_pixels)
+    return mean, variance.add(1e-3).sqrt()
 
 
-def _patchwise(normalised: Tensor, patch_pixels: int) -> Tensor:
-    """Takes mean and deviation of the patch around each pixel out of (B, 3, H, W)."""
-    size = normalised.shape[-2:]
-
-    def patch_mean(values: Tensor) -> Tensor:
-        means = functional.avg_pool2d(values, patch_pixels, ceil_mode=True, count_include_pad=False)
-        return functional.interpolate(means, scale_factor=patch_pixels)[..., : size[0], : size[1]]
-
-    centred = normalised - patch_mean(normalised)
-    return centred / patch_mean(centred.square()).add(1e-3).sqrt()
+def _patch_mean(values: Tensor, patch_pixels: int) -> Tensor:
+    """The mean of the patch around each pixel of (B, 3, H, W)."""
+    height, width = values.shape[-2:]
+    means = functional.avg_pool2d(values, patch_pixels, ceil_mode=True, count_include_pad=False)
+    return functional.interpolate(means, scale_factor=patch_pixels)[..., :height, :width]

@@ -14,6 +14,7 @@ from typing import IO, Any
 from ttt_cli.errors import TttvError, printable
 
 LOCK = ".tttv.lock"
+REPORT = "report.html"
 
 
 class RunFolder:
@@ -26,6 +27,7 @@ class RunFolder:
         self.frames = path / "frames.jsonl"
         self.metrics = path / "metrics.json"
         self.run = path / "run.json"
+        self.report = path / REPORT
 
     def check(self, source: Path, overwrite: bool) -> None:
         """Raises TttvError where the folder is not this run's to write. Nothing is created or changed.
@@ -48,7 +50,7 @@ class RunFolder:
         """Deletes what an earlier run wrote here, and nothing else."""
         for name in _frame_names(self.frames):
             (self.masks / f"{name}.png").unlink(missing_ok=True)
-        for file in (self.overlay, self.frames, self.metrics, self.run):
+        for file in (self.overlay, self.frames, self.metrics, self.report, self.run):
             file.unlink(missing_ok=True)
         with suppress(OSError):  # It stays where the user keeps something in it.
             self.masks.rmdir()

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli import __version__
-from ttt_cli.cli import _console, demo, doctor, evaluate, segment, train, weights
+from ttt_cli.cli import _console, demo, doctor, evaluate, report, segment, train, weights
 from ttt_cli.errors import TttvError
 
 DEBUG_VARIABLE = "TTTV_DEBUG"
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("report", epilog=report.EPILOG)(report.report)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.add_typer(weights.app, name="weights")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ttt_cli.run_settings import RunSettings
     from ttt_cli.weights import Weights
 
-CELLS = "cells.jsonl"
 METRICS = "metrics.json"
 TABLE = "metrics.csv"
 LATEX = "metrics.tex"
@@ -253,11 +252,12 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
     """The finished cells in the folder; none with `overwrite`."""
-    from ttt_cli.journal import Journal
+    from ttt_cli.journal import CELLS, Journal
+    from ttt_cli.run_folder import REPORT
 
     with _writing(folder):
         if overwrite:
-            for name in (CELLS, METRICS, TABLE, LATEX):
+            for name in (CELLS, METRICS, TABLE, LATEX, REPORT):
                 (folder / name).unlink(missing_ok=True)
         return Journal(folder / CELLS, subject)
 

@@ -88,6 +88,13 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() - mean) / deviation
 
 
+def denormalise(normalised: Tensor) -> Tensor:
+    """The way back from `normalise`: uint8 (B, 3, H, W), values out of range cut off."""
+    mean = torch.tensor(PIXEL_MEAN, device=normalised.device).view(1, 3, 1, 1)
+    deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=normalised.device).view(1, 3, 1, 1)
+    return (normalised * deviation + mean).round().clamp(0, 255).to(torch.uint8)
+
+
 def pixels_from_queries(mask_logits: Tensor) -> Tensor:
     """Reads 48 mask logits at stride 4 as pixels: (B, 48, h, w) -> (B, 3, 4 h, 4 w).
 

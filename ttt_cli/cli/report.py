@@ -1,0 +1,60 @@
+"""`tttv report`: one HTML file out of finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttt_cli.cli import _console
+from ttt_cli.cli import _options as options
+from ttt_cli.errors import TttvError, printable
+
+MARK = b"<title>tttv report</title>"
+
+EPILOG = """Examples:
+
+tttv report runs/eval-camvid
+
+tttv report runs/eval-camvid runs/eval-camvid-low-light runs/drive-online --out report.html"""
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of tttv eval and tttv segment.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page. (default: report.html in the first folder)")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE also where it is something else than a report.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make one HTML page of tables, plots and pictures that opens anywhere, with no network.
+
+    Evaluations give the paper's tables and curves; runs of segment give loss and time along the video, adjacent frames
+    and reconstructions (for these, the input and the weights must still be there).
+    """
+    from ttt_cli.run_folder import REPORT
+
+    path = out or runs[0] / REPORT
+    if not overwrite and not _is_free(path):
+        raise TttvError(f"{printable(path)}: exists and is no report; add --overwrite, or name another with --out")
+    try:
+        from ttt_cli.report.page import build
+    except ModuleNotFoundError as error:
+        raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[report]"') from error
+    page = build(runs)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise TttvError(f"{printable(path)}: can not be written ({error.strerror}); choose another --out") from error
+    _console.line(path)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is there but an earlier report."""
+    try:
+        return not path.exists() or MARK in path.read_bytes()[:2000]
+    except OSError:
+        return False

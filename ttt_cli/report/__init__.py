@@ -1,0 +1,1 @@
+"""`tttv report`: one HTML file out of finished runs and evaluations."""

@@ -1,0 +1,62 @@
+"""What the folders of finished runs hold, read once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ttt_cli.comparison import Summary
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.evaluation import Cell, Tally
+from ttt_cli.journal import CELLS, read_cells
+from ttt_cli.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A folder of `tttv eval`. subject: data, weights and settings. class_iou: percent, by stream, title and class."""
+
+    path: Path
+    subject: dict[str, Any]
+    summary: list[Summary]
+    class_iou: dict[str, dict[str, dict[str, float | None]]]
+    tallies: dict[Cell, Tally]
+
+
+@dataclass(frozen=True)
+class SegmentRun:
+    """A folder of `tttv segment`. report: run.json. frames: the lines of frames.jsonl."""
+
+    folder: RunFolder
+    report: dict[str, Any]
+    frames: list[dict[str, Any]]
+
+
+def read(path: Path) -> Evaluation | SegmentRun:
+    """Tells by the files what the folder is. Raises TttvError where it is neither, or not finished."""
+    shown = printable(path)
+    folder = RunFolder(path)
+    try:
+        if (path / CELLS).is_file():
+            if not folder.metrics.is_file():
+                raise TttvError(f"{shown}: this evaluation is not finished; run the same tttv eval command again")
+            return _evaluation(path, json.loads(folder.metrics.read_text(encoding="utf-8")))
+        if folder.run.is_file():
+            lines = folder.frames.read_text(encoding="utf-8").splitlines()
+            report = json.loads(folder.run.read_text(encoding="utf-8"))
+            return SegmentRun(folder, report, [json.loads(line) for line in lines])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TttvError(f"{shown}: can not be understood ({error}); it may be of another version") from error
+    raise TttvError(f"{shown}: is no folder that tttv segment or tttv eval wrote (no run.json, no {CELLS})")
+
+
+def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
+    summary = [Summary(**row) for row in content.pop("summary")]
+    class_iou: dict[str, dict[str, dict[str, float | None]]] = {}
+    for record in content.pop("records"):
+        title = dataclasses.replace(summary[0], method=record["method"], window=record["window"]).title
+        class_iou.setdefault(record["stream"], {}).setdefault(title, record["class_iou"])
+    return Evaluation(path, content, summary, class_iou, read_cells(path / CELLS)[1])

@@ -1,0 +1,245 @@
+"""Puts tables, plots and pictures into one HTML page that needs no network and no file beside it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+
+from ttt_cli import __version__
+from ttt_cli.comparison import ALL_STREAMS, BASELINE, Summary
+from ttt_cli.errors import TttvError
+from ttt_cli.evaluation import Tally
+from ttt_cli.report import plots
+from ttt_cli.report.collect import Evaluation, SegmentRun, read
+from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions
+
+# Rows of the paper's tables by method, in its order (Table 1 by setting, then Table 4); others follow behind them.
+TABLE_1 = {
+    "main-only": "Main Task Only",
+    "joint": "MAE Joint Training",
+    "no-memory": "TTT-MAE No Memory",
+    "offline": "Offline TTT-MAE All Frames",
+    "offline-oracle": "Offline TTT-MAE, best iteration by the labels (oracle)",
+    "ln-adapt": "LN Adapt",
+    "tent": "Tent",
+    "tent+cb": "Tent with Class Balance",
+    "self-train": "Self-Train",
+    "self-train+cb": "Self-Train with Class Balance",
+    "online": "Online TTT-MAE",
+    "online+self-train": "Online TTT-MAE with Self-Train (ours)",
+    "majority-vote": "Majority Vote",
+    "temporal-smoothing": "Temporal Smoothing",
+}
+TABLE_4 = {
+    "no-memory": "TTT-MAE No Memory",
+    "implicit": "Implicit Memory Only",
+    "explicit": "Explicit Memory Only",
+    "online": "Online TTT-MAE",
+}
+BARS = ("main-only", "joint", "offline", "offline-oracle", "online", "online+self-train")
+LINES = ("joint", "tent", "offline", "online", "online+self-train")
+SMOOTHED = 10
+"""Frames that the curves along a video are averaged over."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table. best: the highest of its column."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; the first column names the row."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Entry]]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page. plots: SVG. wide: one picture a row. missing: why something could not be shown."""
+
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    plots: Sequence[str] = ()
+    pictures: Sequence[Picture] = ()
+    wide: bool = False
+    missing: Sequence[str] = ()
+
+
+def build(folders: Sequence[Path]) -> str:
+    """The page over all folders. Raises TttvError for one that is no finished run or evaluation."""
+    sections: list[Section] = []
+    for source in [read(folder) for folder in folders]:
+        sections += evaluation_sections(source) if isinstance(source, Evaluation) else segment_sections(source)
+    template = files("ttt_cli.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(sections=sections, version=__version__)
+
+
+def evaluation_sections(evaluation: Evaluation) -> list[Section]:
+    """Tables 1 and 4, Figures 2 and 4, the curves along each video, and IoU by class."""
+    rows = evaluation.summary
+    streams = [stream for stream in dict.fromkeys(row.stream for row in rows) if stream != ALL_STREAMS]
+    name = evaluation.path.name
+    weights = evaluation.subject["weights"]["name"]
+    text = f"{evaluation.subject['dataset']}, weights {weights}, device {evaluation.subject['device']}."
+    sections = [
+        Section(
+            f"{name}: methods",
+            f"{text} mIoU in percent, pooled; deviation over seeds; in brackets the gain over {BASELINE}.",
+            tables=[_methods_table(rows, streams, TABLE_1, others=True)],
+        )
+    ]
+    if len({row.method for row in rows} & TABLE_4.keys()) > 1:
+        memory = _methods_table(rows, streams, TABLE_4, others=False)
+        sections.append(Section(f"{name}: what each memory is worth", tables=[memory]))
+    shown = [method for method in BARS if any(row.method == method for row in rows)]
+    if len(shown) > 1:
+        series = {method: [_main_row(rows, method, stream).miou_pooled for stream in streams] for method in shown}
+        sections.append(Section(f"{name}: at a glance", plots=[plots.bars(streams, series, f"{name}: bars")]))
+    curves = [plot for stream in streams if (plot := _windows_plot(rows, stream, name))]
+    if curves:
+        sections.append(Section(f"{name}: windows", plots=curves))
+    sections += [_along(evaluation, stream) for stream in streams]
+    by_class = [_class_table(evaluation.class_iou[stream]) for stream in streams]
+    sections += [
+        Section(f"{name}: IoU by class, {one}", tables=[table]) for one, table in zip(streams, by_class, strict=True)
+    ]
+    return sections
+
+
+def segment_sections(run: SegmentRun) -> list[Section]:
+    """Loss and time along the video, adjacent frames, and what the model reconstructs."""
+    name = run.folder.path.name
+    report = run.report
+    frames = [float(frame["index"]) for frame in run.frames]
+    lines = {
+        "loss": [plots.Line("loss", frames, [_number(frame["loss"]) for frame in run.frames])],
+        "milliseconds": [
+            plots.Line(stage, frames, [_number(frame["milliseconds"].get(stage)) for frame in run.frames])
+            for stage in ("adapt", "predict")
+        ],
+    }
+    drawn = [plots.along_the_video(of, quantity, f"{name}: {quantity}") for quantity, of in lines.items()]
+    method = report["settings"]["adaptation"]["method"]
+    text = f"{report['input']}: {report['frames']} frames, method {method}, {report['status']}."
+    sections = [Section(f"{name}: along the video", text, plots=drawn)]
+    sections.append(_pictures(f"{name}: adjacent frames", adjacent_frames, run, wide=True))
+    sections.append(_pictures(f"{name}: reconstruction", reconstructions, run, wide=False))
+    return sections
+
+
+def _pictures(title: str, take: Callable[[SegmentRun], list[Picture]], run: SegmentRun, wide: bool) -> Section:
+    try:
+        return Section(title, pictures=take(run), wide=wide)
+    except TttvError as error:
+        return Section(title, missing=[f"left out: {error}"])
+
+
+def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[str, str], others: bool) -> Table:
+    known = [method for method in names if any(row.method == method for row in rows)]
+    rest = [row.method for row in rows if row.method not in names] if others else []
+    titles = [title for method in dict.fromkeys([*known, *rest]) for title in _titles(rows, method)]
+    by_place = {(row.title, row.stream): row for row in rows}
+    best = {one: max(row.miou_pooled for row in rows if row.stream == one and row.title in titles) for one in streams}
+    table = []
+    for title in titles:
+        row = [by_place[title, stream] for stream in streams]
+        scores = [Entry(_score(one), one.miou_pooled == best[one.stream]) for one in row]
+        ratios = [one.time_ratio for one in row if one.time_ratio is not None]
+        peaks = [one.peak_mebibytes for one in row if one.peak_mebibytes is not None]
+        table.append(
+            (
+                f"{names.get(row[0].method, row[0].method)} [{title}]",
+                [
+                    *scores,
+                    Entry(f"{statistics.fmean(one.miou_pooled for one in row):.2f}"),
+                    Entry(f"{statistics.fmean(one.seconds for one in row):.3f}"),
+                    Entry(f"{statistics.fmean(ratios):.2f}" if ratios else "-"),
+                    Entry(f"{max(peaks):.0f}" if peaks else "-"),
+                ],
+            )
+        )
+    return Table(["method", *streams, "mean", "s/frame", f"x {BASELINE}", "MiB"], table)
+
+
+def _titles(rows: Sequence[Summary], method: str) -> list[str]:
+    return list(dict.fromkeys(row.title for row in rows if row.method == method))
+
+
+def _main_row(rows: Sequence[Summary], method: str, stream: str) -> Summary:
+    """The row of a method on a stream, with the first window where it ran with several."""
+    return next(row for row in rows if row.method == method and row.stream == stream)
+
+
+def _score(row: Summary) -> str:
+    spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
+    gain = "" if row.gain is None or row.method == BASELINE else f" ({row.gain:+.2f})"
+    return f"{row.miou_pooled:.2f}{spread}{gain}"
+
+
+def _windows_plot(rows: Sequence[Summary], stream: str, name: str) -> str | None:
+    lines = []
+    for method in dict.fromkeys(row.method for row in rows):
+        chosen = [row for row in rows if (row.method, row.stream) == (method, stream) and row.window is not None]
+        chosen.sort(key=lambda row: row.window or math.inf)
+        if len(chosen) > 1:
+            sizes = [float(row.window or math.inf) for row in chosen]
+            spread = [row.deviation for row in chosen]
+            lines.append(plots.Line(method, sizes, [row.miou_pooled for row in chosen], spread))
+    return plots.over_windows(lines, f"{name}, {stream}: windows") if lines else None
+
+
+def _along(evaluation: Evaluation, stream: str) -> Section:
+    """Score, loss and time for every frame of a stream, of the first pass of each method."""
+    first: dict[str, Tally] = {}
+    for cell, tally in evaluation.tallies.items():
+        if cell.stream == stream:
+            first.setdefault(cell.method, tally)
+    shown = {name: first[name] for name in LINES if name in first} or dict(list(first.items())[:5])
+    scores, losses, times = [], [], []
+    for name, tally in shown.items():
+        values = [100 * value for value in tally.metric.frame_miou]
+        scores.append(plots.Line(name, _floats(tally.scored), _running_mean(values)))
+        frames = _floats(range(tally.frames))
+        spent = [adapt + predict for adapt, predict in zip(tally.adapt_seconds, tally.predict_seconds, strict=True)]
+        times.append(plots.Line(name, frames, _running_mean([1000 * seconds for seconds in spent])))
+        if any(loss is not None for loss in tally.losses):
+            losses.append(plots.Line(name, frames, _running_mean([_number(loss) for loss in tally.losses])))
+    title = f"{evaluation.path.name}: along {stream}"
+    quantities = {"mIoU in percent": scores, "loss": losses, "milliseconds": times}
+    drawn = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
+    return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=drawn)
+
+
+def _class_table(by_title: dict[str, dict[str, float | None]]) -> Table:
+    names = list(next(iter(by_title.values())))
+    best = {name: max(_number(of[name], -1.0) for of in by_title.values()) for name in names}
+    rows = []
+    for title, of in by_title.items():
+        shown = {name: _number(of[name]) for name in names}
+        rows.append((title, [Entry("-" if math.isnan(v) else f"{v:.1f}", v == best[n]) for n, v in shown.items()]))
+    return Table(["method", *names], rows)
+
+
+def _running_mean(values: Sequence[float]) -> list[float]:
+    return [statistics.fmean(values[max(0, end - SMOOTHED) : end]) for end in range(1, len(values) + 1)]
+
+
+def _floats(values: Sequence[int]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _number(value: float | None, missing: float = math.nan) -> float:
+    return missing if value is None else float(value)

@@ -1,0 +1,136 @@
+"""The report's plots, as SVG that is put into the page and takes its text colour from there, light or dark."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Colours that can be told apart by the colour-blind (Okabe and Ito) and seen on white and on black; as in the paper's
+# Figure 2, what is not trained at test time is blue, offline yellow, online green.
+COLOURS = {
+    "main-only": "#56b4e9",
+    "joint": "#0072b2",
+    "offline": "#e69f00",
+    "offline-oracle": "#b8860b",
+    "tent": "#cc79a7",
+    "online": "#009e73",
+    "online+self-train": "#d55e00",
+}
+OTHERS = ("#8c8c8c", "#a6761d", "#7570b3", "#66a61e", "#e7298a")
+# Text and axes are drawn in this colour, which no series has, and then given the colour of the page's text.
+INK = "#010203"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",  # Comes with matplotlib; the page shows its own font instead.
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method along the video or over windows. x and y are as long as each other; NaN leaves a gap."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] | None = None
+
+
+def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], label: str) -> str:
+    """Bars side by side, one group for each stream (the paper's Figure 2)."""
+    colours = _colours(list(series))
+    with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
+        width = 0.8 / max(3, len(series))
+        for index, (name, values) in enumerate(series.items()):
+            places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
+            drawn = axes.bar(places, values, width * 0.92, label=name, color=colours[name])
+            axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=INK, padding=2)
+        lowest = min(value for values in series.values() for value in values)
+        axes.set_ylim(bottom=max(0.0, lowest - 15))
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_ylabel("mIoU in percent, pooled")
+        _legend(axes)
+        return _svg(figure, label)
+
+
+def over_windows(lines: Sequence[Line], label: str) -> str:
+    """Score against the window's size on a log axis (the paper's Figure 4); infinite is every frame so far."""
+    sizes = sorted({size for line in lines for size in line.x})
+    colours = _colours([line.name for line in lines])
+    largest = max((size for size in sizes if size < math.inf), default=1.0)
+
+    def place(size: float) -> float:
+        return min(size, 2 * largest)
+
+    with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
+        for line in lines:
+            places = [place(size) for size in line.x]
+            axes.errorbar(places, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colours[line.name])
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([place(size) for size in sizes], [f"{size:.0f}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("window in frames")
+        axes.set_ylabel("mIoU in percent, pooled")
+        _legend(axes)
+        return _svg(figure, label)
+
+
+def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
+    """A quantity for every frame."""
+    colours = _colours([line.name for line in lines])
+    with _axes(width=9.0, height=2.6, label=label) as (figure, axes):
+        for line in lines:
+            axes.plot(line.x, line.y, label=line.name, color=colours[line.name], linewidth=1.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("frame")
+        axes.set_ylabel(quantity)
+        axes.margins(x=0.01)
+        _legend(axes)
+        return _svg(figure, label)
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    """The same colour for a method in every plot."""
+    others = itertools.cycle(OTHERS)
+    return {name: COLOURS.get(name) or next(others) for name in names}
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, fontsize=9, borderaxespad=0.2)
+
+
+@contextmanager
+def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axes]]:
+    # Names inside an SVG count for the whole page, so that each plot must have its own.
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(axis="y", alpha=0.25)
+        yield figure, axes
+
+
+def _svg(figure: Figure, label: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Title": label})
+    text = buffer.getvalue()
+    drawing = text[text.index("<svg") :].replace(INK, "currentColor")
+    return drawing.replace("<svg ", '<svg role="img" ', 1)
