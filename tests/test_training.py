@@ -16,7 +16,7 @@ from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import Trainer, load_split
 from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, sensor_shift
 from ttt_cli.training.losses import MainLoss, overlap_loss
-from ttt_cli.training.recipe import Recipe, Schedule, StillsSource
+from ttt_cli.training.recipe import Recipe, Schedule, StillsSource, main_only
 from ttt_cli.training.stills import Augmentation, Still, augment, load_camvid, mask_targets
 from ttt_cli.weights import open_weights
 
@@ -133,6 +133,26 @@ def test_exported_weights_open_with_everything_needed(data: Path, tmp_path: Path
         assert torch.equal(left, right)
 
 
+def test_main_only_trains_without_reconstruction(data: Path, tmp_path: Path) -> None:
+    one = Trainer(main_only(recipe(2, 2)), load_split(recipe(2).sources, data), CPU)
+    before = {name: value.clone() for name, value in one.model.state_dict().items()}
+    assert [progress.losses.reconstruction for progress in one.run(tmp_path / "last.ckpt")] == [0.0, 0.0]
+    moved = {
+        name.split(".")[0] for name, value in one.model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert moved == {"encoder", "main_head"}
+    one.export(tmp_path / "own.safetensors")
+    assert open_weights(str(tmp_path / "own.safetensors")).name == "made-up-main-only"
+
+
+def test_stills_for_looking_ahead_are_kept_from_joint_training(data: Path) -> None:
+    split = load_split((StillsSource("camvid", "drive", held_out=1, look_ahead=2, gap=1),), data)
+    assert [still.name for still in split.held_out["drive"]] == ["005"]
+    assert [still.name for still in split.look_ahead.stills] == ["002", "003"]
+    assert [still.name for still in split.joint.stills] == ["000"]
+    assert load_split((StillsSource("camvid", "drive"),), data).look_ahead.stills
+
+
 def test_looking_ahead_moves_g_alone(data: Path, tmp_path: Path) -> None:
     one = trainer(data, 2, look_ahead_steps=2)
     joint = {}
@@ -146,7 +166,7 @@ def test_looking_ahead_moves_g_alone(data: Path, tmp_path: Path) -> None:
 
 
 class PlainStep(LookAhead):
-    """Looks ahead by plain gradient descent, so that l_m after the step is a smooth function of g."""
+    """Leaves the gradient unscaled, so that l_m after the step is a smooth function of g."""
 
     def _update_scale(self, gradient: list[torch.Tensor]) -> list[torch.Tensor]:
         return [torch.ones_like(part) for part in gradient]
@@ -169,13 +189,13 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
 
     def look() -> Ahead:
         generator = torch.Generator().manual_seed(0)
-        look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=0.1), 1.0)
+        look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=1e-4), 1.0)
         return look_ahead.look(pixel_loss, images, batch, one.recipe.reconstruction, generator)
 
     gradient = look().ahead_gradient
     length = sum(float(part.square().sum()) for part in gradient) ** 0.5
     assert length > 0
-    nudge = 0.02
+    nudge = 1e-3
     measured = []
     for sign in (1, -1):
         with torch.no_grad():
@@ -188,9 +208,12 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
 
 def test_sensor_shift_darkens_and_keeps_the_range(data: Path) -> None:
     images = torch.full((4, 3, 16, 16), 200.0)
-    shifted = sensor_shift(images, LookAheadSettings(stops=4.0), torch.Generator().manual_seed(0))
-    assert shifted.shape == images.shape
-    assert float(shifted.min()) >= 0
-    assert float(shifted.max()) <= 255
-    assert float(shifted.mean()) < 200
+    generator = torch.Generator().manual_seed(0)
+    shifted = [sensor_shift(images, LookAheadSettings(stops=4.0), generator) for _ in range(4)]
+    for one in shifted:
+        assert one.shape == images.shape
+        assert 0 <= float(one.min()) <= float(one.max()) <= 255
+        assert float(one.mean()) < 250
+        assert float(one.mean(dim=(1, 2, 3)).std()) < 2
+        assert not torch.equal(one[0], one[1])
     assert len({round(float(one.mean())) for one in shifted}) == 4

@@ -36,6 +36,10 @@ def train(
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", metavar="N", help="Stop after N steps in all. (default: the recipe's)")
     ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option("--main-only", help="Leave reconstruction out, for the weights that --method main-only takes."),
+    ] = False,
     device: options.DeviceName = options.Device.auto,
 ) -> None:
     """Train a model on labelled stills for the main task and for reconstruction at once.
@@ -45,9 +49,11 @@ def train(
     from ttt_cli.run_settings import choose_device
     from ttt_cli.settings import from_table, read_toml
     from ttt_cli.training.joint import Trainer, load_split
-    from ttt_cli.training.recipe import Recipe
+    from ttt_cli.training.recipe import Recipe, main_only
 
     recipe = from_table(Recipe, read_toml(config), str(config))
+    if alone:
+        recipe = main_only(recipe)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
         raise TttvError(f"{printable(checkpoint)}: exists; add --resume, or name another folder with --out")

@@ -1,11 +1,11 @@
 """Training g to look ahead: a step on l_s is taken, and l_m is asked to be lower after it.
 
 Test-time training helps as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem). Nothing
-in l_m + l_s asks for that. So once joint training is over, a step f' = f - r P grad_f l_s is tried on images from
-another sensor setting than the training images (darker, noisier, another white balance), and l_m is measured at f'.
-Its gradient with respect to g, -r d/dg <grad_f l_s, P grad_f' l_m>, trains g to pull f the right way, beside l_s
-itself. f and h stay as they are: the fixed model neither gains nor loses, so that whatever comes of it is owed to
-test-time training.
+in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried on
+images that f has not been trained on, as they are or from another sensor setting (darker, noisier, another white
+balance), and l_m is measured at f'. Its gradient with respect to g trains g to pull f the right way, beside l_s
+itself. The step has the same length however large the gradient is, as Adam's have at test time. f and h stay as they
+are: the fixed model neither gains nor loses, so that whatever comes of it is owed to test-time training.
 
 The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
 (Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
@@ -35,9 +35,10 @@ class LookAheadSettings:
     steps: after those of the joint schedule; 0 leaves it out.
     batch: images a step.
     learning_rate: of g; it falls along a half cosine to nothing.
-    inner_rate: r above, the length of the step tried, in units of Adam's normalised gradient.
+    inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
     weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
-    stops: the images lose 0 to this many stops of light.
+    shifted: share of the batches from another sensor setting.
+    stops: these lose 0 to this many stops of light.
     """
 
     steps: int = 0
@@ -45,6 +46,7 @@ class LookAheadSettings:
     learning_rate: float = 3e-4
     inner_rate: float = 1e-3
     weight: float = 1.0
+    shifted: float = 0.5
     stops: float = 4.0
 
 
@@ -81,8 +83,9 @@ class LookAhead:
     ) -> Ahead:
         """One step of g's optimiser. images: as for `look`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        shifted = sensor_shift(images, settings, generator)
-        ahead = self.look(main_loss, shifted, batch, reconstruction, generator)
+        if float(torch.rand((), generator=generator)) < settings.shifted:
+            images = sensor_shift(images, settings, generator)
+        ahead = self.look(main_loss, images, batch, reconstruction, generator)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
         for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
             parameter.grad = self.reconstruction_weight * own + settings.weight * looked
@@ -100,7 +103,7 @@ class LookAhead:
         reconstruction: ReconstructionSettings,
         generator: Generator,
     ) -> Ahead:
-        """Tries the step on the (shifted) images of `batch`; the weights are as before when it returns."""
+        """Tries the step on the images of `batch`; the weights are as before when it returns."""
         masks = generator.get_state()
         start = Snapshot(self.encoder)
 
@@ -121,22 +124,26 @@ class LookAhead:
         loss, own = gradient_of_reconstruction([*self.encoder, *self.reconstruction_head])
         own_encoder, own_head = own[: len(self.encoder)], own[len(self.encoder) :]
         scale = self._update_scale(own_encoder)
+        scaled = _product(scale, own_encoder)
+        size = sum(part.numel() for part in self.encoder) ** 0.5
+        rate = self.settings.inner_rate * size / _inner(scaled, scaled) ** 0.5
         with torch.no_grad():
-            torch._foreach_add_(self.encoder, _product(scale, own_encoder), alpha=-self.settings.inner_rate)
+            torch._foreach_add_(self.encoder, scaled, alpha=-rate)
         after = main()
         wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
 
-        direction = _product(scale, wanted)
-        length = float(torch.stack([part.square().sum() for part in direction]).sum().sqrt())
-        nudge = 1e-4 * sum(part.numel() for part in direction) ** 0.5 / length
+        # What lies along the step can not change it, since its length is fixed.
+        along = _inner(scaled, wanted) / _inner(scaled, scaled)
+        direction = _product(scale, list(torch._foreach_sub(wanted, torch._foreach_mul(scaled, along))))
+        nudge = 1e-4 * size / _inner(direction, direction) ** 0.5
         differences = []
         for sign in (1.0, -1.0):
             with torch.no_grad():
                 torch._foreach_add_(self.encoder, direction, alpha=sign * nudge)
             differences.append(gradient_of_reconstruction(self.reconstruction_head)[1])
             start.restore()
-        factor = -self.settings.inner_rate / (2 * nudge)
+        factor = -rate / (2 * nudge)
         looked = [(plus - minus) * factor for plus, minus in zip(*differences, strict=True)]
         return Ahead(loss, before, float(after.detach()), own_head, looked)
 
@@ -160,18 +167,25 @@ class LookAhead:
 
 
 def sensor_shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
-    """Another exposure, white balance and noise for every image: RGB in 0..255, (B, 3, H, W), float32, the same out.
+    """The images as another camera setting would show them: RGB in 0..255, (B, 3, H, W), float32, the same out.
 
-    0 to `stops` stops of light are lost, each channel has up to a quarter more or less, and full scale stands for
-    1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`).
+    They are one video's: all of them alike, but for the noise. 0 to `stops` stops of light are lost, each channel has
+    up to a quarter more or less, and full scale stands for 1500 to 24000 electrons, drawn uniformly on a log scale
+    (see `low_light`).
     """
-    shifted = []
-    for image in images.cpu():
-        stops, well, seed, *balance = torch.rand(6, generator=generator).tolist()
-        gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
-        exposure = 2.0 ** (-settings.stops * stops)
-        shifted.append(low_light((image * gains).clamp(0, 255), int(seed * 2**31), exposure, 1500 * 16**well))
+    stops, well, *balance = torch.rand(5, generator=generator).tolist()
+    gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
+    exposure = 2.0 ** (-settings.stops * stops)
+    seeds = torch.randint(2**31, (len(images),), generator=generator).tolist()
+    shifted = [
+        low_light((image * gains).clamp(0, 255), seed, exposure, 1500 * 16**well)
+        for image, seed in zip(images.cpu(), seeds, strict=True)
+    ]
     return torch.stack(shifted).float().to(images.device)
+
+
+def _inner(left: list[Tensor], right: list[Tensor]) -> float:
+    return float(torch.stack([part.sum() for part in torch._foreach_mul(left, right)]).sum())
 
 
 def _product(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ttt_cli.model.two_headed import ModelSize
@@ -10,6 +10,7 @@ from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.training.look_ahead import LookAheadSettings
 from ttt_cli.training.losses import MainLossSettings
 from ttt_cli.training.stills import Augmentation
+from ttt_cli.weights import MAIN_ONLY
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,13 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     look_ahead: LookAheadSettings = field(default_factory=LookAheadSettings)
     adaptation: dict[str, Any] = field(default_factory=dict)
+
+
+def main_only(recipe: Recipe) -> Recipe:
+    """The same recipe and budget on l_m alone: the weights of the paper's row Main Task Only."""
+    return replace(
+        recipe,
+        name=f"{recipe.name}-{MAIN_ONLY}",
+        schedule=replace(recipe.schedule, reconstruction_weight=0.0),
+        look_ahead=replace(recipe.look_ahead, steps=0),
+    )
