@@ -1,13 +1,12 @@
-"""The README's main table: every method on the three test streams, several seeds.
+"""The README's main table: methods on the three test streams, several seeds.
 
-python benchmarks/streams.py --data ../shared/data --out runs/streams.json
+python benchmarks/streams.py --data ../shared/data --methods all
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,12 @@ from pathlib import Path
 import torch
 
 from ttt_cli.adaptation import AdaptationSettings
-from ttt_cli.comparison import Summary, records_of, summarise
+from ttt_cli.cli._options import parse_window
+from ttt_cli.comparison import ALL_STREAMS, Summary
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluation import Cell, Tally, degraded, entrants, measure, plan
+from ttt_cli.evaluation import Cell, degraded, shuffled
+from ttt_cli.experiment import Experiment, Watcher, run
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.methods import METHODS
 from ttt_cli.run_settings import resolve
@@ -47,22 +48,28 @@ def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Str
     return dataclasses.replace(stream, name=recipe.name)
 
 
-def print_table(summaries: list[Summary]) -> None:
-    """mIoU (pooled, percent), one row a method, one column a stream, then their mean and the gain over joint."""
-    streams = list(dict.fromkeys(one.stream for one in summaries))
-    means = {}
-    print(f"{'method':18s}" + "".join(f"{name:>26s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}")
-    for method in dict.fromkeys(one.method for one in summaries):
-        row = {one.stream: one for one in summaries if one.method == method}
-        means[method] = statistics.fmean(row[name].miou_pooled for name in streams)
-        cells = ""
-        for name in streams:
-            one = row[name]
-            gain = "" if one.gain is None else f" ({one.gain:+.2f})"
-            cells += f"{f'{one.miou_pooled:.2f} +- {one.deviation:.2f}{gain}':>26s}"
-        gain = means[method] - means["joint"]
-        print(f"{method:18s}{cells}{means[method]:8.2f}{gain:+8.2f}")
-    print("per frame (protocol paper): " + "; ".join(f"{o.method}, {o.stream} {o.miou_paper:.2f}" for o in summaries))
+def print_table(summary: list[Summary]) -> None:
+    """mIoU (pooled, percent), one row a method, a column a stream, then mean, gain over joint, time over joint's."""
+    rows = [row for row in summary if row.stream != ALL_STREAMS]
+    streams = list(dict.fromkeys(row.stream for row in rows))
+    by_place = {(row.title, row.stream): row for row in rows}
+    print(f"{'method':24s}" + "".join(f"{name:>24s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}{'x joint':>9s}")
+    for title in dict.fromkeys(row.title for row in rows):
+        own = [by_place[title, stream] for stream in streams]
+        scores = [f"{row.miou_pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for row in own]
+        mean = statistics.fmean(row.miou_pooled for row in own)
+        gain = statistics.fmean(row.gain or 0 for row in own)
+        ratio = statistics.fmean(row.time_ratio or 0 for row in own)
+        print(f"{title:24s}" + "".join(f"{one:>24s}" for one in scores) + f"{mean:8.2f}{gain:+8.2f}{ratio:9.2f}")
+    print("per frame (protocol paper): " + "; ".join(f"{o.title}, {o.stream} {o.miou_paper:.2f}" for o in rows))
+
+
+class Lines(Watcher):
+    """A line for every finished cell."""
+
+    def finish(self, cell: Cell, score: float) -> None:
+        """Prints it."""
+        print(f"# {cell.stream}, {cell.method}, seed {cell.seed}: {score:.2f}", flush=True)
 
 
 def main() -> None:
@@ -71,30 +78,28 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=Path("recipes/streams.toml"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--methods", default="joint,online")
+    parser.add_argument("--windows", default=str(AdaptationSettings.window), help="such as 1,4,16,inf")
+    parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--out", type=Path, help="also write every record to this JSON file")
+    parser.add_argument("--out", type=Path, default=Path("runs/streams"), help="goes on where it was stopped")
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
     names = list(METHODS) if arguments.methods == "all" else arguments.methods.split(",")
-    ready = entrants(
-        weights, {name: resolve(weights, None, {"adaptation": {"method": name}}, CPU) for name in names}, CPU
-    )
     entries = [from_table(StreamRecipe, one, str(arguments.recipe)) for one in read_toml(arguments.recipe)["streams"]]
-    records = []
-    for entry in entries:
-        stream = open_stream(entry, arguments.data, arguments.max_frames)
-        tallies: dict[Cell, Tally] = {}
-        for cell in plan(ready, [stream], [AdaptationSettings.window], range(arguments.seeds)):
-            tallies[cell] = measure(cell, stream, ready[cell.method])
-            score = tallies[cell].metric.compute()["miou_pooled"]
-            print(f"# {stream.name}, {cell.method}, seed {cell.seed}: {score:.2f}", flush=True)
-        records += records_of(tallies, weights.classes)
-    print_table(summarise(records))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps([dataclasses.asdict(one) for one in records], indent=1))
+    streams = [open_stream(entry, arguments.data, arguments.max_frames) for entry in entries]
+    asked = Experiment(
+        data={"dataset": "recipes/streams.toml"},
+        streams=[shuffled(stream) for stream in streams] if arguments.shuffle else streams,
+        weights=weights,
+        settings={name: resolve(weights, None, {"adaptation": {"method": name}}, CPU) for name in names},
+        common=resolve(weights, None, {"input": {"max_frames": arguments.max_frames}}, CPU),
+        windows=[parse_window(one) for one in arguments.windows.split(",")],
+        seeds=range(arguments.seeds),
+        device=CPU,
+    )
+    print_table(run(asked, arguments.out, overwrite=False, watcher=Lines()).summary)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from conftest import noise_frames, video_of
 from PIL import Image
 from shared_data import shared
 
-from ttt_cli import evaluation
+from ttt_cli import evaluation, experiment
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
@@ -182,6 +182,7 @@ def test_the_command_writes_json_and_csv(tiny_weights: Path, tmp_path: Path, cap
     printed = capsys.readouterr().out
     assert "pooled" in printed
     assert "bic" in printed
+    assert "2 of 2 frames labelled" in printed
     content = json.loads((out / "metrics.json").read_text())
     assert [record["seed"] for record in content["records"]] == [None, 0, 1]
     assert [row["method"] for row in content["summary"]] == ["joint", "online"]
@@ -216,7 +217,7 @@ def test_a_stopped_evaluation_goes_on(
             raise KeyboardInterrupt
         return real(cell, *rest)
 
-    monkeypatch.setattr(evaluation, "measure", watched)
+    monkeypatch.setattr(experiment, "measure", watched)
     stop = True
     assert main(arguments) == 130
     with (out / "cells.jsonl").open("a") as file:

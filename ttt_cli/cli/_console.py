@@ -22,6 +22,9 @@ class Bar(Protocol):
     def advance(self, note: str) -> None:
         """One unit more; `note` is shown at the end of the line."""
 
+    def expect(self, total: int) -> None:
+        """So many units are expected."""
+
     def note(self, text: str) -> None:
         """Changes what is shown at the end of the line."""
 
@@ -46,6 +49,9 @@ class _RichBar:
 
     def advance(self, note: str) -> None:
         self.progress.update(self.task, advance=1, note=note)
+
+    def expect(self, total: int) -> None:
+        self.progress.update(self.task, total=total)
 
     def note(self, text: str) -> None:
         self.progress.update(self.task, note=text)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,19 +12,12 @@ from ttt_cli.cli import _options as options
 from ttt_cli.errors import TttvError, UsageError, printable
 
 if TYPE_CHECKING:
-    import torch
-
     from ttt_cli.comparison import Record, Summary
     from ttt_cli.datasets.stream import Stream
-    from ttt_cli.evaluation import Cell, Entrant
+    from ttt_cli.evaluation import Cell
+    from ttt_cli.experiment import Watcher
     from ttt_cli.frame import Result
-    from ttt_cli.journal import Journal
-    from ttt_cli.run_settings import RunSettings
     from ttt_cli.weights import Weights
-
-METRICS = "metrics.json"
-TABLE = "metrics.csv"
-LATEX = "metrics.tex"
 
 EPILOG = """Examples:
 
@@ -84,17 +74,16 @@ def evaluate(
     What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
     be added later.
     """
+    from ttt_cli import experiment
     from ttt_cli.datasets import DATASETS
-    from ttt_cli.evaluation import entrants, plan
     from ttt_cli.methods import METHODS
-    from ttt_cli.run_folder import locked
+    from ttt_cli.run_folder import to_json
     from ttt_cli.run_settings import choose_device, resolve
     from ttt_cli.weights import open_weights
 
     if dataset not in DATASETS:
         raise UsageError(f"data set {printable(dataset)!r} is unknown; known: {', '.join(DATASETS)}")
     methods = list(METHODS) if method == "all" else [name.strip() for name in method.split(",")]
-    numbers = parse_seeds(seeds)
     opened, place = open_weights(weights), choose_device(device.value)
     adaptation = options.adaptation_table(
         window=None, steps=steps, batch=batch, learning_rate=learning_rate, seed=None, precision=precision
@@ -104,33 +93,50 @@ def evaluate(
         "adaptation": adaptation,
         "reconstruction": {"mask_ratio": mask_ratio},
     }
-    settings = {
-        name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
-        for name in methods
-    }
     common = resolve(opened, config, chosen, place)
-    windows = [options.parse_window(one) for one in window.split(",")] if window else [common.adaptation.window]
     streams = _changed(DATASETS[dataset](truth, common.input), degrade, shuffle)
     _check_classes(opened, streams)
-    ready = entrants(opened, settings, place)
-    cells = plan(ready, streams, windows, numbers)
-    subject = _subject(dataset, truth, opened, common, place)
+    asked = experiment.Experiment(
+        data={"dataset": dataset, "truth": str(truth.resolve())},
+        streams=streams,
+        weights=opened,
+        settings={
+            name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
+            for name in methods
+        },
+        common=common,
+        windows=[options.parse_window(one) for one in window.split(",")] if window else [common.adaptation.window],
+        seeds=parse_seeds(seeds),
+        device=place,
+    )
     folder = out or Path("runs") / "-".join(["eval", dataset, *([degrade] if degrade else []), *["shuffled"] * shuffle])
-    with locked(folder):
-        journal = _journal(folder, subject, overwrite)
-        _run(cells, streams, ready, journal, title=dataset, shown=not (quiet or as_json))
-        content, summary, records = _results(cells, journal, subject, settings, opened, place)
-        _write(folder, content, summary, records)
+    with _console.progress_bar(dataset, None, "frames", shown=not (quiet or as_json)) as bar:
+        outcome = experiment.run(asked, folder, overwrite, _watcher(bar))
     if as_json:
-        from ttt_cli.run_folder import to_json
-
-        print(to_json({"folder": str(folder), **content}))
+        print(to_json({"folder": str(folder), **outcome.content}))
     elif quiet:
         _console.line(folder)
     else:
-        _show(summary, records)
-        for name in (METRICS, TABLE, LATEX):
+        _show(outcome.summary, outcome.records)
+        for name in (experiment.METRICS, experiment.TABLE, experiment.LATEX):
             _console.line(folder / name)
+
+
+def _watcher(bar: _console.Bar) -> Watcher:
+    """Shows an experiment's progress."""
+    from ttt_cli.experiment import Watcher
+
+    class Shown(Watcher):
+        def start(self, frames: int) -> None:
+            bar.expect(frames)
+
+        def frame(self, cell: Cell, result: Result) -> None:
+            bar.advance(cell.method + ("" if result.loss is None else f", loss {result.loss:.4f}"))
+
+        def study(self, cell: Cell, done: int, total: int) -> None:
+            bar.note(f"{cell.method}, trains on the whole video: {done}/{total}")
+
+    return Shown()
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -154,86 +160,6 @@ def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[
     return [shuffled(stream) for stream in streams] if shuffle else streams
 
 
-def _subject(
-    dataset: str, truth: Path, weights: Weights, settings: RunSettings, device: torch.device
-) -> dict[str, Any]:
-    """All that the score of a cell depends on, beside method, window and seed."""
-    from ttt_cli.weights import sha256
-
-    return {
-        "dataset": dataset,
-        "truth": str(truth.resolve()),
-        "weights": {"name": weights.name, "path": str(weights.path), "sha256": sha256(weights.path)},
-        "input": dataclasses.asdict(settings.input),
-        "adaptation": dataclasses.asdict(settings.adaptation),
-        "reconstruction": dataclasses.asdict(settings.reconstruction),
-        "device": str(device),
-    }
-
-
-def _run(
-    cells: list[Cell],
-    streams: list[Stream],
-    entrants: dict[str, Entrant],
-    journal: Journal,
-    *,
-    title: str,
-    shown: bool,
-) -> None:
-    """Runs the cells that are not finished yet."""
-    from ttt_cli import evaluation
-
-    by_name = {stream.name: stream for stream in streams}
-    missing = [cell for cell in cells if cell not in journal.finished]
-    expected = sum(by_name[cell.stream].video.length or 0 for cell in missing)
-    with _console.progress_bar(title, expected, "frames", shown) as bar:
-        for cell in missing:
-
-            def on_frame(result: Result, name: str = cell.method) -> None:
-                bar.advance(name + ("" if result.loss is None else f", loss {result.loss:.4f}"))
-
-            def on_study(done: int, total: int, name: str = cell.method) -> None:
-                bar.note(f"{name}, trains on the whole video: {done}/{total}")
-
-            tally = evaluation.measure(cell, by_name[cell.stream], entrants[cell.method], on_frame, on_study)
-            journal.add(cell, tally)
-
-
-def _results(
-    cells: list[Cell],
-    journal: Journal,
-    subject: dict[str, Any],
-    settings: dict[str, RunSettings],
-    weights: Weights,
-    device: torch.device,
-) -> tuple[dict[str, Any], list[Summary], list[Record]]:
-    """What metrics.json holds, and the rows in it."""
-    from ttt_cli import comparison
-    from ttt_cli.run_record import machine, versions
-
-    records = comparison.records_of({cell: journal.finished[cell] for cell in cells}, weights.classes)
-    summary = comparison.summarise(records)
-    content = {
-        **subject,
-        "settings": {name: dataclasses.asdict(one.adaptation) for name, one in settings.items()},
-        "machine": machine(device),
-        "versions": versions(),
-        "summary": [dataclasses.asdict(row) for row in summary],
-        "records": [dataclasses.asdict(record) for record in records],
-    }
-    return content, summary, records
-
-
-def _write(folder: Path, content: dict[str, Any], summary: list[Summary], records: list[Record]) -> None:
-    from ttt_cli import comparison
-    from ttt_cli.run_folder import write_json
-
-    with _writing(folder):
-        write_json(folder / METRICS, content)
-        comparison.write_csv(folder / TABLE, records)
-        comparison.write_latex(folder / LATEX, summary)
-
-
 def _check_classes(weights: Weights, streams: list[Stream]) -> None:
     own = [one.name for one in weights.classes]
     for stream in streams:
@@ -242,32 +168,13 @@ def _check_classes(weights: Weights, streams: list[Stream]) -> None:
             raise TttvError(f"weights {printable(weights.name)} know other classes than the labels: {', '.join(asked)}")
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TttvError(f"{printable(folder)}: can not be written ({error.strerror}); choose another --out") from error
-
-
-def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
-    """The finished cells in the folder; none with `overwrite`."""
-    from ttt_cli.journal import CELLS, Journal
-    from ttt_cli.run_folder import REPORT
-
-    with _writing(folder):
-        if overwrite:
-            for name in (CELLS, METRICS, TABLE, LATEX, REPORT):
-                (folder / name).unlink(missing_ok=True)
-        return Journal(folder / CELLS, subject)
-
-
 def _show(summary: list[Summary], records: list[Record]) -> None:
     """One table for each stream, so that a terminal of 80 columns is wide enough; then the classes."""
     columns = ("method", "pooled", "gain", "paper", "s/frame", "x joint", "MiB")
+    labelled = {record.stream: f"{record.frames_scored} of {record.frames} frames labelled" for record in records}
     for stream in dict.fromkeys(row.stream for row in summary):
         rows = [_row(row) for row in summary if row.stream == stream]
-        _console.table(f"{stream}: mIoU in percent, averaged over seeds", columns, rows)
+        _console.table(f"{stream}: mIoU in percent; {labelled[stream]}", columns, rows)
 
     names = list(records[0].class_iou)
     shown = [record for record in records if record.seed in (None, records[-1].seed)]

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ttt_cli.cli import _console
-from ttt_cli.cli import _options as options
 from ttt_cli.errors import TttvError, printable
 
 MARK = b"<title>tttv report</title>"
@@ -28,7 +27,6 @@ def report(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace FILE also where it is something else than a report.")
     ] = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Make one HTML page of tables, plots and pictures that opens anywhere, with no network.
 

@@ -1,0 +1,141 @@
+"""A whole evaluation in a folder of its own: what `tttv eval` and benchmarks/streams.py do.
+
+The folder keeps every finished cell, so that a stopped evaluation goes on and a larger one starts from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ttt_cli.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
+from ttt_cli.datasets.stream import Stream
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
+from ttt_cli.frame import Result
+from ttt_cli.journal import CELLS, Journal
+from ttt_cli.run_folder import REPORT, locked, write_json
+from ttt_cli.run_record import machine, versions
+from ttt_cli.run_settings import RunSettings
+from ttt_cli.weights import Weights, sha256
+
+METRICS = "metrics.json"
+TABLE = "metrics.csv"
+LATEX = "metrics.tex"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is compared on what.
+
+    data: says where the streams come from, for the record. settings: of every method. common: what they share, which
+    no method's own recommendations are in.
+    """
+
+    data: dict[str, str]
+    streams: Sequence[Stream]
+    weights: Weights
+    settings: dict[str, RunSettings]
+    common: RunSettings
+    windows: Sequence[int]
+    seeds: Sequence[int]
+    device: torch.device
+
+    def subject(self) -> dict[str, Any]:
+        """All that the score of a cell depends on, beside stream, method, window and seed."""
+        return {
+            **self.data,
+            "weights": {"name": self.weights.name, "path": str(self.weights.path), "sha256": sha256(self.weights.path)},
+            "input": dataclasses.asdict(self.common.input),
+            "adaptation": dataclasses.asdict(self.common.adaptation),
+            "reconstruction": dataclasses.asdict(self.common.reconstruction),
+            "device": str(self.device),
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an experiment. content: of metrics.json."""
+
+    content: dict[str, Any]
+    summary: list[Summary]
+    records: list[Record]
+
+
+class Watcher:
+    """Told how an experiment is getting on; this one keeps it to itself."""
+
+    def start(self, frames: int) -> None:
+        """So many frames are expected, over all cells that are not finished yet."""
+
+    def frame(self, cell: Cell, result: Result) -> None:
+        """One frame more."""
+
+    def study(self, cell: Cell, done: int, total: int) -> None:
+        """So many steps before the first frame are done."""
+
+    def finish(self, cell: Cell, score: float) -> None:
+        """A cell is finished; score: pooled mIoU in percent."""
+
+
+def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:
+    """Runs the cells that the folder does not have yet, and writes metrics.json, metrics.csv and metrics.tex.
+
+    Raises TttvError where the folder is of another experiment (but for methods, windows and seeds), in use, or can not
+    be written; with `overwrite` what is in it is forgotten.
+    """
+    ready = entrants(experiment.weights, experiment.settings, experiment.device)
+    cells = plan(ready, experiment.streams, experiment.windows, experiment.seeds)
+    by_name = {stream.name: stream for stream in experiment.streams}
+    with locked(folder):
+        journal = _journal(folder, experiment.subject(), overwrite)
+        missing = [cell for cell in cells if cell not in journal.finished]
+        watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
+        for cell in missing:
+            on_frame, on_study = partial(watcher.frame, cell), partial(watcher.study, cell)
+            tally = measure(cell, by_name[cell.stream], ready[cell.method], on_frame, on_study)
+            journal.add(cell, tally)
+            watcher.finish(cell, tally.metric.compute()["miou_pooled"])
+        outcome = _outcome(experiment, {cell: journal.finished[cell] for cell in cells})
+        with _writing(folder):
+            write_json(folder / METRICS, outcome.content)
+            write_csv(folder / TABLE, outcome.records)
+            write_latex(folder / LATEX, outcome.summary)
+    return outcome
+
+
+def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
+    with _writing(folder):
+        if overwrite:
+            for name in (CELLS, METRICS, TABLE, LATEX, REPORT):
+                (folder / name).unlink(missing_ok=True)
+        return Journal(folder / CELLS, subject)
+
+
+def _outcome(experiment: Experiment, tallies: dict[Cell, Tally]) -> Outcome:
+    records = records_of(tallies, experiment.weights.classes)
+    summary = summarise(records)
+    content = {
+        **experiment.subject(),
+        "settings": {name: dataclasses.asdict(one.adaptation) for name, one in experiment.settings.items()},
+        "machine": machine(experiment.device),
+        "versions": versions(),
+        "summary": [dataclasses.asdict(row) for row in summary],
+        "records": [dataclasses.asdict(record) for record in records],
+    }
+    return Outcome(content, summary, records)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TttvError(f"{printable(folder)}: can not be written ({error.strerror}); choose another --out") from error
