@@ -6,7 +6,6 @@ python benchmarks/memory.py
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,14 +14,10 @@ import imageio_ffmpeg
 import torch
 
 from ttt_cli.outputs import Step
+from ttt_cli.peak_memory import peak_mebibytes
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
 from ttt_cli.weights import open_weights
-
-
-def peak_mebibytes() -> float:
-    """The largest resident set of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -43,7 +38,9 @@ def main() -> None:
         request = Request(str(clip), weights, settings, device, out=Path(folder) / "run")
 
         def note(step: Step) -> None:
-            peaks.append(peak_mebibytes())
+            peak = peak_mebibytes(device)
+            assert peak is not None, "this system does not tell how much memory a process uses"
+            peaks.append(peak)
 
         run(request, on_start=lambda video: None, on_step=note)
     early, late = peaks[arguments.early - 1], peaks[arguments.late - 1]

@@ -41,7 +41,7 @@ MAIN_ONLY = "main-only"
 RELEASES = {
     "street": Release(
         "street.safetensors",
-        "6fa1d52cee83a1a34dd551fcc7c427510c2cefd6e1c28c1de376f7c90fb1a063",
+        "539d104699db7fcae36b3ec8f7318fcd30f0530288109a9fd70899633451b55b",
         "driving and street scenes, CamVid's 11 classes",
     ),
 }

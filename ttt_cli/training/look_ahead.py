@@ -37,7 +37,7 @@ class LookAheadSettings:
     learning_rate: of g; it falls along a half cosine to nothing.
     inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
     weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
-    shifted: share of the batches from another sensor setting.
+    shifted: share of the images that are shown as another sensor setting would.
     stops: these lose 0 to this many stops of light.
     """
 
@@ -83,9 +83,8 @@ class LookAhead:
     ) -> Ahead:
         """One step of g's optimiser. images: as for `look`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        if float(torch.rand((), generator=generator)) < settings.shifted:
-            images = sensor_shift(images, settings, generator)
-        ahead = self.look(main_loss, images, batch, reconstruction, generator)
+        shifted = sensor_shift(images, settings, generator)
+        ahead = self.look(main_loss, shifted, batch, reconstruction, generator)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
         for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
             parameter.grad = self.reconstruction_weight * own + settings.weight * looked
@@ -167,21 +166,20 @@ class LookAhead:
 
 
 def sensor_shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
-    """The images as another camera setting would show them: RGB in 0..255, (B, 3, H, W), float32, the same out.
+    """A share of the images as other camera settings would show them: RGB in 0..255, (B, 3, H, W), the same out.
 
-    They are one video's: all of them alike, but for the noise. 0 to `stops` stops of light are lost, each channel has
-    up to a quarter more or less, and full scale stands for 1500 to 24000 electrons, drawn uniformly on a log scale
-    (see `low_light`).
+    0 to `stops` stops of light are lost, each channel has up to a quarter more or less, and full scale stands for
+    1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`).
     """
-    stops, well, *balance = torch.rand(5, generator=generator).tolist()
-    gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
-    exposure = 2.0 ** (-settings.stops * stops)
-    seeds = torch.randint(2**31, (len(images),), generator=generator).tolist()
-    shifted = [
-        low_light((image * gains).clamp(0, 255), seed, exposure, 1500 * 16**well)
-        for image, seed in zip(images.cpu(), seeds, strict=True)
-    ]
-    return torch.stack(shifted).float().to(images.device)
+    shown = []
+    for image in images.cpu():
+        chance, stops, well, seed, *balance = torch.rand(7, generator=generator).tolist()
+        if chance < settings.shifted:
+            gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
+            exposure = 2.0 ** (-settings.stops * stops)
+            image = low_light((image * gains).clamp(0, 255), int(seed * 2**31), exposure, 1500 * 16**well)
+        shown.append(image.float())
+    return torch.stack(shown).to(images.device)
 
 
 def _inner(left: list[Tensor], right: list[Tensor]) -> float:
