@@ -19,9 +19,8 @@ from ttt_cli.comparison import ALL_STREAMS, Summary
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluation import Cell, degraded, shuffled
-from ttt_cli.experiment import Experiment, Watcher, run
+from ttt_cli.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.io_settings import InputSettings
-from ttt_cli.methods import METHODS
 from ttt_cli.run_settings import resolve
 from ttt_cli.settings import from_table, read_toml
 from ttt_cli.weights import open_weights
@@ -86,7 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
-    names = list(METHODS) if arguments.methods == "all" else arguments.methods.split(",")
+    names = all_methods(weights)[0] if arguments.methods == "all" else arguments.methods.split(",")
     entries = [from_table(StreamRecipe, one, str(arguments.recipe)) for one in read_toml(arguments.recipe)["streams"]]
     streams = [open_stream(entry, arguments.data, arguments.max_frames) for entry in entries]
     asked = Experiment(

@@ -28,6 +28,7 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError, UsageError
 from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.methods import METHODS
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
@@ -234,6 +235,15 @@ def test_a_stopped_evaluation_goes_on(
         [(one["method"], one["miou_pooled"], one["miou_paper"]) for one in x["records"]] for x in (resumed, through)
     ]
     assert scores[0] == scores[1]
+
+
+def test_all_methods_leave_out_what_has_no_weights(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    drive = make_drive(tmp_path / "drive", frames=2)
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(drive), "--weights", str(tiny_weights), "--method", "all"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "left out: method main-only: needs weights" in capsys.readouterr().out
+    records = json.loads((tmp_path / "out" / "metrics.json").read_text())["records"]
+    assert [record["method"] for record in records] == [name for name in METHODS if name != "main-only"]
 
 
 def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:

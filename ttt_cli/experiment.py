@@ -17,14 +17,15 @@ import torch
 
 from ttt_cli.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.frame import Result
 from ttt_cli.journal import CELLS, Journal
+from ttt_cli.methods import METHODS
 from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.weights import Weights, sha256
+from ttt_cli.weights import Weights, sha256, weights_for
 
 METRICS = "metrics.json"
 TABLE = "metrics.csv"
@@ -83,6 +84,18 @@ class Watcher:
 
     def finish(self, cell: Cell, score: float) -> None:
         """A cell is finished; score: pooled mIoU in percent."""
+
+
+def all_methods(weights: Weights) -> tuple[list[str], list[str]]:
+    """The methods that these weights can be run with, and why others can not."""
+    runnable, reasons = [], []
+    for name in METHODS:
+        try:
+            weights_for(name, weights)
+            runnable.append(name)
+        except UsageError as error:
+            reasons.append(str(error))
+    return runnable, reasons
 
 
 def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:

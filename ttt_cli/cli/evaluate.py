@@ -76,15 +76,16 @@ def evaluate(
     """
     from ttt_cli import experiment
     from ttt_cli.datasets import DATASETS
-    from ttt_cli.methods import METHODS
     from ttt_cli.run_folder import to_json
     from ttt_cli.run_settings import choose_device, resolve
     from ttt_cli.weights import open_weights
 
     if dataset not in DATASETS:
         raise UsageError(f"data set {printable(dataset)!r} is unknown; known: {', '.join(DATASETS)}")
-    methods = list(METHODS) if method == "all" else [name.strip() for name in method.split(",")]
     opened, place = open_weights(weights), choose_device(device.value)
+    methods, left_out = [name.strip() for name in method.split(",")], list[str]()
+    if method == "all":
+        methods, left_out = experiment.all_methods(opened)
     adaptation = options.adaptation_table(
         window=None, steps=steps, batch=batch, learning_rate=learning_rate, seed=None, precision=precision
     )
@@ -118,6 +119,8 @@ def evaluate(
         _console.line(folder)
     else:
         _show(outcome.summary, outcome.records)
+        for reason in left_out:
+            _console.line(f"left out: {reason}")
         for name in (experiment.METRICS, experiment.TABLE, experiment.LATEX):
             _console.line(folder / name)
 
