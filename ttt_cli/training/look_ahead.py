@@ -2,8 +2,7 @@
 
 Test-time training helps as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem). Nothing
 in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried on
-images that f has not been trained on, as they are or from another sensor setting (darker, noisier, another white
-balance), and l_m is measured at f'. Its gradient with respect to g trains g to pull f the right way, beside l_s
+images as they are or from another sensor setting (darker, noisier, another white balance), and l_m is measured at f'. Its gradient with respect to g trains g to pull f the right way, beside l_s
 itself. The step has the same length however large the gradient is, as Adam's have at test time. f and h stay as they
 are: the fixed model neither gains nor loses, so that whatever comes of it is owed to test-time training.
 
