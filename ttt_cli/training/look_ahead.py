@@ -1,10 +1,11 @@
 """Training g to look ahead: a step on l_s is taken, and l_m is asked to be lower after it.
 
 Test-time training helps as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem). Nothing
-in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried on
-images as they are or from another sensor setting (darker, noisier, another white balance), and l_m is measured at f'. Its gradient with respect to g trains g to pull f the right way, beside l_s
-itself. The step has the same length however large the gradient is, as Adam's have at test time. f and h stay as they
-are: the fixed model neither gains nor loses, so that whatever comes of it is owed to test-time training.
+in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried
+on images as they are or from another sensor setting (darker, noisier, another white balance), and l_m is measured at
+f'. Its gradient with respect to g trains g to pull f the right way, beside l_s itself. The step has the same length
+however large the gradient is, as Adam's have at test time. f and h stay as they are: the fixed model neither gains
+nor loses, so that whatever comes of it is owed to test-time training.
 
 The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
 (Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
