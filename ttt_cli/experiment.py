@@ -107,8 +107,9 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
     ready = entrants(experiment.weights, experiment.settings, experiment.device)
     cells = plan(ready, experiment.streams, experiment.windows, experiment.seeds)
     by_name = {stream.name: stream for stream in experiment.streams}
+    subject = experiment.subject()
     with locked(folder):
-        journal = _journal(folder, experiment.subject(), overwrite)
+        journal = _journal(folder, subject, overwrite)
         missing = [cell for cell in cells if cell not in journal.finished]
         watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
         for cell in missing:
@@ -116,7 +117,7 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
             tally = measure(cell, by_name[cell.stream], ready[cell.method], on_frame, on_study)
             journal.add(cell, tally)
             watcher.finish(cell, tally.metric.compute()["miou_pooled"])
-        outcome = _outcome(experiment, {cell: journal.finished[cell] for cell in cells})
+        outcome = _outcome(experiment, subject, {cell: journal.finished[cell] for cell in cells})
         with _writing(folder):
             write_json(folder / METRICS, outcome.content)
             write_csv(folder / TABLE, outcome.records)
@@ -132,11 +133,11 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
         return Journal(folder / CELLS, subject)
 
 
-def _outcome(experiment: Experiment, tallies: dict[Cell, Tally]) -> Outcome:
+def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, Tally]) -> Outcome:
     records = records_of(tallies, experiment.weights.classes)
     summary = summarise(records)
     content = {
-        **experiment.subject(),
+        **subject,
         "settings": {name: dataclasses.asdict(one.adaptation) for name, one in experiment.settings.items()},
         "machine": machine(experiment.device),
         "versions": versions(),

@@ -125,7 +125,8 @@ class LookAhead:
         scale = self._update_scale(own_encoder)
         scaled = _product(scale, own_encoder)
         size = sum(part.numel() for part in self.encoder) ** 0.5
-        rate = self.settings.inner_rate * size / _inner(scaled, scaled) ** 0.5
+        squared_length = _inner(scaled, scaled)
+        rate = self.settings.inner_rate * size / squared_length**0.5
         with torch.no_grad():
             torch._foreach_add_(self.encoder, scaled, alpha=-rate)
         after = main()
@@ -133,7 +134,7 @@ class LookAhead:
         start.restore()
 
         # What lies along the step can not change it, since its length is fixed.
-        along = _inner(scaled, wanted) / _inner(scaled, scaled)
+        along = _inner(scaled, wanted) / squared_length
         direction = _product(scale, list(torch._foreach_sub(wanted, torch._foreach_mul(scaled, along))))
         nudge = 1e-4 * size / _inner(direction, direction) ** 0.5
         differences = []
