@@ -255,7 +255,7 @@ def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Pa
     assert main(arguments) == 2
     assert "one-main-only.safetensors" in capsys.readouterr().err
     assert main(["segment", str(drive / "images"), "--weights", str(own), "--method", "main-only"]) == 2
-    assert "reconstruction_weight = 0" in capsys.readouterr().err
+    assert "tttv train --main-only" in capsys.readouterr().err
 
     weights = open_weights(str(own))
     other = weights.load()
@@ -266,6 +266,12 @@ def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Pa
     main_only, joint = json.loads(capsys.readouterr().out)["records"]
     assert (main_only["method"], joint["method"]) == ("main-only", "joint")
     assert main_only["class_iou"] != joint["class_iou"]
+
+    shutil.copy(tiny_weights, tmp_path / "one-main-only.safetensors")  # Other weights of the same name: measured anew.
+    assert main(arguments) == 0
+    again, joint_again = json.loads(capsys.readouterr().out)["records"]
+    assert again["class_iou"] == joint["class_iou"] != main_only["class_iou"]
+    assert joint_again == joint
 
 
 def test_the_oracle_is_the_best_model_that_offline_training_passes_through(

@@ -20,7 +20,7 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.frame import Result
-from ttt_cli.journal import CELLS, Journal
+from ttt_cli.journal import CELLS, Finished, Journal
 from ttt_cli.methods import METHODS
 from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
@@ -108,16 +108,18 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
     cells = plan(ready, experiment.streams, experiment.windows, experiment.seeds)
     by_name = {stream.name: stream for stream in experiment.streams}
     subject = experiment.subject()
+    paths = {name: weights_for(name, experiment.weights).path for name in ready}
+    checksums = {path: sha256(path) for path in set(paths.values())}
     with locked(folder):
         journal = _journal(folder, subject, overwrite)
-        missing = [cell for cell in cells if cell not in journal.finished]
+        missing = [cell for cell in cells if not journal.has(cell, checksums[paths[cell.method]])]
         watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
         for cell in missing:
             on_frame, on_study = partial(watcher.frame, cell), partial(watcher.study, cell)
             tally = measure(cell, by_name[cell.stream], ready[cell.method], on_frame, on_study)
-            journal.add(cell, tally)
+            journal.add(cell, Finished(tally, checksums[paths[cell.method]]))
             watcher.finish(cell, tally.metric.compute()["miou_pooled"])
-        outcome = _outcome(experiment, subject, {cell: journal.finished[cell] for cell in cells})
+        outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
         with _writing(folder):
             write_json(folder / METRICS, outcome.content)
             write_csv(folder / TABLE, outcome.records)

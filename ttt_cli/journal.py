@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from ttt_cli.run_folder import to_json
 CELLS = "cells.jsonl"
 
 
-def read_cells(path: Path) -> tuple[str, dict[Cell, Tally]]:
+@dataclass(frozen=True)
+class Finished:
+    """A cell's tally, and the sha256 of the weights that it was measured with."""
+
+    tally: Tally
+    weights: str
+
+
+def read_cells(path: Path) -> tuple[str, dict[Cell, Finished]]:
     """The first line and the finished cells. A last line that was cut off while it was written is left out."""
     first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     finished = {}
     for line in lines:
         with suppress(ValueError, KeyError, TypeError):
             content = json.loads(line)
-            finished[Cell(**content["cell"])] = Tally.from_json(content["tally"])
+            finished[Cell(**content["cell"])] = Finished(Tally.from_json(content["tally"]), content["weights"])
     return first, finished
 
 
@@ -35,22 +44,27 @@ class Journal:
         Raises TttvError where the file is of another evaluation, OSError where it can not be read or written.
         """
         self.path = path
-        self.finished: dict[Cell, Tally] = {}
+        self.finished: dict[Cell, Finished] = {}
         first = to_json(subject)
         if path.exists():
             found, self.finished = read_cells(path)
             if found not in ("", first):
                 shown = printable(path.parent)
                 raise TttvError(f"{shown}: holds an evaluation of other settings; add --overwrite or change --out")
-        lines = [first, *(_line(cell, tally) for cell, tally in self.finished.items())]
+        lines = [first, *(_line(cell, one) for cell, one in self.finished.items())]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
-    def add(self, cell: Cell, tally: Tally) -> None:
+    def has(self, cell: Cell, weights: str) -> bool:
+        """Whether the cell is finished, with these weights (by their sha256)."""
+        return cell in self.finished and self.finished[cell].weights == weights
+
+    def add(self, cell: Cell, finished: Finished) -> None:
         """Takes in a finished cell."""
-        self.finished[cell] = tally
+        self.finished[cell] = finished
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(cell, tally) + "\n")
+            file.write(_line(cell, finished) + "\n")
 
 
-def _line(cell: Cell, tally: Tally) -> str:
-    return to_json({"cell": dataclasses.asdict(cell), "tally": tally.as_json()})
+def _line(cell: Cell, finished: Finished) -> str:
+    content = {"cell": dataclasses.asdict(cell), "weights": finished.weights, "tally": finished.tally.as_json()}
+    return to_json(content)

@@ -91,8 +91,9 @@ class Adapter:
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)
-        if self.steps:
-            self.window.label(self.method.pseudo_labels(prediction))
+        pseudo_labels = self.method.pseudo_labels(prediction) if self.steps else None
+        if pseudo_labels is not None:
+            self.window.label(pseudo_labels)
         finished = self._now()
 
         good = [loss for loss in losses if loss is not None]

@@ -10,7 +10,8 @@ from torch import nn
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
-NOT_DECAYED = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NOT_DECAYED = (*NORMALISATION, nn.Embedding)
 
 
 def moving_parameters(

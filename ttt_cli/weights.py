@@ -106,7 +106,7 @@ def weights_for(method: str, weights: Weights) -> Weights:
     if not path.is_file():
         raise UsageError(
             f"method {MAIN_ONLY}: needs weights trained on the main task alone, and there is no {printable(path)}; "
-            "train them by the same recipe with reconstruction_weight = 0"
+            "train them with tttv train --main-only"
         )
     return open_weights(str(path))
 

@@ -83,9 +83,8 @@ def evaluate(
     if dataset not in DATASETS:
         raise UsageError(f"data set {printable(dataset)!r} is unknown; known: {', '.join(DATASETS)}")
     opened, place = open_weights(weights), choose_device(device.value)
-    methods, left_out = [name.strip() for name in method.split(",")], list[str]()
-    if method == "all":
-        methods, left_out = experiment.all_methods(opened)
+    named = [name.strip() for name in method.split(",")]
+    methods, left_out = experiment.all_methods(opened) if method == "all" else (named, [])
     adaptation = options.adaptation_table(
         window=None, steps=steps, batch=batch, learning_rate=learning_rate, seed=None, precision=precision
     )

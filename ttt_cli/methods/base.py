@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, Tensor, nn
 
 from ttt_cli.frame import Prediction
@@ -14,7 +13,6 @@ from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.predictors import Plain
 from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.tasks.classes import VOID
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,6 @@ class Method:
         """The loss of one step on a batch from the window: a scalar."""
         raise TypeError(f"{self.name} moves no parameters, so it has no loss")
 
-    def pseudo_labels(self, prediction: Prediction) -> Tensor:
-        """What later steps on this frame are told of its classes: uint8 (H, W), 255 = nothing."""
-        return torch.full_like(prediction.class_map, VOID)
+    def pseudo_labels(self, prediction: Prediction) -> Tensor | None:
+        """What later steps on this frame are told of its classes: uint8 (H, W), 255 = nothing; or None."""
+        return None

@@ -10,10 +10,9 @@ from torch import Generator, Tensor, nn
 from ttt_cli.memory import Batch
 from ttt_cli.methods.base import Method
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.optimizer import NORMALISATION
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks.semantic import class_probabilities
-
-NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 @dataclass(frozen=True)

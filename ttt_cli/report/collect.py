@@ -55,8 +55,9 @@ def read(path: Path) -> Evaluation | SegmentRun:
 
 def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
     summary = [Summary(**row) for row in content.pop("summary")]
+    tallies = {cell: finished.tally for cell, finished in read_cells(path / CELLS)[1].items()}
     class_iou: dict[str, dict[str, dict[str, float | None]]] = {}
     for record in content.pop("records"):
         title = dataclasses.replace(summary[0], method=record["method"], window=record["window"]).title
         class_iou.setdefault(record["stream"], {}).setdefault(title, record["class_iou"])
-    return Evaluation(path, content, summary, class_iou, read_cells(path / CELLS)[1])
+    return Evaluation(path, content, summary, class_iou, tallies)
