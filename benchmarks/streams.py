@@ -16,8 +16,8 @@ import torch
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli._options import parse_window
 from ttt_cli.comparison import ALL_STREAMS, Summary
-from ttt_cli.datasets.camvid import camvid_streams
-from ttt_cli.datasets.stream import Stream
+from ttt_cli.datasets import open_streams
+from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, degraded, shuffled
 from ttt_cli.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.io_settings import InputSettings
@@ -41,7 +41,7 @@ class StreamRecipe:
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
     """The labelled video of one entry."""
     wanted = InputSettings(fps=recipe.fps, max_frames=max_frames)
-    stream = camvid_streams(data / recipe.folder, wanted)[0]
+    stream = open_streams("camvid", Request(data / recipe.folder, None, wanted, "semantic"))[0]
     if recipe.degrade:
         stream = degraded(stream, recipe.degrade)
     return dataclasses.replace(stream, name=recipe.name)
@@ -55,12 +55,12 @@ def print_table(summary: list[Summary]) -> None:
     print(f"{'method':24s}" + "".join(f"{name:>24s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}{'x joint':>9s}")
     for title in dict.fromkeys(row.title for row in rows):
         own = [by_place[title, stream] for stream in streams]
-        scores = [f"{row.miou_pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for row in own]
-        mean = statistics.fmean(row.miou_pooled for row in own)
+        scores = [f"{row.pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for row in own]
+        mean = statistics.fmean(row.pooled for row in own)
         gain = statistics.fmean(row.gain or 0 for row in own)
         ratio = statistics.fmean(row.time_ratio or 0 for row in own)
         print(f"{title:24s}" + "".join(f"{one:>24s}" for one in scores) + f"{mean:8.2f}{gain:+8.2f}{ratio:9.2f}")
-    print("per frame (protocol paper): " + "; ".join(f"{o.title}, {o.stream} {o.miou_paper:.2f}" for o in rows))
+    print("per frame (protocol paper): " + "; ".join(f"{o.title}, {o.stream} {o.paper:.2f}" for o in rows))
 
 
 class Lines(Watcher):
@@ -85,7 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
-    names = all_methods(weights)[0] if arguments.methods == "all" else arguments.methods.split(",")
+    names = all_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
     entries = [from_table(StreamRecipe, one, str(arguments.recipe)) for one in read_toml(arguments.recipe)["streams"]]
     streams = [open_stream(entry, arguments.data, arguments.max_frames) for entry in entries]
     asked = Experiment(

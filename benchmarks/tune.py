@@ -65,22 +65,21 @@ def main() -> None:
     held_out = load_split(recipe.sources, arguments.data).held_out
     day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
     night = [degraded(stream, "low-light") for stream in day]
+    own = dict(METHODS)
 
     print(f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills: as they are, in low light, mean")
     for text in ['method="joint"', *arguments.tries]:
         changes = {"method": "online", **parse_toml(text.replace(",", "\n"), "--try")}
         method = changes["method"]
-        METHODS[method] = dataclasses.replace(METHODS[method], **changes.pop("constants", {}))
+        METHODS[method] = dataclasses.replace(own[method], **changes.pop("constants", {}))
         settings = resolve(weights, None, {"adaptation": changes}, CPU)
         ready = entrants(weights, {method: settings}, CPU)
         scores = []
         for streams in (day, night):
             by_name = {stream.name: stream for stream in streams}
             cells = plan(ready, streams, [settings.adaptation.window], range(arguments.seeds))
-            records = records_of(
-                {cell: measure(cell, by_name[cell.stream], ready[method]) for cell in cells}, weights.classes
-            )
-            scores.append(statistics.fmean(one.miou_pooled for one in records if one.stream == ALL_STREAMS))
+            records = records_of({cell: measure(cell, by_name[cell.stream], ready[method]) for cell in cells})
+            scores.append(statistics.fmean(one.pooled for one in records if one.stream == ALL_STREAMS))
         print(f"{scores[0]:6.2f} {scores[1]:6.2f} {statistics.fmean(scores):6.2f}  {text}", flush=True)
 
 

@@ -12,6 +12,8 @@ from ttt_cli.auto_window import FIRST_FRAME, LARGEST, AutoWindow, best_window
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
 from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.classes import CAMVID
+from ttt_cli.tasks.semantic import SemanticTask
 
 DIMENSIONS = 2000
 
@@ -45,7 +47,7 @@ def test_extremes() -> None:
 
 def test_the_adapter_follows_the_estimate(tiny_model: TwoHeadedModel) -> None:
     settings = AdaptationSettings(window=4, auto_window=True)
-    adapter = Adapter(tiny_model, settings, ReconstructionSettings(), torch.device("cpu"))
+    adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), torch.device("cpu"))
     results = [adapter.step(frame) for frame in noise_frames(FIRST_FRAME + 1)]
     assert [result.window_estimate is None for result in results] == [True] * (FIRST_FRAME - 1) + [False, True]
     estimate = results[-2].window_estimate

@@ -528,7 +528,7 @@ def test_ground_truth_gives_metrics(segment: Callable[..., int], clip: Path, tmp
     assert metrics["frames_without_label"] == FRAMES - 2
     assert set(metrics["methods"]) == {"online", "joint"}
     assert metrics["methods"]["online"]["frames_scored"] == 2
-    assert set(metrics["methods"]["online"]["class_iou"]) == {one.name for one in CAMVID}
+    assert set(metrics["methods"]["online"]["by_class"]) == {one.name for one in CAMVID}
     printed = capsys.readouterr().out
     assert "mIoU online, pooled" in printed
     assert "metrics.json" in printed
@@ -562,7 +562,7 @@ def test_labels_that_do_not_fit(
 def test_void_is_255_or_the_id_after_the_last_class(segment: Callable[..., int], clip: Path, tmp_path: Path) -> None:
     labels = make_labels(tmp_path / "labels", ["000000"], len(CAMVID))
     assert segment(clip, "--gt", labels, "--out", "out", "--max-frames", 1) == 0
-    assert json.loads(Path("out/metrics.json").read_text())["methods"]["online"]["miou_pooled"] is None
+    assert json.loads(Path("out/metrics.json").read_text())["methods"]["online"]["pooled"] is None
 
 
 def test_an_empty_label_folder(segment: Callable[..., int], clip: Path, tmp_path: Path, capsys: Capture) -> None:

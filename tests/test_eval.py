@@ -23,19 +23,20 @@ from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.comparison import Record, records_of, summarise
-from ttt_cli.datasets.camvid import camvid_streams
-from ttt_cli.datasets.stream import Stream
+from ttt_cli.datasets import open_streams
+from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.errors import TttvError, UsageError
 from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.methods import METHODS
+from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_folder import locked
-from ttt_cli.tasks import semantic
 from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.weights import open_weights, save_weights
 
 Capture = pytest.CaptureFixture[str]
@@ -54,8 +55,12 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
     return folder
 
 
+def drives(folder: Path, max_frames: int | None = None) -> list[Stream]:
+    return open_streams("camvid", Request(folder, None, InputSettings(max_frames=max_frames), "semantic"))
+
+
 def entrant_of(model: TwoHeadedModel) -> Entrant:
-    return Entrant(model, AdaptationSettings(window=2), ReconstructionSettings(), 360)
+    return Entrant(model, SemanticTask(CAMVID), AdaptationSettings(window=2), ReconstructionSettings(), 360)
 
 
 def run(
@@ -65,13 +70,13 @@ def run(
     ready = dict.fromkeys(methods, entrant)
     by_name = {stream.name: stream for stream in streams}
     tallies = {cell: measure(cell, by_name[cell.stream], entrant) for cell in plan(ready, streams, windows, seeds)}
-    return records_of(tallies, CAMVID)
+    return records_of(tallies)
 
 
 def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
     for name in ("b", "a"):
         make_drive(tmp_path / name)
-    streams = camvid_streams(tmp_path, InputSettings())
+    streams = drives(tmp_path)
     records = run(tiny_model, streams, ["joint", "online"], [0, 1])
     passes = [(record.method, record.seed, record.stream) for record in records]
     expected = [("joint", None), ("online", 0), ("online", 1)]
@@ -87,7 +92,7 @@ def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_p
 
 
 def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
-    streams = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    streams = drives(make_drive(tmp_path / "drive"))
     records = run(tiny_model, streams, ["joint", "implicit", "online"], [0], windows=[1, 0])
     assert [(record.method, record.window) for record in records] == [
         ("joint", None),
@@ -99,7 +104,7 @@ def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeaded
 
 
 def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:
-    (stream,) = camvid_streams(make_drive(tmp_path / "drive", frames=12), InputSettings())
+    (stream,) = drives(make_drive(tmp_path / "drive", frames=12))
     names = [[frame.name for frame in one.video.frames()] for one in (stream, shuffled(stream), shuffled(stream))]
     assert names[1] == names[2] != names[0] == sorted(names[1])
     assert shuffled(stream).truth is stream.truth
@@ -110,19 +115,21 @@ def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     frames = noise_frames(count)
     with torch.no_grad():
         queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
-    truths = {frame.name: semantic.postprocess(one).class_map for frame, one in zip(frames, queries, strict=True)}
+    truths = {
+        frame.name: SemanticTask(CAMVID).postprocess(one).class_map for frame, one in zip(frames, queries, strict=True)
+    }
     return Stream("own", CAMVID, video_of(frames), truths.get)
 
 
 def test_the_model_is_right_where_the_label_is_its_own_prediction(tiny_model: TwoHeadedModel) -> None:
     (record,) = run(tiny_model, [labelled_by_itself(tiny_model, 2)], ["joint"], [0])
-    assert record.miou_pooled == record.miou_paper == 100
+    assert record.pooled == record.paper == 100
 
 
 def test_labels_can_not_reach_the_adapter(
     tiny_model: TwoHeadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (stream,) = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    (stream,) = drives(make_drive(tmp_path / "drive"))
     events: list[str] = []
     step = Adapter.step
     monkeypatch.setattr(Adapter, "step", lambda *given: (events.append("step"), step(*given))[1])
@@ -137,12 +144,12 @@ def test_labels_can_not_reach_the_adapter(
 
     other = Stream(stream.name, stream.classes, stream.video, lambda name: None)
     (unlabelled,) = run(tiny_model, [other], ["online"], [0])
-    assert math.isnan(unlabelled.miou_pooled)
-    assert not math.isnan(random.miou_pooled)
+    assert math.isnan(unlabelled.pooled)
+    assert not math.isnan(random.pooled)
 
 
 def test_low_light_darkens_frames_and_leaves_labels(tmp_path: Path) -> None:
-    (stream,) = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    (stream,) = drives(make_drive(tmp_path / "drive"))
     dark = degraded(stream, "low-light")
     for before, after, again in zip(stream.video.frames(), dark.video.frames(), dark.video.frames(), strict=True):
         assert after.image.float().mean() < 0.5 * before.image.float().mean()
@@ -153,7 +160,7 @@ def test_low_light_darkens_frames_and_leaves_labels(tmp_path: Path) -> None:
 
 
 def test_the_label_after_the_last_class_is_void(tmp_path: Path) -> None:
-    (stream,) = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    (stream,) = drives(make_drive(tmp_path / "drive"))
     truth = stream.truth("000000")
     assert truth is not None
     assert (truth[0] == VOID).all()
@@ -163,9 +170,9 @@ def test_the_label_after_the_last_class_is_void(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_camvid(tmp_path: Path) -> None:
     with pytest.raises(TttvError, match="no such folder"):
-        camvid_streams(tmp_path / "absent", InputSettings())
+        drives(tmp_path / "absent")
     with pytest.raises(TttvError, match="has no folders images/ and labels/"):
-        camvid_streams(tmp_path, InputSettings())
+        drives(tmp_path)
 
 
 def test_seeds_are_a_count_or_a_list() -> None:
@@ -189,7 +196,7 @@ def test_the_command_writes_json_and_csv(tiny_weights: Path, tmp_path: Path, cap
     assert [row["method"] for row in content["summary"]] == ["joint", "online"]
     rows = list(csv.DictReader((out / "metrics.csv").open()))
     assert len(rows) == 3
-    assert "iou bicyclist" in rows[0]
+    assert "class bicyclist" in rows[0]
 
     latex = (out / "metrics.tex").read_text()
     assert "online, window 16 &" in latex
@@ -231,9 +238,7 @@ def test_a_stopped_evaluation_goes_on(
     assert main([*arguments, "--overwrite"]) == 0
     through = json.loads(capsys.readouterr().out)
     assert calls == ["tent", "joint", "online", "tent"]
-    scores = [
-        [(one["method"], one["miou_pooled"], one["miou_paper"]) for one in x["records"]] for x in (resumed, through)
-    ]
+    scores = [[(one["method"], one["pooled"], one["paper"]) for one in x["records"]] for x in (resumed, through)]
     assert scores[0] == scores[1]
 
 
@@ -265,12 +270,12 @@ def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Pa
     assert main(arguments) == 0
     main_only, joint = json.loads(capsys.readouterr().out)["records"]
     assert (main_only["method"], joint["method"]) == ("main-only", "joint")
-    assert main_only["class_iou"] != joint["class_iou"]
+    assert main_only["by_class"] != joint["by_class"]
 
     shutil.copy(tiny_weights, tmp_path / "one-main-only.safetensors")  # Other weights of the same name: measured anew.
     assert main(arguments) == 0
     again, joint_again = json.loads(capsys.readouterr().out)["records"]
-    assert again["class_iou"] == joint["class_iou"] != main_only["class_iou"]
+    assert again["by_class"] == joint["by_class"] != main_only["by_class"]
     assert joint_again == joint
 
 
@@ -281,12 +286,12 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     made: list[Tally] = []
 
     class Watched(Tally):
-        def __init__(self, metric: SemanticMetric) -> None:
+        def __init__(self, metric: Metric) -> None:
             super().__init__(metric)
             made.append(self)
 
-    def score(metric: SemanticMetric) -> dict[str, float]:
-        return {"miou_pooled": (10.0, 30.0, 20.0, 5.0)[[tally.metric is metric for tally in made].index(True)]}
+    def score(metric: SemanticMetric) -> Scores:
+        return Scores((10.0, 30.0, 20.0, 5.0)[[tally.metric is metric for tally in made].index(True)], 0.0, {}, {})
 
     monkeypatch.setattr(evaluation, "Tally", Watched)
     monkeypatch.setattr(SemanticMetric, "compute", score)
@@ -307,7 +312,7 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
 
 
 def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
-    (stream,) = camvid_streams(make_drive(tmp_path / "drive"), InputSettings())
+    (stream,) = drives(make_drive(tmp_path / "drive"))
     tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant_of(tiny_model))
     assert (tally.frames, tally.scored) == (3, [0, 1])
     assert all(loss is not None for loss in tally.losses)
@@ -326,7 +331,7 @@ def test_two_evaluations_do_not_share_a_folder(tiny_weights: Path, tmp_path: Pat
 
 
 def test_the_layout_of_the_real_data() -> None:
-    streams = camvid_streams(shared("data/camvid"), InputSettings(max_frames=1))
+    streams = drives(shared("data/camvid"), max_frames=1)
     assert "video_0016E5_15hz" in [stream.name for stream in streams]
     for stream in streams:
         (frame,) = stream.video.frames()

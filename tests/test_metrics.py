@@ -1,11 +1,29 @@
-"""mIoU by both protocols, against a plain count."""
+"""mIoU, PQ and AP by both protocols, against plain counts and the reference implementations."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from shared_data import shared
+from torchmetrics.classification import MulticlassJaccardIndex
 
+from ttt_cli.metrics.base import Metric
+from ttt_cli.metrics.instance import InstanceMetric
+from ttt_cli.metrics.panoptic import PanopticMetric
 from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.metrics.table import METRICS, metric_from_json
+from ttt_cli.segments import Instance, PanopticMap, Segment, encode
 
 
 def plain_iou(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> list[float]:
@@ -29,28 +47,183 @@ def random_maps(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_both_protocols_agree_with_a_plain_count() -> None:
     maps = [random_maps(seed) for seed in range(3)]
-    metric = SemanticMetric(6)
+    metric = SemanticMetric("abcdef")
     for prediction, truth in maps:
         metric.update(prediction, truth)
     pooled = plain_iou(torch.cat([p for p, _ in maps]), torch.cat([t for _, t in maps]), 6)
     frames = [plain_iou(prediction, truth, 6) for prediction, truth in maps]
     scores = metric.compute()
-    assert scores["miou_pooled"] == pytest.approx(100 * sum(pooled) / len(pooled), abs=1e-9)
+    assert scores.pooled == pytest.approx(100 * sum(pooled) / len(pooled), abs=1e-9)
     expected = sum(sum(one) / len(one) for one in frames) / 3
-    assert scores["miou_paper"] == pytest.approx(100 * expected, abs=1e-9)
-    assert scores["frames_scored"] == 3
+    assert scores.paper == pytest.approx(100 * expected, abs=1e-9)
+    assert len(metric.frame_scores) == 3
+
+
+def test_miou_agrees_with_torchmetrics() -> None:
+    prediction, truth = random_maps(0)
+    metric = SemanticMetric("abcd")
+    metric.update(prediction, truth)
+    reference = MulticlassJaccardIndex(num_classes=4, ignore_index=255)
+    assert metric.compute().pooled == pytest.approx(100 * float(reference(prediction.long(), truth.long())), abs=1e-4)
 
 
 def test_two_videos_merge_into_what_one_pass_counts() -> None:
-    whole, first, second = SemanticMetric(4), SemanticMetric(4), SemanticMetric(4)
+    whole, first, second = (SemanticMetric("abcd") for _ in range(3))
     for seed in range(4):
         whole.update(*random_maps(seed))
         (first if seed < 2 else second).update(*random_maps(seed))
     first += second
+    assert first.as_json() == whole.as_json()
     assert first.compute() == whole.compute()
-    assert first.class_iou() == whole.class_iou()
 
 
 def test_sizes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in size"):
-        SemanticMetric(3).update(torch.zeros(4, 4, dtype=torch.uint8), torch.zeros(4, 5, dtype=torch.uint8))
+        SemanticMetric("abc").update(torch.zeros(4, 4, dtype=torch.uint8), torch.zeros(4, 5, dtype=torch.uint8))
+
+
+def panoptic_map(folder: Path, annotation: dict[str, Any], places: dict[int, int]) -> PanopticMap:
+    picture = np.array(Image.open(folder / annotation["file_name"])).astype(np.int32)
+    ids = torch.from_numpy(picture[..., 0] + 256 * picture[..., 1] + 65536 * picture[..., 2])
+    segments = [
+        Segment(one["id"], places[one["category_id"]], is_crowd=bool(one.get("iscrowd")))
+        for one in annotation["segments_info"]
+    ]
+    return PanopticMap(ids, tuple(segments))
+
+
+def test_pq_is_that_of_the_official_implementation() -> None:
+    folder = shared("golden/panoptic")
+    truth, predicted = (json.loads((folder / name).read_text()) for name in ("gt.json", "pred.json"))
+    expected = json.loads((folder / "expected_pq.json").read_text())
+    ids = [one["id"] for one in truth["categories"]]
+    places = {id: index for index, id in enumerate(ids)}
+    things = frozenset(index for index, one in enumerate(truth["categories"]) if one["isthing"])
+    metric = PanopticMetric([str(id) for id in ids], things)
+    for annotation in truth["annotations"]:
+        (own,) = [one for one in predicted["annotations"] if one["image_id"] == annotation["image_id"]]
+        metric.update(panoptic_map(folder / "pred", own, places), panoptic_map(folder / "gt", annotation, places))
+    scores = metric.compute()
+    for name, found in (
+        ("All", {"pq": scores.pooled, "sq": scores.details["SQ"], "rq": scores.details["RQ"]}),
+        ("Things", {"pq": scores.details["PQ things"]}),
+        ("Stuff", {"pq": scores.details["PQ stuff"]}),
+    ):
+        for key, value in found.items():
+            assert value / 100 == pytest.approx(expected[name][key], abs=1e-9)
+    for id, of_class in expected["per_class"].items():
+        value = scores.by_class[id]
+        # The official table has 0 for a class that does not occur.
+        assert (0 if math.isnan(value) else value / 100) == pytest.approx(of_class["pq"], abs=1e-9)
+
+
+def regions(rows: list[list[int]], classes: dict[int, int], crowds: tuple[int, ...] = ()) -> PanopticMap:
+    segments = tuple(Segment(id, class_id, is_crowd=id in crowds) for id, class_id in classes.items())
+    return PanopticMap(torch.tensor(rows, dtype=torch.int32), segments)
+
+
+def test_pq_leaves_out_what_is_not_labelled() -> None:
+    metric = PanopticMetric("ab", frozenset({1}))
+    # Segment 2 of the prediction lies where nothing is labelled, segment 3 on a crowd of its class.
+    predicted = regions([[1, 1, 2, 3]] * 4, {1: 0, 2: 1, 3: 1})
+    metric.update(predicted, regions([[1, 1, 0, 9]] * 4, {1: 0, 9: 1}, crowds=(9,)))
+    assert metric.compute().pooled == 100
+    metric.update(predicted, regions([[1, 1, 1, 1]] * 4, {1: 0}))
+    scores = metric.compute()
+    # Half of the second frame's only segment is found, which is no match: one wrong, one missed, and two wrong cars.
+    assert scores.by_class == {"a": pytest.approx(50), "b": 0}
+    assert scores.paper == pytest.approx((100 + 0) / 2)
+
+
+def made_up(truth: COCO, generator: np.random.Generator) -> list[dict[str, Any]]:
+    """Detections that shift true masks, some with another class, with random scores."""
+    found, categories = [], truth.getCatIds()
+    for annotation in truth.anns.values():
+        mask = truth.annToMask(annotation)
+        for _ in range(int(generator.integers(0, 3))):
+            shifted = np.roll(mask, generator.integers(-6, 7, 2), axis=(0, 1)).astype(bool)
+            category = annotation["category_id"] if generator.random() < 0.8 else int(generator.choice(categories))
+            found.append(
+                {
+                    "image_id": annotation["image_id"],
+                    "category_id": category,
+                    "segmentation": encode(shifted),
+                    "score": round(float(generator.random()), 4),
+                }
+            )
+    return found
+
+
+def test_ap_is_that_of_pycocotools() -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        whole = COCO(str(shared("data/coco_small/annotations/instances.json")))
+        images = [id for id in whole.getImgIds() if len(whole.getAnnIds(id)) > 0][:12]
+        truth = COCO()
+        annotations = [one for one in whole.anns.values() if one["image_id"] in images]
+        truth.dataset = {
+            "images": [whole.imgs[id] for id in images],
+            "annotations": annotations,
+            "categories": whole.dataset["categories"],
+        }
+        truth.createIndex()
+        detections = made_up(truth, np.random.default_rng(0))
+        reference = COCOeval(truth, truth.loadRes(detections), "segm")
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+
+    places = {id: index for index, id in enumerate(truth.getCatIds())}
+    halves = InstanceMetric([str(id) for id in places]), InstanceMetric([str(id) for id in places])
+    for number, id in enumerate(images):
+        labelled = [one for one in annotations if one["image_id"] == id]
+        halves[number % 2].update(
+            tuple(
+                Instance(places[one["category_id"]], one["segmentation"], one["score"])
+                for one in detections
+                if one["image_id"] == id
+            ),
+            tuple(
+                Instance(places[one["category_id"]], encode(truth.annToMask(one)), is_crowd=bool(one["iscrowd"]))
+                for one in labelled
+            ),
+        )
+    metric = halves[0]
+    metric += halves[1]
+    scores = metric_from_json(json.loads(json.dumps(metric.as_json()))).compute()
+    names = ("AP50", "AP75", "AP small", "AP medium", "AP large")
+    found = [scores.pooled, *(scores.details[name] for name in names)]
+    assert [value / 100 for value in found] == pytest.approx(reference.stats[:6].tolist(), abs=1e-9)
+    assert 0.05 < scores.pooled / 100 < 0.95
+
+
+def test_ap_of_a_frame_without_objects_is_not_counted() -> None:
+    mask = np.zeros((20, 20), bool)
+    mask[5:15, 5:15] = True
+    one = Instance(0, encode(mask))
+    metric = InstanceMetric("ab")
+    metric.update((one,), (one,))
+    metric.update((), ())
+    scores = metric.compute()
+    assert scores.paper == pytest.approx(100) == scores.pooled
+    assert math.isnan(metric.frame_scores[1]) and math.isnan(scores.by_class["b"])
+    metric.update((one,), ())
+    assert metric.compute().pooled == pytest.approx(100), "a wrong object that is no surer than the right one"
+    with pytest.raises(ValueError, match="differ in size"):
+        metric.update((one,), (Instance(0, encode(np.ones((4, 4), bool))),))
+
+
+@pytest.mark.parametrize("key", list(METRICS))
+def test_metrics_come_back_from_json(key: str) -> None:
+    prediction, truth = random_maps(0)
+    metric: Metric = PanopticMetric("abcd", frozenset({1})) if key == "pq" else METRICS[key]("abcd")
+    if key == "miou":
+        metric.update(prediction, truth)
+    elif key == "pq":
+        metric.update(regions([[1, 2]], {1: 1, 2: 0}), regions([[4, 4]], {4: 1}))
+    else:
+        metric.update((Instance(1, encode(np.eye(9) > 0), 0.5),), (Instance(1, encode(np.eye(9) > 0)),))
+    again = metric_from_json(json.loads(json.dumps(metric.as_json())))
+    assert json.dumps(again.as_json()) == json.dumps(metric.as_json())
+    assert again.compute().pooled == metric.compute().pooled
+    again += metric
+    assert len(again.frame_scores) == 2

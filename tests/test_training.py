@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,9 @@ def test_exported_weights_open_with_everything_needed(data: Path, tmp_path: Path
     one.export(tmp_path / "made-up.safetensors")
     weights = open_weights(str(tmp_path / "made-up.safetensors"))
     assert weights.classes == CAMVID
-    assert weights.reconstruction == one.recipe.reconstruction
+    usual = weights.reconstruction.familiar_loss
+    assert usual is not None and usual > 0
+    assert weights.reconstruction == dataclasses.replace(one.recipe.reconstruction, familiar_loss=usual)
     model = weights.load()
     for left, right in zip(model.state_dict().values(), one.average.state_dict().values(), strict=True):
         assert torch.equal(left, right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import statistics
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.evaluation import Cell, Tally
-from ttt_cli.metrics.semantic import SemanticMetric
-from ttt_cli.tasks.classes import Class
 
 BASELINE = "joint"
 ALL_STREAMS = "all"
@@ -22,7 +21,7 @@ ALL_STREAMS = "all"
 class Record:
     """One method with one window and one seed on one stream, or on all of them together.
 
-    window, seed: as in Cell. miou_pooled, miou_paper, class_iou: percent, see metrics/semantic.py.
+    window, seed: as in Cell. pooled, paper, by_class, details: percent, see metrics.base.Scores.
     frames_scored: those that have a label. adapt_seconds, predict_seconds: a frame, on average. peak_mebibytes: of
     the device's memory on CUDA, else of the process; None where that is not known.
     """
@@ -33,9 +32,10 @@ class Record:
     seed: int | None
     frames: int
     frames_scored: int
-    miou_pooled: float
-    miou_paper: float
-    class_iou: dict[str, float]
+    pooled: float
+    paper: float
+    by_class: dict[str, float]
+    details: dict[str, float]
     adapt_seconds: float
     predict_seconds: float
     skipped_steps: int
@@ -51,18 +51,21 @@ class Record:
 class Summary:
     """A method with one window on a stream, averaged over seeds.
 
-    deviation: of miou_pooled over the seeds, 0 for one seed. gain: points of pooled mIoU above `joint`; time_ratio:
-    model time over that of `joint`; both None where `joint` was not run.
+    deviation, paper_deviation: over the seeds, 0 for one seed. gain, paper_gain: points above `joint`; time_ratio:
+    model time over that of `joint`; all None where `joint` was not run.
     """
 
     stream: str
     method: str
     window: int | None
     seeds: int
-    miou_pooled: float
+    pooled: float
     deviation: float
-    miou_paper: float
     gain: float | None
+    paper: float
+    paper_deviation: float
+    paper_gain: float | None
+    details: dict[str, float]
     seconds: float
     time_ratio: float | None
     peak_mebibytes: float | None
@@ -73,19 +76,19 @@ class Summary:
         return self.method if self.window is None else f"{self.method}, window {self.window or 'inf'}"
 
 
-def records_of(tallies: Mapping[Cell, Tally], classes: Sequence[Class]) -> list[Record]:
+def records_of(tallies: Mapping[Cell, Tally]) -> list[Record]:
     """One record for each cell, and where there are several streams one over all, after the last of a pass."""
     passes: dict[tuple[str, int | None, int | None], list[Cell]] = {}
     for cell in tallies:
         passes.setdefault((cell.method, cell.window, cell.seed), []).append(cell)
     records = []
     for cells in passes.values():
-        records += [_record(cell, tallies[cell], classes) for cell in cells]
+        records += [_record(cell, tallies[cell]) for cell in cells]
         if len(cells) > 1:
-            total = Tally(SemanticMetric(len(classes)))
-            for cell in cells:
+            total = copy.deepcopy(tallies[cells[0]])
+            for cell in cells[1:]:
                 total += tallies[cell]
-            records.append(_record(dataclasses.replace(cells[0], stream=ALL_STREAMS), total, classes))
+            records.append(_record(dataclasses.replace(cells[0], stream=ALL_STREAMS), total))
     return records
 
 
@@ -96,8 +99,9 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
         groups.setdefault((record.stream, record.method, record.window), []).append(record)
     rows = []
     for (stream, method, window), group in groups.items():
-        pooled = [record.miou_pooled for record in group]
         baseline = groups.get((stream, BASELINE, None), [None])[0]
+        pooled = [record.pooled for record in group]
+        paper = [record.paper for record in group]
         seconds = statistics.fmean(record.seconds for record in group)
         rows.append(
             Summary(
@@ -105,10 +109,13 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
                 method=method,
                 window=window,
                 seeds=len(group),
-                miou_pooled=statistics.fmean(pooled),
-                deviation=statistics.stdev(pooled) if len(pooled) > 1 else 0.0,
-                miou_paper=statistics.fmean(record.miou_paper for record in group),
-                gain=None if baseline is None else statistics.fmean(pooled) - baseline.miou_pooled,
+                pooled=statistics.fmean(pooled),
+                deviation=_deviation(pooled),
+                gain=None if baseline is None else statistics.fmean(pooled) - baseline.pooled,
+                paper=statistics.fmean(paper),
+                paper_deviation=_deviation(paper),
+                paper_gain=None if baseline is None else statistics.fmean(paper) - baseline.paper,
+                details={name: statistics.fmean(one.details[name] for one in group) for name in group[0].details},
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
                 peak_mebibytes=max((one.peak_mebibytes for one in group if one.peak_mebibytes), default=None),
@@ -117,12 +124,17 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
     return rows
 
 
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
 def write_csv(path: Path, records: Sequence[Record]) -> None:
-    """One line for each record, the IoU of every class in a column of its own."""
+    """One line for each record, details and the score of every class in columns of their own."""
     lines: list[dict[str, Any]] = []
     for record in records:
         line = dataclasses.asdict(record)
-        line |= {f"iou {name}": value for name, value in line.pop("class_iou").items()}
+        details, by_class = line.pop("details"), line.pop("by_class")
+        line |= details | {f"class {name}": value for name, value in by_class.items()}
         lines.append(line)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]) if lines else [])
@@ -131,7 +143,7 @@ def write_csv(path: Path, records: Sequence[Record]) -> None:
 
 
 def write_latex(path: Path, summary: Sequence[Summary]) -> None:
-    """The pooled mIoU as a table for a paper: a row for each method, a column for each stream (needs booktabs)."""
+    """The pooled score as a table for a paper: a row for each method, a column for each stream (needs booktabs)."""
     streams = list(dict.fromkeys(row.stream for row in summary))
     cells = {(row.title, row.stream): row for row in summary}
     lines = [r"\begin{tabular}{l" + "r" * len(streams) + "r}", r"\toprule"]
@@ -147,14 +159,14 @@ def write_latex(path: Path, summary: Sequence[Summary]) -> None:
 
 
 def _score(row: Summary) -> str:
-    return f"{row.miou_pooled:.1f}" + (rf" $\pm$ {row.deviation:.1f}" if row.seeds > 1 else "")
+    return f"{row.pooled:.1f}" + (rf" $\pm$ {row.deviation:.1f}" if row.seeds > 1 else "")
 
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
 
 
-def _record(cell: Cell, tally: Tally, classes: Sequence[Class]) -> Record:
+def _record(cell: Cell, tally: Tally) -> Record:
     scores = tally.metric.compute()
     return Record(
         stream=cell.stream,
@@ -162,10 +174,11 @@ def _record(cell: Cell, tally: Tally, classes: Sequence[Class]) -> Record:
         window=cell.window,
         seed=cell.seed,
         frames=tally.frames,
-        frames_scored=len(tally.metric.frame_miou),
-        miou_pooled=scores["miou_pooled"],
-        miou_paper=scores["miou_paper"],
-        class_iou=dict(zip((one.name for one in classes), tally.metric.class_iou(), strict=True)),
+        frames_scored=len(tally.metric.frame_scores),
+        pooled=scores.pooled,
+        paper=scores.paper,
+        by_class=scores.by_class,
+        details=scores.details,
         adapt_seconds=(sum(tally.adapt_seconds) + tally.study_seconds) / tally.frames,
         predict_seconds=statistics.fmean(tally.predict_seconds),
         skipped_steps=tally.skipped_steps,

@@ -7,7 +7,6 @@ interrupted evaluation can go on with those that are missing. comparison.py turn
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +18,20 @@ from torch import Generator, Tensor
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.errors import UsageError, printable
+from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.frame import Frame, Result, Video
 from ttt_cli.methods import method_named
-from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.metrics.base import Metric
+from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, OnStudy, adapt
 from ttt_cli.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.tasks.semantic import class_map_at
+from ttt_cli.segments import Labels
+from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.classes import Class
+from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import changed, shrink
 from ttt_cli.weights import Weights, weights_for
 
@@ -58,11 +61,12 @@ class Cell:
 class Entrant:
     """A method ready to run.
 
-    model: given back as it was. settings: window and seed in them are replaced by those of the cell.
-    size: shortest side, in pixels, of what the model sees; scores are taken at the size of the labels.
+    model: given back as it was. task: what is predicted. settings: window and seed in them are replaced by those of
+    the cell. size: shortest side, in pixels, of what the model sees; scores are taken at the size of the frames.
     """
 
     model: TwoHeadedModel
+    task: Task
     settings: AdaptationSettings
     reconstruction: ReconstructionSettings
     size: int
@@ -72,12 +76,12 @@ class Entrant:
 class Tally:
     """What one pass measured, frame by frame; passes over several streams add up.
 
-    scored: the frames that have a label, by number from 0, in the order of `metric.frame_miou`.
+    scored: the frames that have a label, by number from 0, in the order of `metric.frame_scores`.
     losses: None where a frame was not trained on. adapt_seconds, predict_seconds: of model time, for each frame.
     study_seconds: of training before the first frame. peak_mebibytes: of memory, None where that is not known.
     """
 
-    metric: SemanticMetric
+    metric: Metric
     scored: list[int] = field(default_factory=list)
     losses: list[float | None] = field(default_factory=list)
     adapt_seconds: list[float] = field(default_factory=list)
@@ -91,11 +95,11 @@ class Tally:
         """How many were predicted."""
         return len(self.predict_seconds)
 
-    def add(self, result: Result, truth: Tensor | None) -> None:
-        """Counts one frame, and scores it where it has a label: uint8 (H, W)."""
+    def add(self, result: Result, truth: Labels | None, size: tuple[int, int]) -> None:
+        """Counts one frame of `size` (height, width), and scores it where it has a label."""
         if truth is not None:
             self.scored.append(self.frames)
-            self.metric.update(class_map_at(result.prediction, (truth.shape[0], truth.shape[1])), truth)
+            self.metric.update(result.prediction.at_size(size), truth)
         self.losses.append(result.loss)
         self.skipped_steps += result.skipped_steps
         self.adapt_seconds.append(result.timing.adapt_milliseconds / 1000)
@@ -115,18 +119,13 @@ class Tally:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, so that `from_json` gives the same tally back."""
-        own = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "metric"}
-        return {**own, "confusion": self.metric.confusion.tolist(), "frame_miou": self.metric.frame_miou}
+        own = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return {**own, "metric": self.metric.as_json()}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Tally:
         """Reads what `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        own = dict(content)
-        confusion = torch.tensor(own.pop("confusion"), dtype=torch.int64)
-        metric = SemanticMetric(len(confusion))
-        metric.confusion = confusion
-        metric.frame_miou = [math.nan if value is None else float(value) for value in own.pop("frame_miou")]
-        return Tally(metric, **own)
+        return Tally(**{**content, "metric": metric_from_json(content["metric"])})
 
 
 def degraded(stream: Stream, name: str) -> Stream:
@@ -151,6 +150,48 @@ def shuffled(stream: Stream) -> Stream:
     return dataclasses.replace(stream, name=f"{stream.name} shuffled", video=video)
 
 
+def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> list[Stream]:
+    """The streams that weights with these classes can be scored on.
+
+    Objects may be of some of the classes only; they are found by name. Streams of objects that the weights do not know
+    are left out with a warning. Raises TttvError where none is left, and where pixels are labelled with other classes.
+    """
+    names = [one.name for one in classes]
+    kept, gone = [], []
+    for stream in streams:
+        asked = [one.name for one in stream.classes]
+        if asked == names:
+            kept.append(stream)
+        elif task == "instance" and set(asked) <= set(names):
+            kept.append(dataclasses.replace(stream, classes=tuple(classes), truth=_renamed(stream, names)))
+        else:
+            gone.append(f"{printable(stream.name)}: labelled with {_few(set(asked) - set(names) or set(asked))}")
+    if not kept or (gone and task != "instance"):
+        raise TttvError(f"{gone[0]}, which is not what the weights know: {_few(names)}; choose others with --weights")
+    warnings = [f"{one}, which the weights do not know: left out" for one in gone]
+    kept[0] = dataclasses.replace(kept[0], warnings=(*kept[0].warnings, *warnings))
+    return kept
+
+
+def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | None]:
+    """The stream's truth, its objects' classes as positions in `names`."""
+    places = [names.index(one.name) for one in stream.classes]
+
+    def truth(name: str) -> Labels | None:
+        objects = stream.truth(name)
+        if objects is None:
+            return None
+        assert isinstance(objects, tuple)
+        return tuple(dataclasses.replace(one, class_id=places[one.class_id]) for one in objects)
+
+    return truth
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = sorted(printable(name) for name in names)
+    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
+
+
 def entrants(weights: Weights, settings: Mapping[str, RunSettings], device: torch.device) -> dict[str, Entrant]:
     """Every method of `settings` with its model; methods with the same weights share one model."""
     models: dict[Path, TwoHeadedModel] = {}
@@ -159,7 +200,8 @@ def entrants(weights: Weights, settings: Mapping[str, RunSettings], device: torc
         own = weights_for(name, weights)
         if own.path not in models:
             models[own.path] = own.load().to(device)
-        ready[name] = Entrant(models[own.path], one.adaptation, one.reconstruction, one.input.size)
+        task = TASKS[one.task.task](weights.classes, one.task)
+        ready[name] = Entrant(models[own.path], task, one.adaptation, one.reconstruction, one.input.size)
     return ready
 
 
@@ -191,13 +233,13 @@ def measure(
     chosen = dataclasses.replace(settings, method=cell.method, window=window, seed=cell.seed or 0)
     device = next(entrant.model.parameters()).device
     forget_peak(device)
-    adapter = Adapter(entrant.model, chosen, entrant.reconstruction, device)
+    adapter = Adapter(entrant.model, entrant.task, chosen, entrant.reconstruction, device)
     video = changed(stream.video, lambda frame: shrink(frame.image, entrant.size))
 
     def scored(results: Iterable[Result]) -> Tally:
-        tally = Tally(SemanticMetric(len(stream.classes)))
+        tally = Tally(entrant.task.new_metric())
         for result in results:
-            tally.add(result, stream.truth(result.frame.name))
+            tally.add(result, stream.truth(result.frame.name), stream.video.size)
             on_frame(result)
         tally.study_seconds = adapter.study_seconds
         return tally
@@ -221,4 +263,4 @@ def _best_epoch(
             epochs.append(scored(adapter.step(frame) for frame in video.frames()))
     finally:
         adapter.restore()
-    return max(epochs, key=lambda tally: tally.metric.compute()["miou_pooled"])
+    return max(epochs, key=lambda tally: tally.metric.compute().pooled)

@@ -21,7 +21,7 @@ from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.frame import Result
 from ttt_cli.journal import CELLS, Finished, Journal
-from ttt_cli.methods import METHODS
+from ttt_cli.methods import METHODS, check_defined
 from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
 from ttt_cli.run_settings import RunSettings
@@ -40,7 +40,7 @@ class Experiment:
     no method's own recommendations are in.
     """
 
-    data: dict[str, str]
+    data: dict[str, Any]
     streams: Sequence[Stream]
     weights: Weights
     settings: dict[str, RunSettings]
@@ -55,6 +55,7 @@ class Experiment:
             **self.data,
             "weights": {"name": self.weights.name, "path": str(self.weights.path), "sha256": sha256(self.weights.path)},
             "input": dataclasses.asdict(self.common.input),
+            "task": dataclasses.asdict(self.common.task),
             "adaptation": dataclasses.asdict(self.common.adaptation),
             "reconstruction": dataclasses.asdict(self.common.reconstruction),
             "device": str(self.device),
@@ -83,15 +84,16 @@ class Watcher:
         """So many steps before the first frame are done."""
 
     def finish(self, cell: Cell, score: float) -> None:
-        """A cell is finished; score: pooled mIoU in percent."""
+        """A cell is finished; score: the pooled one, in percent."""
 
 
-def all_methods(weights: Weights) -> tuple[list[str], list[str]]:
-    """The methods that these weights can be run with, and why others can not."""
+def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
+    """The methods that these weights can be run with for the task, and why others can not."""
     runnable, reasons = [], []
     for name in METHODS:
         try:
             weights_for(name, weights)
+            check_defined(name, task)
             runnable.append(name)
         except UsageError as error:
             reasons.append(str(error))
@@ -118,7 +120,7 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
             on_frame, on_study = partial(watcher.frame, cell), partial(watcher.study, cell)
             tally = measure(cell, by_name[cell.stream], ready[cell.method], on_frame, on_study)
             journal.add(cell, Finished(tally, checksums[paths[cell.method]]))
-            watcher.finish(cell, tally.metric.compute()["miou_pooled"])
+            watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
         with _writing(folder):
             write_json(folder / METRICS, outcome.content)
@@ -136,10 +138,12 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
 
 
 def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, Tally]) -> Outcome:
-    records = records_of(tallies, experiment.weights.classes)
+    records = records_of(tallies)
     summary = summarise(records)
     content = {
         **subject,
+        "warnings": [warning for stream in experiment.streams for warning in stream.warnings],
+        "score": next(iter(tallies.values())).metric.title,
         "settings": {name: dataclasses.asdict(one.adaptation) for name, one in experiment.settings.items()},
         "machine": machine(experiment.device),
         "versions": versions(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ttt_cli.auto_window import WindowEstimate
+from ttt_cli.segments import Labels
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,16 @@ class Timing:
     predict_milliseconds: float
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the main head says of one frame.
+class Prediction(ABC):
+    """What the main head says of one frame, at the size that the model saw; each task has its own, see tasks/."""
 
-    class_map: uint8 (H, W), the most likely class of every pixel.
-    probabilities: float32 (K, h, w) per-class scores at the resolution of the mask logits, before upsampling;
-        they sum to 1 over K and are kept for methods that average, vote or measure confidence.
-    """
+    @abstractmethod
+    def present(self) -> frozenset[int]:
+        """The classes that occur in it."""
 
-    class_map: Tensor
-    probabilities: Tensor
+    @abstractmethod
+    def at_size(self, size: tuple[int, int]) -> Labels:
+        """The prediction at the size (height, width) of the frame, on the CPU, in the form that labels have."""
 
 
 @dataclass(frozen=True)

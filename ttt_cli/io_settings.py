@@ -38,11 +38,20 @@ class InputSettings:
 class OutputSettings:
     """What is written.
 
-    overlay: the video with the classes drawn in. compare: the fixed model's beside it.
-    masks: one palette PNG a frame. classes: only these are drawn and kept in masks; empty means all.
+    overlay: the video with the prediction drawn in. compare: the fixed model's beside it.
+    alpha: opacity of the colours in it, 0..1. labels: names are written in it.
+    masks: the prediction of every frame, as files. formats: in which formats (FORMATS in label_files.py); empty means
+        those that fit the task. classes: only these are drawn and written; empty means all.
     """
 
     overlay: bool = True
     compare: bool = False
+    alpha: float = 0.55
+    labels: bool = True
     masks: bool = True
+    formats: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise UsageError(f"alpha must be within 0 and 1, not {self.alpha}")

@@ -28,8 +28,11 @@ from ttt_cli.memory import Snapshot, Window
 from ttt_cli.methods import method_named
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.optimizer import moving_parameters, new_optimizer
-from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.tasks import semantic
+from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.tasks.base import Task
+
+UNFAMILIAR = 1.6
+"""Times the usual l_s: above that of all held-out stills by day, and below that of all of them in low light."""
 
 OnStudy = Callable[[int, int], None]
 """Told how many steps of how many are done, where a method trains before the first prediction."""
@@ -44,11 +47,13 @@ class Adapter:
     def __init__(
         self,
         model: TwoHeadedModel,
+        task: Task,
         settings: AdaptationSettings,
         reconstruction: ReconstructionSettings,
         device: torch.device,
     ) -> None:
         self.model = model.eval()
+        self.task = task
         self.method = method_named(settings.method)
         self.settings = settings
         self.reconstruction = reconstruction
@@ -57,6 +62,7 @@ class Adapter:
         size = None if self.method.sees_all_first else self.method.window or settings.window or None
         self.window = Window(size, LARGEST if self.auto_window else None)
         self.frames_seen = 0
+        self.familiar = True
         self.predictor = self.method.predictor()
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
         steps = (self.method.steps or settings.steps) if self.moving else 0
@@ -82,6 +88,7 @@ class Adapter:
     def step(self, frame: Frame) -> Result:
         """Trains on the frame and the window before it, then predicts the frame."""
         began = self._now()
+        self.frames_seen += 1
         if self.steps:
             self.window.push(frame.image)
         if not self.method.carry:
@@ -91,9 +98,7 @@ class Adapter:
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)
-        pseudo_labels = self.method.pseudo_labels(prediction) if self.steps else None
-        if pseudo_labels is not None:
-            self.window.label(pseudo_labels)
+        self._teach_itself(frame, prediction)
         finished = self._now()
 
         good = [loss for loss in losses if loss is not None]
@@ -152,11 +157,36 @@ class Adapter:
         moved = Snapshot([*self.start.parameters, *self.start_statistics.parameters])
         self.restore()
         fixed = self._predict(frame.image)
-        if self.method.balance.is_lost(fixed.class_map, prediction.class_map):
+        if self.method.balance.is_lost(fixed, prediction):
             self.reset()
             return fixed
         moved.restore()
         return prediction
+
+    def _teach_itself(self, frame: Frame, prediction: Prediction) -> None:
+        """Keeps the prediction as a label for later steps, for methods that want it and video that is familiar."""
+        if not self.steps:
+            return
+        every = self.method.probe_every
+        if every and (self.frames_seen - 1) % every == 0:
+            self.familiar = self._looks_familiar(frame)
+        pseudo_labels = self.method.pseudo_labels(prediction) if self.familiar else None
+        if pseudo_labels is not None:
+            self.window.label(pseudo_labels)
+
+    @torch.no_grad()
+    def _looks_familiar(self, frame: Frame) -> bool:
+        """Whether f_0, g_0 reconstruct the frame nearly as well as pictures like those that they were trained on."""
+        usual = self.reconstruction.familiar_loss
+        if usual is None:
+            return True
+        moved = Snapshot([*self.start.parameters, *self.start_statistics.parameters])
+        self.restore()
+        generator = Generator().manual_seed(self.frames_seen)
+        with self._precision():
+            loss = reconstruction_loss(self.model, frame.image[None].to(self.device), self.reconstruction, generator)
+        moved.restore()
+        return float(loss) <= UNFAMILIAR * usual
 
     def restore(self) -> None:
         """Back to f_0, g_0."""
@@ -164,7 +194,6 @@ class Adapter:
         self.start_statistics.restore()
 
     def _estimate_window(self) -> WindowEstimate | None:
-        self.frames_seen += 1
         if self.auto_window is None or not self.steps or not self.auto_window.is_due(self.frames_seen):
             return None
         encoder = list(self.model.encoder.parameters())
@@ -184,7 +213,7 @@ class Adapter:
     def _predict(self, image: Tensor) -> Prediction:
         with self._precision():
             queries = self.model.segment(self.model.encode(image[None].to(self.device)))
-        return semantic.postprocess(queries)
+        return self.task.postprocess(queries)
 
     def _now(self) -> float:
         """Seconds on a clock, once the device has done all that it was given so far."""

@@ -14,16 +14,18 @@ from types import TracebackType
 from typing import IO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ttt_cli.auto_window import WindowEstimate
 from ttt_cli.frame import Frame, Video
+from ttt_cli.label_files import LabelFile, label_files
 from ttt_cli.run_folder import RunFolder, to_json
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.tasks.classes import VOID, Class
-from ttt_cli.video.draw import classes_in, overlay, palette_png, side_by_side
+from ttt_cli.segments import Labels, of_classes
+from ttt_cli.tasks.classes import Class, things_of
+from ttt_cli.tracks import Tracks
+from ttt_cli.video.draw import classes_in, overlay, side_by_side
 from ttt_cli.video.images import is_image
+from ttt_cli.video.paint import Paint, paint
 from ttt_cli.video.writer import VideoWriter
 
 STEPS_WAITING = 4
@@ -33,13 +35,13 @@ STEPS_WAITING = 4
 class Step:
     """One frame after the model.
 
-    frame: as it came from the input. class_map, fixed_class_map: uint8 (H, W) on the CPU, as large as the frame; what
-        the fixed model says is there for `compare` alone. milliseconds: by stage, so far.
+    frame: as it came from the input. labels, fixed_labels: as large as the frame; what the fixed model says is there
+        for `compare` alone. milliseconds: by stage, so far.
     """
 
     frame: Frame
-    class_map: Tensor
-    fixed_class_map: Tensor | None
+    labels: Labels
+    fixed_labels: Labels | None
     loss: float | None
     skipped_steps: int
     milliseconds: dict[str, float]
@@ -56,8 +58,10 @@ class Outputs:
         self.folder, self.video, self.classes, self.settings = folder, video, classes, settings
         self.milliseconds: Counter[str] = Counter()
         self.audio_note: str | None = None
-        self._kept = _kept_ids(classes, settings.output.classes)
+        names = settings.output.classes
+        self._kept = frozenset(index for index, one in enumerate(classes) if not names or one.name in names)
         self._seen: frozenset[int] = frozenset()
+        self._tracks, self._fixed_tracks = (Tracks(things_of(classes), settings.task.shown_score) for _ in range(2))
         self._steps: queue.Queue[Step | None] = queue.Queue(STEPS_WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
@@ -92,13 +96,16 @@ class Outputs:
     def _write_all(self, steps: Iterator[Step]) -> None:
         with ExitStack() as stack:
             log = stack.enter_context(self.folder.frames.open("w", encoding="utf-8"))
+            files: list[LabelFile] = []
             if self.settings.output.masks:
-                self.folder.masks.mkdir(exist_ok=True)
+                files = label_files(self.settings.task.task, self.settings.output.formats, self.folder, self.classes)
+            for file in files:
+                stack.callback(file.close)
             writer: VideoWriter | None = None
             for step in steps:
                 if self.settings.output.overlay and writer is None:
                     writer = stack.enter_context(self._writer(step.frame.seconds))
-                self._write(step, writer, log)
+                self._write(step, writer, files, log)
         self.audio_note = writer.audio_note if writer else None
 
     def _writer(self, start_seconds: float) -> VideoWriter:
@@ -112,17 +119,17 @@ class Outputs:
             audio_start_seconds=start_seconds,
         )
 
-    def _write(self, step: Step, writer: VideoWriter | None, log: IO[str]) -> None:
+    def _write(self, step: Step, writer: VideoWriter | None, files: list[LabelFile], log: IO[str]) -> None:
         spent: dict[str, float] = {}
-        kept = self._kept[step.class_map.long()]
+        with _timed("masks", spent):
+            labels = self._tracks.numbered(of_classes(step.labels, self._kept))
+            for file in files:
+                file.write(step.frame, labels)
         if writer is not None:
             with _timed("draw", spent):
-                picture = self._drawn(step, kept)
+                picture = self._drawn(step, labels)
             with _timed("encode", spent):
                 writer.write(picture)
-        if self.settings.output.masks:
-            with _timed("masks", spent):
-                palette_png(self.folder.masks / f"{step.frame.name}.png", kept, [one.colour for one in self.classes])
         self.milliseconds.update(spent)
         entry = {
             "index": step.frame.index,
@@ -137,24 +144,32 @@ class Outputs:
         log.write(to_json(entry) + "\n")
         log.flush()
 
-    def _drawn(self, step: Step, kept: Tensor) -> np.ndarray:
+    def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
         """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
-        self._seen |= classes_in(kept)
-        if step.fixed_class_map is None:
-            return overlay(step.frame.image, kept, self.classes, legend=self._seen)
-        fixed = self._kept[step.fixed_class_map.long()]
-        self._seen |= classes_in(fixed)
-        left, right = (overlay(step.frame.image, one, self.classes, legend=self._seen) for one in (fixed, kept))
-        return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
+        shown = [self._painted(labels)]
+        if step.fixed_labels is not None:
+            fixed = self._fixed_tracks.numbered(of_classes(step.fixed_labels, self._kept))
+            shown.insert(0, self._painted(fixed))
+        for one in shown:
+            self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
+        output = self.settings.output
+        drawn = [
+            overlay(
+                step.frame.image,
+                one.ids,
+                one.colours,
+                alpha=output.alpha,
+                legend=self._seen if output.labels else frozenset(),
+                tags=one.tags if output.labels else (),
+            )
+            for one in shown
+        ]
+        if len(drawn) == 1:
+            return drawn[0]
+        return side_by_side(drawn[0], drawn[1], ("fixed", self.settings.adaptation.method))
 
-
-def _kept_ids(classes: tuple[Class, ...], names: tuple[str, ...]) -> Tensor:
-    """uint8 (256,): every id to itself where its class is kept, else to VOID. No names keep all classes."""
-    table = torch.full((256,), VOID, dtype=torch.uint8)
-    for index, one in enumerate(classes):
-        if not names or one.name in names:
-            table[index] = index
-    return table
+    def _painted(self, labels: Labels) -> Paint:
+        return paint(labels, self.classes, self.video.size, self.settings.task.shown_score)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from ttt_cli.frame import Prediction
 from ttt_cli.model.two_headed import OUTPUT_STRIDE
-from ttt_cli.tasks.semantic import class_map_at, upsample
+from ttt_cli.tasks.semantic import SemanticPrediction, upsample
 
 Predict = Callable[[Tensor], Prediction]
 """The model as it is now: an image, RGB in 0..255, (3, H, W), to a prediction of the same size."""
@@ -23,7 +24,12 @@ Predict = Callable[[Tensor], Prediction]
 
 @dataclass
 class Plain:
-    """What the model says. One predictor serves one video, since some remember frames."""
+    """What the model says. One predictor serves one video, since some remember frames.
+
+    semantic_only: why it is for the task semantic alone; empty where it is for all.
+    """
+
+    semantic_only: ClassVar[str] = ""
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         """The prediction for the next frame."""
@@ -60,6 +66,7 @@ VIEWS = tuple(
 class Vote(Plain):
     """The class that most augmented views of the frame give (paper, section 6.1); probabilities are shares of votes."""
 
+    semantic_only: ClassVar[str] = "objects of several views can not be counted like the classes of a pixel"
     views: tuple[View, ...] = VIEWS
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
@@ -67,13 +74,14 @@ class Vote(Plain):
         votes: Tensor | None = None
         for view in self.views:
             prediction = predict(view.of(image))
+            assert isinstance(prediction, SemanticPrediction)
             classes = len(prediction.probabilities)
-            class_map = class_map_at(prediction, size).long()
+            class_map = prediction.at_size(size).long()
             one = functional.one_hot(class_map.flip(-1) if view.mirrored else class_map, classes).movedim(-1, 0)
             votes = one.float() if votes is None else votes + one
         assert votes is not None
         shares = functional.avg_pool2d(votes / len(self.views), OUTPUT_STRIDE, ceil_mode=True)
-        return Prediction(votes.argmax(dim=0).to(torch.uint8), shares)
+        return SemanticPrediction(votes.argmax(dim=0).to(torch.uint8), shares)
 
 
 @dataclass
@@ -83,17 +91,19 @@ class Smoothing(Plain):
     window: how many frames; the paper chose it on its validation set without naming it.
     """
 
+    semantic_only: ClassVar[str] = "objects of several frames can not be averaged like the classes of a pixel"
     window: int = 3
     past: deque[Tensor] = field(default_factory=deque)
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         now = predict(image)
+        assert isinstance(now, SemanticPrediction)
         self.past.append(now.probabilities)
         if len(self.past) > self.window:
             self.past.popleft()
         mean = torch.stack(list(self.past)).mean(dim=0)
         size = (image.shape[-2], image.shape[-1])
-        return Prediction(upsample(mean[None], size)[0].argmax(dim=0).to(torch.uint8), mean)
+        return SemanticPrediction(upsample(mean[None], size)[0].argmax(dim=0).to(torch.uint8), mean)
 
 
 PREDICTORS = {"vote": Vote, "smoothing": Smoothing}

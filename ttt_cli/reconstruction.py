@@ -26,12 +26,14 @@ class ReconstructionSettings:
         and deviation per channel, so that g asks f for features that do not depend on exposure and white balance;
         "patch" does the same for each patch (He et al. 2021).
     loss_on: "hidden" patches alone (paper) or "all" pixels (release).
+    familiar_loss: what l_s is on stills held out of the training, on average; None where nobody measured it.
     """
 
     mask_ratio: float = 0.8
     patch_pixels: int = 16
     target: Target = "pixels"
     loss_on: LossOn = "hidden"
+    familiar_loss: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:

@@ -19,16 +19,18 @@ from pathlib import Path
 
 import torch
 
-from ttt_cli.datasets.labels import LabelFolder
+from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.frame import Frame, Video
+from ttt_cli.label_files import check_formats
 from ttt_cli.methods import method_named
 from ttt_cli.online import Adapter, OnStudy, adapt
 from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.tasks.semantic import class_map_at
+from ttt_cli.tasks.semantic import SemanticTask
+from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import open_input, shrink
 from ttt_cli.video.threads import Stopwatch, prefetch
 from ttt_cli.weights import Weights
@@ -74,11 +76,13 @@ def run(
     Raises UsageError for a method that chooses by labels. Raises TttvError where input, labels, weights or the output
     folder are at fault; where no frame came out at all, nothing has been written then.
     """
-    if method_named(request.settings.adaptation.method).oracle:
+    method, task = request.settings.adaptation.method, request.settings.task.task
+    check_formats(task, request.settings.output.formats)
+    if method_named(method).oracle:
         raise UsageError("an oracle chooses by the labels: tttv eval can run it, and nobody in earnest")
     video = open_input(request.source, request.settings.input)
     scores = _scores(request, video)
-    folder = RunFolder(request.out or Path("runs") / f"{video.name}-{request.settings.adaptation.method}")
+    folder = RunFolder(request.out or Path("runs") / f"{video.name}-{method}{'' if task == 'semantic' else f'-{task}'}")
     folder.check(video.path, request.overwrite)
     began = time.perf_counter()
     with closing(_steps(video, request, on_study)) as steps:
@@ -113,20 +117,23 @@ def run(
 def _scores(request: Request, video: Video) -> Scores | None:
     if request.truth is None:
         return None
-    labels = LabelFolder(request.truth, len(request.weights.classes))
-    labels.check_fits(video)
-    return Scores(labels, request.weights.classes, request.settings.adaptation.method)
+    settings, classes = request.settings, request.weights.classes
+    if settings.task.task != "semantic":
+        raise UsageError(f"--gt takes class ids, which do not score the task {settings.task.task}; use tttv eval")
+    truth = label_truth(request.truth, video, lambda path: class_map(path, video.size, len(classes), len(classes)))
+    return Scores(truth, SemanticTask(classes), settings.adaptation.method)
 
 
 def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step, None, None]:
-    """The video through the model: small frames go in, class maps as large as the input come out."""
+    """The video through the model: small frames go in, labels as large as the input come out."""
     settings = request.settings
     model = request.weights.load().to(request.device)
+    task = TASKS[settings.task.task](request.weights.classes, settings.task)
     fixed: Adapter | None = None
     if settings.output.compare:
         unmoved = dataclasses.replace(settings.adaptation, method="joint")
-        fixed = Adapter(copy.deepcopy(model), unmoved, settings.reconstruction, request.device)
-    adapter = Adapter(model, settings.adaptation, settings.reconstruction, request.device)
+        fixed = Adapter(copy.deepcopy(model), task, unmoved, settings.reconstruction, request.device)
+    adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
     current: list[Frame] = []
 
@@ -142,16 +149,15 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
             "adapt": result.timing.adapt_milliseconds,
             "predict": result.timing.predict_milliseconds,
         }
-        fixed_class_map = None
+        fixed_labels = None
         if fixed is not None:
             fixed_result = fixed.step(result.frame)
-            fixed_class_map = class_map_at(fixed_result.prediction, video.size)
+            fixed_labels = fixed_result.prediction.at_size(video.size)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
-        class_map = class_map_at(result.prediction, video.size)
         yield Step(
             current[0],
-            class_map,
-            fixed_class_map,
+            result.prediction.at_size(video.size),
+            fixed_labels,
             result.loss,
             result.skipped_steps,
             milliseconds,

@@ -24,6 +24,11 @@ class RunFolder:
         self.path = path
         self.overlay = path / "overlay.mp4"
         self.masks = path / "masks"
+        self.panoptic = path / "panoptic"
+        self.kitti_step = path / "kitti_step"
+        self.panoptic_json = path / "panoptic.json"
+        self.instances = path / "instances.json"
+        self.coco = path / "coco.json"
         self.frames = path / "frames.jsonl"
         self.metrics = path / "metrics.json"
         self.run = path / "run.json"
@@ -48,17 +53,24 @@ class RunFolder:
 
     def clear(self) -> None:
         """Deletes what an earlier run wrote here, and nothing else."""
+        folders = (self.masks, self.panoptic, self.kitti_step)
         for name in _frame_names(self.frames):
-            (self.masks / f"{name}.png").unlink(missing_ok=True)
-        for file in (self.overlay, self.frames, self.metrics, self.report, self.run):
+            for folder in folders:
+                (folder / f"{name}.png").unlink(missing_ok=True)
+        for file in (self.overlay, *self._label_files(), self.frames, self.metrics, self.report, self.run):
             file.unlink(missing_ok=True)
-        with suppress(OSError):  # It stays where the user keeps something in it.
-            self.masks.rmdir()
+        for folder in folders:
+            with suppress(OSError):  # It stays where the user keeps something in it.
+                folder.rmdir()
 
     def written(self) -> list[str]:
-        """The files of the run that are there, by name; masks as one folder."""
-        files = (self.overlay, self.masks, self.frames, self.metrics, self.run)
+        """The files of the run that are there, by name; pictures as one folder."""
+        folders = (self.masks, self.panoptic, self.kitti_step)
+        files = (self.overlay, *folders, *self._label_files(), self.frames, self.metrics, self.run)
         return [file.name for file in files if file.exists()]
+
+    def _label_files(self) -> tuple[Path, ...]:
+        return self.panoptic_json, self.instances, self.coco
 
     def _entries(self) -> list[str]:
         if not self.path.is_dir():

@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,12 +16,12 @@ from typing import Any
 import torch
 
 from ttt_cli import __version__
-from ttt_cli.datasets.labels import LabelFolder
 from ttt_cli.frame import Video
-from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.metrics.base import Metric
 from ttt_cli.outputs import Step
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.tasks.classes import Class
+from ttt_cli.segments import Labels
+from ttt_cli.tasks.base import Task
 from ttt_cli.weights import Weights, sha256
 
 LOSSES_AVERAGED = 10
@@ -127,30 +128,29 @@ class Tally:
 class Scores:
     """Ground truth against predictions: metrics.json."""
 
-    def __init__(self, labels: LabelFolder, classes: tuple[Class, ...], method: str) -> None:
-        self.labels, self.classes, self.method = labels, classes, method
-        self.metrics: dict[str, SemanticMetric] = {}
+    def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:
+        """truth: the labels of the frame of a name, or None."""
+        self.truth, self.task, self.method = truth, task, method
+        self.metrics: dict[str, Metric] = {}
         self.without_label = 0
 
     def update(self, step: Step) -> None:
         """Scores one frame where it has a label. Raises TttvError for a label that does not fit."""
-        truth = self.labels.truth(step.frame.name, (step.class_map.shape[0], step.class_map.shape[1]))
+        truth = self.truth(step.frame.name)
         if truth is None:
             self.without_label += 1
             return
-        for method, class_map in ((self.method, step.class_map), ("joint", step.fixed_class_map)):
-            if class_map is not None:
-                self.metrics.setdefault(method, SemanticMetric(len(self.classes))).update(class_map, truth)
+        for method, labels in ((self.method, step.labels), ("joint", step.fixed_labels)):
+            if labels is not None:
+                self.metrics.setdefault(method, self.task.new_metric()).update(labels, truth)
 
     def as_json(self) -> dict[str, Any]:
-        """mIoU in percent by both protocols and IoU by class, for the method and, with compare, for the fixed model."""
+        """Scores in percent, see metrics.base.Scores, for the method and, with compare, for the fixed model."""
         return {
+            "score": self.task.new_metric().title,
             "frames_without_label": self.without_label,
-            "methods": {method: scores_of(metric, self.classes) for method, metric in self.metrics.items()},
+            "methods": {
+                method: {**dataclasses.asdict(metric.compute()), "frames_scored": len(metric.frame_scores)}
+                for method, metric in self.metrics.items()
+            },
         }
-
-
-def scores_of(metric: SemanticMetric, classes: tuple[Class, ...]) -> dict[str, Any]:
-    """A metric as a table: both protocols, and the pooled IoU of every class by name."""
-    names = [one.name for one in classes]
-    return {**metric.compute(), "class_iou": dict(zip(names, metric.class_iou(), strict=True))}

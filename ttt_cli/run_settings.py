@@ -12,9 +12,11 @@ import torch
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.errors import UsageError, printable
 from ttt_cli.io_settings import InputSettings, OutputSettings
-from ttt_cli.methods import method_named
+from ttt_cli.methods import check_defined
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.settings import from_table, read_toml
+from ttt_cli.tasks.settings import TaskSettings
+from ttt_cli.tasks.table import TASKS
 from ttt_cli.weights import Weights
 
 Tables = dict[str, dict[str, Any]]
@@ -22,9 +24,10 @@ Tables = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The four sections of a `--config` file, which are also those of the "settings" in run.json."""
+    """The five sections of a `--config` file, which are also those of the "settings" in run.json."""
 
     input: InputSettings = field(default_factory=InputSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
     adaptation: AdaptationSettings = field(default_factory=AdaptationSettings)
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
@@ -79,7 +82,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def _check(settings: RunSettings, weights: Weights) -> None:
-    method_named(settings.adaptation.method)
+    if settings.task.task not in TASKS:
+        raise UsageError(f"task {printable(settings.task.task)!r} is unknown; known: {', '.join(TASKS)}")
+    check_defined(settings.adaptation.method, settings.task.task)
     names = [one.name for one in weights.classes]
     for name in settings.output.classes:
         if name not in names:

@@ -27,12 +27,14 @@ class Instance:
     class_id: index into the classes. mask: where it is. score: 0..1, 1 for ground truth.
     is_crowd: in ground truth, a region of so many objects that they were not told apart; what is found there is
         neither right nor wrong.
+    number: the same for an object throughout a video, counted from 1; 0 where it is not followed (tracks.py).
     """
 
     class_id: int
     mask: Rle
     score: float = 1.0
     is_crowd: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Segment:
     class_id: int
     score: float = 1.0
     is_crowd: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,26 @@ class PanopticMap:
         """The segments whose class is among `things`, as objects."""
         ids = self.ids.numpy()
         return tuple(
-            Instance(one.class_id, encode(ids == one.id), one.score, one.is_crowd)
+            Instance(one.class_id, encode(ids == one.id), one.score, one.is_crowd, one.number)
             for one in self.segments
             if one.class_id in things
         )
+
+
+Labels = Tensor | tuple[Instance, ...] | PanopticMap
+"""What is known of one frame, by task: semantic, uint8 (H, W) class ids with 255 for void; instance; panoptic."""
+
+
+def of_classes(labels: Labels, kept: frozenset[int]) -> Labels:
+    """The labels without those of other classes than `kept`."""
+    if isinstance(labels, tuple):
+        return tuple(one for one in labels if one.class_id in kept)
+    if isinstance(labels, PanopticMap):
+        segments = tuple(one for one in labels.segments if one.class_id in kept)
+        known = torch.tensor([one.id for one in segments], dtype=labels.ids.dtype)
+        return PanopticMap(labels.ids.where(torch.isin(labels.ids, known), 0), segments)
+    known = torch.tensor(sorted(kept), dtype=labels.dtype)
+    return labels.where(torch.isin(labels, known), VOID)
 
 
 def encode(mask: np.ndarray) -> Rle:
@@ -80,4 +99,5 @@ def encode(mask: np.ndarray) -> Rle:
 
 def decode(code: Rle) -> np.ndarray:
     """The mask of a run-length code: bool (H, W)."""
-    return np.asarray(coco_mask.decode(code), dtype=bool)
+    mask: np.ndarray = coco_mask.decode([code])[..., 0]
+    return mask.astype(bool)

@@ -11,6 +11,7 @@ import typer
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.errors import UsageError, printable
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.tasks.settings import TaskSettings
 
 
 class Device(str, Enum):
@@ -40,8 +41,12 @@ PrecisionName = Annotated[Precision, typer.Option("--precision", help="auto is b
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="TOML with the sections input, adaptation, reconstruction, output; see README."
+        "--config", metavar="FILE", help="TOML with the sections input, task, adaptation, reconstruction, output."
     ),
+]
+Task = Annotated[
+    str | None,
+    typer.Option("--task", metavar="NAME", help=f"semantic, instance or panoptic. (default: {TaskSettings.task})"),
 ]
 Window = Annotated[
     str | None,

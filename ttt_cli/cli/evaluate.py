@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
-from ttt_cli.errors import TttvError, UsageError, printable
+from ttt_cli.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from ttt_cli.comparison import Record, Summary
+    from ttt_cli.comparison import Summary
     from ttt_cli.datasets.stream import Stream
     from ttt_cli.evaluation import Cell
-    from ttt_cli.experiment import Watcher
+    from ttt_cli.experiment import Outcome, Watcher
     from ttt_cli.frame import Result
-    from ttt_cli.weights import Weights
 
 EPILOG = """Examples:
 
@@ -25,12 +25,40 @@ tttv eval --dataset camvid --gt camvid/video_0016E5_15hz
 
 tttv eval --dataset camvid --gt camvid --method all --seeds 3 --degrade low-light
 
-tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,inf"""
+tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,inf
+
+tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
+
+
+class Protocol(str, Enum):
+    """How frames make one score."""
+
+    both = "both"
+    pooled = "pooled"
+    paper = "paper"
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="Layout of the data: camvid.")],
-    truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="Has images/ and labels/, or such folders.")],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset", metavar="NAME", help="Layout: camvid, coco-videos, kitti-step, coco, davis or folder."
+        ),
+    ],
+    truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="The labels, as the data set comes.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="The frames, where they lie elsewhere.")
+    ] = None,
+    task: options.Task = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="A part of the data set, such as val.")
+    ] = None,
+    protocol: Annotated[
+        Protocol, typer.Option("--protocol", help="Which scores to show; files have those of both.")
+    ] = Protocol.both,
+    every: Annotated[
+        int | None, typer.Option("--every", metavar="N", help="Score every N-th frame. (default: as the paper does)")
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="A,...|all", help="Methods to run; see the README for their names.")
     ] = "joint,online",
@@ -70,46 +98,53 @@ def evaluate(
 ) -> None:
     """Score methods on labelled videos by both protocols, with time beside the fixed model's.
 
-    "pooled" is one confusion matrix over all pixels; "paper" averages the frames' mIoU. Labels serve scoring alone.
+    "pooled" is one account over all frames; "paper" averages the scores of the frames. Labels serve scoring alone.
     What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
     be added later.
     """
     from ttt_cli import experiment
-    from ttt_cli.datasets import DATASETS
+    from ttt_cli.datasets import open_streams
+    from ttt_cli.datasets.stream import Request
+    from ttt_cli.evaluation import fitting
     from ttt_cli.run_folder import to_json
     from ttt_cli.run_settings import choose_device, resolve
     from ttt_cli.weights import open_weights
 
-    if dataset not in DATASETS:
-        raise UsageError(f"data set {printable(dataset)!r} is unknown; known: {', '.join(DATASETS)}")
     opened, place = open_weights(weights), choose_device(device.value)
     named = [name.strip() for name in method.split(",")]
-    methods, left_out = experiment.all_methods(opened) if method == "all" else (named, [])
     adaptation = options.adaptation_table(
         window=None, steps=steps, batch=batch, learning_rate=learning_rate, seed=None, precision=precision
     )
-    chosen = {
+    chosen: dict[str, dict[str, Any]] = {
         "input": {"size": size, "stride": stride, "max_frames": max_frames},
+        "task": {"task": task},
         "adaptation": adaptation,
         "reconstruction": {"mask_ratio": mask_ratio},
     }
     common = resolve(opened, config, chosen, place)
-    streams = _changed(DATASETS[dataset](truth, common.input), degrade, shuffle)
-    _check_classes(opened, streams)
+    chosen_task = common.task.task
+    methods, left_out = experiment.all_methods(opened, chosen_task) if method == "all" else (named, [])
+    settings = {
+        name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
+        for name in methods
+    }
+    streams = open_streams(dataset, Request(truth, images, common.input, chosen_task, every, split))
+    streams = fitting(_changed(streams, degrade, shuffle), opened.classes, chosen_task)
     asked = experiment.Experiment(
-        data={"dataset": dataset, "truth": str(truth.resolve())},
+        data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
         streams=streams,
         weights=opened,
-        settings={
-            name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
-            for name in methods
-        },
+        settings=settings,
         common=common,
         windows=[options.parse_window(one) for one in window.split(",")] if window else [common.adaptation.window],
         seeds=parse_seeds(seeds),
         device=place,
     )
-    folder = out or Path("runs") / "-".join(["eval", dataset, *([degrade] if degrade else []), *["shuffled"] * shuffle])
+    parts = ["eval", dataset, "" if chosen_task == "semantic" else chosen_task, degrade, "shuffled" if shuffle else ""]
+    folder = out or Path("runs") / "-".join(part for part in parts if part)
+    if not (quiet or as_json):
+        for warning in (warning for stream in streams for warning in stream.warnings):
+            _console.error(f"warning: {warning}")
     with _console.progress_bar(dataset, None, "frames", shown=not (quiet or as_json)) as bar:
         outcome = experiment.run(asked, folder, overwrite, _watcher(bar))
     if as_json:
@@ -117,7 +152,7 @@ def evaluate(
     elif quiet:
         _console.line(folder)
     else:
-        _show(outcome.summary, outcome.records)
+        _show(outcome, protocol.value)
         for reason in left_out:
             _console.line(f"left out: {reason}")
         for name in (experiment.METRICS, experiment.TABLE, experiment.LATEX):
@@ -162,34 +197,42 @@ def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[
     return [shuffled(stream) for stream in streams] if shuffle else streams
 
 
-def _check_classes(weights: Weights, streams: list[Stream]) -> None:
-    own = [one.name for one in weights.classes]
-    for stream in streams:
-        asked = [one.name for one in stream.classes]
-        if own != asked:
-            raise TttvError(f"weights {printable(weights.name)} know other classes than the labels: {', '.join(asked)}")
-
-
-def _show(summary: list[Summary], records: list[Record]) -> None:
-    """One table for each stream, so that a terminal of 80 columns is wide enough; then the classes."""
-    columns = ("method", "pooled", "gain", "paper", "s/frame", "x joint", "MiB")
+def _show(outcome: Outcome, protocol: str) -> None:
+    """One table for each stream, so that a terminal of 80 columns is wide enough; then details and classes."""
+    protocols = [one for one in ("pooled", "paper") if protocol in (one, "both")]
+    columns = ("method", *(name for one in protocols for name in (one, "gain")), "s/frame", "x joint", "MiB")
+    score, records, summary = outcome.content["score"], outcome.records, outcome.summary
     labelled = {record.stream: f"{record.frames_scored} of {record.frames} frames labelled" for record in records}
     for stream in dict.fromkeys(row.stream for row in summary):
-        rows = [_row(row) for row in summary if row.stream == stream]
-        _console.table(f"{stream}: mIoU in percent; {labelled[stream]}", columns, rows)
+        rows = [row for row in summary if row.stream == stream]
+        _console.table(
+            f"{stream}: {score} in percent; {labelled[stream]}", columns, [_row(row, protocols) for row in rows]
+        )
+        details = list(rows[0].details)
+        if details:
+            shown = [(row.title, *(f"{row.details[name]:.1f}" for name in details)) for row in rows]
+            _console.table(f"{stream}, pooled", ("method", *details), shown)
 
-    names = list(records[0].class_iou)
-    shown = [record for record in records if record.seed in (None, records[-1].seed)]
-    by_method = [(f"{one.method} {one.stream}", *(f"{one.class_iou[name]:.0f}" for name in names)) for one in shown]
-    _console.table("IoU by class, pooled", ("", *(name[:3] for name in names)), by_method)
+    names = list(records[0].by_class)
+    shown_records = [record for record in records if record.seed in (None, records[-1].seed)]
+    by_method = [
+        (f"{one.method} {one.stream}", *(f"{one.by_class[name]:.0f}" for name in names)) for one in shown_records
+    ]
+    _console.table(f"{score} by class, pooled", ("", *(name[:3] for name in names)), by_method)
 
 
-def _row(row: Summary) -> tuple[str, ...]:
+def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
+    measured = {
+        "pooled": (row.pooled, row.deviation, row.gain),
+        "paper": (row.paper, row.paper_deviation, row.paper_gain),
+    }
+    scores: list[str] = []
+    for mean, deviation, gain in (measured[one] for one in protocols):
+        scores.append(f"{mean:.2f}" + (f" ± {deviation:.2f}" if row.seeds > 1 else ""))
+        scores.append("-" if gain is None else f"{gain:+.2f}")
     return (
         row.title,
-        f"{row.miou_pooled:.2f}" + (f" ± {row.deviation:.2f}" if row.seeds > 1 else ""),
-        "-" if row.gain is None else f"{row.gain:+.2f}",
-        f"{row.miou_paper:.2f}",
+        *scores,
         f"{row.seconds:.3f}",
         "-" if row.time_ratio is None else f"{row.time_ratio:.2f}",
         "-" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",

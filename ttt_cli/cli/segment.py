@@ -11,6 +11,7 @@ import typer
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.io_settings import OutputSettings
 
 if TYPE_CHECKING:
     from ttt_cli.frame import Video
@@ -25,6 +26,8 @@ tttv segment drive.mp4
 
 tttv segment drive.mp4 --compare --start 10 --end 25
 
+tttv segment drive.mp4 --task panoptic
+
 tttv segment frames/ --gt labels/ --out runs/scored"""
 
 
@@ -38,6 +41,7 @@ def segment(
             "--method", help=f"online adapts; joint is the fixed model. (default: {AdaptationSettings.method})"
         ),
     ] = None,
+    task: options.Task = None,
     window: options.Window = None,
     steps: options.Steps = None,
     batch: options.Batch = None,
@@ -65,7 +69,16 @@ def segment(
         Path | None, typer.Option("--gt", metavar="DIR", help="Label PNGs named like the frames; writes metrics.json.")
     ] = None,
     no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Write no overlay video.")] = False,
-    no_masks: Annotated[bool, typer.Option("--no-masks", help="Write no masks.")] = False,
+    no_masks: Annotated[bool, typer.Option("--no-masks", help="Write no masks and no other label files.")] = False,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", metavar="A,B,...", help="Label files: palette, coco, kitti-step. (default: by task)"),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", metavar="0..1", help=f"Opacity of colours. (default: {OutputSettings.alpha})"),
+    ] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names into the overlay.")] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Overlay of the fixed model on the left, adapted on the right.")
     ] = False,
@@ -97,11 +110,15 @@ def segment(
             precision=precision,
         ),
         "reconstruction": {"mask_ratio": mask_ratio},
+        "task": {"task": task},
         "output": {
+            "alpha": alpha,
+            "labels": False if no_labels else None,
+            "formats": _listed(formats),
             "overlay": False if no_overlay else None,
             "masks": False if no_masks else None,
             "compare": True if compare else None,
-            "classes": None if classes is None else [name.strip() for name in classes.split(",")],
+            "classes": _listed(classes),
         },
     }
     request = build_request(
@@ -112,6 +129,10 @@ def segment(
     if finished.report.reason and finished.report.status == "partial":
         _console.error(finished.report.reason)
     raise typer.Exit(EXIT_CODES[finished.report.status])
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def build_request(
@@ -197,8 +218,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     if finished.scores is not None:
         scores = finished.scores.as_json()
         for method, values in scores["methods"].items():
-            rows.append((f"mIoU {method}, pooled", f"{values['miou_pooled']:.1f} %"))
-            rows.append((f"mIoU {method}, paper", f"{values['miou_paper']:.1f} %"))
+            rows.append((f"{scores['score']} {method}, pooled", f"{values['pooled']:.1f} %"))
+            rows.append((f"{scores['score']} {method}, paper", f"{values['paper']:.1f} %"))
         if scores["frames_without_label"]:
             rows.append(("frames without a label", str(scores["frames_without_label"])))
     return rows

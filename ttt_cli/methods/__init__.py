@@ -52,3 +52,11 @@ def method_named(name: str) -> Method:
         f"method {printable(name)!r} is unknown; known: {', '.join(METHODS)}, and each with "
         f"{' or '.join('+' + one for one in PREDICTORS)}"
     )
+
+
+def check_defined(name: str, task: str) -> None:
+    """Raises UsageError where the method of this name makes no sense for the task."""
+    method = method_named(name)
+    reason = method.semantic_only or method.predictor.semantic_only
+    if reason and task != "semantic":
+        raise UsageError(f"method {printable(name)} is not defined for the task {task}: {reason}")

@@ -25,7 +25,9 @@ class Method:
     sees_all_first: the method trains on the whole video before it predicts the first frame, so it is not online.
     oracle: it does so again and again, and the labels choose the best time to stop; `tttv eval` alone can do that.
     balance: when to go back to f_0, or None for never.
+    probe_every: after so many frames it is asked anew whether the video is familiar (see Adapter); 0 is never.
     predictor: how the adapted model's output becomes the prediction.
+    semantic_only: why the method is for the task semantic alone; empty where it is for all.
     """
 
     name: str
@@ -35,7 +37,9 @@ class Method:
     sees_all_first: bool = False
     oracle: bool = False
     balance: ClassBalance | None = None
+    probe_every: int = 0
     predictor: type[Plain] = Plain
+    semantic_only: str = ""
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """The parameters that test-time training moves; h is never among them."""
@@ -55,5 +59,8 @@ class Method:
         raise TypeError(f"{self.name} moves no parameters, so it has no loss")
 
     def pseudo_labels(self, prediction: Prediction) -> Tensor | None:
-        """What later steps on this frame are told of its classes: uint8 (H, W), 255 = nothing; or None."""
+        """What later steps on this frame are told of its classes: uint8 (H, W), 255 = nothing; or None.
+
+        It is asked on familiar video alone.
+        """
         return None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from ttt_cli.frame import Prediction
 
 
 @dataclass(frozen=True)
@@ -17,6 +16,6 @@ class ClassBalance:
 
     largest_change: int = 2
 
-    def is_lost(self, fixed: Tensor, adapted: Tensor) -> bool:
-        """Whether to go back. Both: class maps of one frame, uint8 (H, W)."""
-        return abs(len(torch.unique(adapted)) - len(torch.unique(fixed))) > self.largest_change
+    def is_lost(self, fixed: Prediction, adapted: Prediction) -> bool:
+        """Whether to go back; both are of one frame."""
+        return abs(len(adapted.present()) - len(fixed.present())) > self.largest_change

@@ -9,9 +9,11 @@ from torch import Generator, Tensor
 from ttt_cli.frame import Prediction
 from ttt_cli.memory import Batch
 from ttt_cli.methods.online import MaskedReconstruction
+from ttt_cli.methods.self_train import NO_CONFIDENCE
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, draw_visible, reconstruction_error
-from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
+from ttt_cli.tasks.classes import VOID
+from ttt_cli.tasks.semantic import SemanticPrediction, class_probabilities, confident_classes, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -19,25 +21,32 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
     """f (and g) take a step on l_s plus the cross-entropy of h's prediction with pseudo-labels.
 
     The pseudo-labels of a frame are what the adapted model predicted when it was the current one, where it was sure;
-    they cost nothing, and the current frame has none yet. `forgetting`, the pull towards f_0, is what keeps the model
-    from confirming itself into a corner.
+    they cost nothing, and the current frame has none yet. Three things keep the model from confirming its own errors:
+    `forgetting`, the pull towards f_0; the cross-entropy counts for as much as the labels cover of the picture (Hoyer
+    et al. 2023 weigh it so); and video that g_0 f_0 can not reconstruct well gives no labels at all, since there the
+    model is sure of what is wrong.
 
     confidence, weight: chosen on held-out stills (benchmarks/tune.py).
     """
 
-    confidence: float = 0.9
-    weight: float = 0.1
+    semantic_only: str = NO_CONFIDENCE
+    probe_every: int = 50
+    confidence: float = 0.97
+    weight: float = 1.0
 
     def pseudo_labels(self, prediction: Prediction) -> Tensor:
         """The classes of the pixels that the prediction is sure of."""
+        assert isinstance(prediction, SemanticPrediction)
         height, width = prediction.class_map.shape
         return confident_classes(prediction.probabilities[None], (height, width), self.confidence)[0]
 
     def loss(
         self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
-        """l_s + weight x cross-entropy, both of the masked images."""
+        """l_s + weight x share of labelled pixels x cross-entropy, of the same masked images."""
         visible = draw_visible(batch.images, reconstruction, generator)
         features = model.encode(batch.images, visible)
         own = reconstruction_error(model, features, batch.images, visible, reconstruction)
-        return own + self.weight * cross_entropy(class_probabilities(model.segment(features)), batch.pseudo_labels)
+        share = (batch.pseudo_labels != VOID).float().mean()
+        entropy = cross_entropy(class_probabilities(model.segment(features)), batch.pseudo_labels)
+        return own + self.weight * share * entropy

@@ -14,6 +14,10 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, draw_visible
 from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
 
+NO_CONFIDENCE = (
+    "self-training needs to know how sure the model is of a pixel, and objects do not tell (paper, section 6)"
+)
+
 
 @dataclass(frozen=True)
 class SelfTrain(Method):
@@ -22,6 +26,7 @@ class SelfTrain(Method):
     confidence: lambda of the paper, which does not give its value; pixels less sure than this give no label.
     """
 
+    semantic_only: str = NO_CONFIDENCE
     confidence: float = 0.9
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:

@@ -1,68 +1,61 @@
-"""mIoU by the two protocols of the field: the paper's (per frame, then averaged) and the pooled one."""
+"""mIoU: intersection over union of each class, averaged over classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.segments import Labels
 from ttt_cli.tasks.classes import VOID
 
 
-@dataclass
-class SemanticMetric:
-    """Confusion counts of one or many videos.
+class SemanticMetric(Metric):
+    """The IoU of a frame is averaged over the classes that occur in it, in label or prediction."""
 
-    Protocol "pooled": one confusion matrix over every pixel of every frame. Protocol "paper": the IoU of the classes
-    that occur in a frame (in label or prediction) is averaged for that frame, the frames are averaged over a video,
-    and videos count by their number of frames, which makes it the mean over all frames.
-    """
+    key: ClassVar[str] = "miou"
+    title: ClassVar[str] = "mIoU"
 
-    classes: int
-    confusion: Tensor = field(init=False)
-    frame_miou: list[float] = field(init=False, default_factory=list)
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self.confusion = torch.zeros(len(self.names), len(self.names), dtype=torch.int64)
 
-    def __post_init__(self) -> None:
-        self.confusion = torch.zeros(self.classes, self.classes, dtype=torch.int64)
-
-    def update(self, class_map: Tensor, truth: Tensor) -> None:
-        """Counts one frame. class_map, truth: uint8 (H, W); truth 255 is ignored.
-
-        Raises ValueError where sizes differ.
-        """
-        if class_map.shape != truth.shape:
-            raise ValueError(f"prediction {tuple(class_map.shape)} and label {tuple(truth.shape)} differ in size")
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        """Counts one frame. prediction, truth: uint8 (H, W); truth 255 is ignored."""
+        assert isinstance(prediction, Tensor) and isinstance(truth, Tensor)
+        if prediction.shape != truth.shape:
+            raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(truth.shape)} differ in size")
         counts = multiclass_confusion_matrix(
-            class_map.long().cpu(), truth.long().cpu(), num_classes=self.classes, ignore_index=VOID, validate_args=False
+            prediction.long(), truth.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
         )
         self.confusion += counts
-        self.frame_miou.append(_mean_of_defined(_iou(counts)))
+        self.frame_scores.append(float(_iou(counts).nanmean()))
 
     def __iadd__(self, other: SemanticMetric) -> SemanticMetric:
         self.confusion += other.confusion
-        self.frame_miou += other.frame_miou
+        self.frame_scores += other.frame_scores
         return self
 
-    def class_iou(self) -> list[float]:
-        """Pooled IoU of every class in percent; NaN for a class that occurs in neither label nor prediction."""
-        return [float(value) * 100 for value in _iou(self.confusion)]
+    def compute(self) -> Scores:
+        """A class that occurs in neither label nor prediction has no IoU."""
+        iou = _iou(self.confusion) * 100
+        by_class = dict(zip(self.names, iou.tolist(), strict=True))
+        return Scores(pooled=float(iou.nanmean()), paper=self.paper(), by_class=by_class, details={})
 
-    def compute(self) -> dict[str, float]:
-        """mIoU in percent by both protocols; NaN where nothing was scored."""
-        frames = torch.tensor(self.frame_miou, dtype=torch.float64)
-        return {
-            "miou_pooled": _mean_of_defined(_iou(self.confusion)) * 100,
-            "miou_paper": float(frames.nanmean()) * 100 if len(frames) else float("nan"),
-            "frames_scored": float(len(frames)),
-        }
+    def counts(self) -> dict[str, Any]:
+        return {"confusion": self.confusion.tolist()}
+
+    @classmethod
+    def from_counts(cls, content: dict[str, Any]) -> SemanticMetric:
+        metric = cls(content["names"])
+        metric.confusion += torch.tensor(content["confusion"], dtype=torch.int64)
+        return metric
 
 
 def _iou(confusion: Tensor) -> Tensor:
     hits = confusion.diagonal().double()
     return hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
-
-
-def _mean_of_defined(iou: Tensor) -> float:
-    return float(iou.nanmean())

@@ -17,12 +17,14 @@ from ttt_cli.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A folder of `tttv eval`. subject: data, weights and settings. class_iou: percent, by stream, title and class."""
+    """A folder of `tttv eval`. subject: data, weights and settings. score: what is scored, such as
+    mIoU. by_class: percent, by stream, title and class."""
 
     path: Path
     subject: dict[str, Any]
+    score: str
     summary: list[Summary]
-    class_iou: dict[str, dict[str, dict[str, float | None]]]
+    by_class: dict[str, dict[str, dict[str, float | None]]]
     tallies: dict[Cell, Tally]
 
 
@@ -56,8 +58,8 @@ def read(path: Path) -> Evaluation | SegmentRun:
 def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
     summary = [Summary(**row) for row in content.pop("summary")]
     tallies = {cell: finished.tally for cell, finished in read_cells(path / CELLS)[1].items()}
-    class_iou: dict[str, dict[str, dict[str, float | None]]] = {}
+    by_class: dict[str, dict[str, dict[str, float | None]]] = {}
     for record in content.pop("records"):
         title = dataclasses.replace(summary[0], method=record["method"], window=record["window"]).title
-        class_iou.setdefault(record["stream"], {}).setdefault(title, record["class_iou"])
-    return Evaluation(path, content, summary, class_iou, tallies)
+        by_class.setdefault(record["stream"], {}).setdefault(title, record["by_class"])
+    return Evaluation(path, content, content.pop("score"), summary, by_class, tallies)

@@ -88,7 +88,7 @@ def build(folders: Sequence[Path]) -> str:
 
 
 def evaluation_sections(evaluation: Evaluation) -> list[Section]:
-    """Tables 1 and 4, Figures 2 and 4, the curves along each video, and IoU by class."""
+    """Tables 1 and 4, Figures 2 and 4, the curves along each video, and the score by class."""
     rows = evaluation.summary
     streams = [stream for stream in dict.fromkeys(row.stream for row in rows) if stream != ALL_STREAMS]
     name = evaluation.path.name
@@ -97,7 +97,7 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     sections = [
         Section(
             f"{name}: methods",
-            f"{text} mIoU in percent, pooled; deviation over seeds; in brackets the gain over {BASELINE}.",
+            f"{text} {evaluation.score} in percent, pooled; deviation over seeds; in brackets gain over {BASELINE}.",
             tables=[_methods_table(rows, streams, TABLE_1, others=True)],
         )
     ]
@@ -106,15 +106,18 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
         sections.append(Section(f"{name}: what each memory is worth", tables=[memory]))
     shown = [method for method in BARS if any(row.method == method for row in rows)]
     if len(shown) > 1:
-        series = {method: [_main_row(rows, method, stream).miou_pooled for stream in streams] for method in shown}
-        sections.append(Section(f"{name}: at a glance", plots=[plots.bars(streams, series, f"{name}: bars")]))
-    curves = [plot for stream in streams if (plot := _windows_plot(rows, stream, name))]
+        series = {method: [_main_row(rows, method, stream).pooled for stream in streams] for method in shown}
+        sections.append(
+            Section(f"{name}: at a glance", plots=[plots.bars(streams, series, evaluation.score, f"{name}: bars")])
+        )
+    curves = [plot for stream in streams if (plot := _windows_plot(evaluation, stream))]
     if curves:
         sections.append(Section(f"{name}: windows", plots=curves))
     sections += [_along(evaluation, stream) for stream in streams]
-    by_class = [_class_table(evaluation.class_iou[stream]) for stream in streams]
+    by_class = [_class_table(evaluation.by_class[stream]) for stream in streams]
     sections += [
-        Section(f"{name}: IoU by class, {one}", tables=[table]) for one, table in zip(streams, by_class, strict=True)
+        Section(f"{name}: {evaluation.score} by class, {one}", tables=[table])
+        for one, table in zip(streams, by_class, strict=True)
     ]
     return sections
 
@@ -152,11 +155,11 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
     rest = [row.method for row in rows if row.method not in names] if others else []
     titles = [title for method in dict.fromkeys([*known, *rest]) for title in _titles(rows, method)]
     by_place = {(row.title, row.stream): row for row in rows}
-    best = {one: max(row.miou_pooled for row in rows if row.stream == one and row.title in titles) for one in streams}
+    best = {one: max(row.pooled for row in rows if row.stream == one and row.title in titles) for one in streams}
     table = []
     for title in titles:
         row = [by_place[title, stream] for stream in streams]
-        scores = [Entry(_score(one), one.miou_pooled == best[one.stream]) for one in row]
+        scores = [Entry(_score(one), one.pooled == best[one.stream]) for one in row]
         ratios = [one.time_ratio for one in row if one.time_ratio is not None]
         peaks = [one.peak_mebibytes for one in row if one.peak_mebibytes is not None]
         table.append(
@@ -164,7 +167,7 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
                 f"{names.get(row[0].method, row[0].method)} [{title}]",
                 [
                     *scores,
-                    Entry(f"{statistics.fmean(one.miou_pooled for one in row):.2f}"),
+                    Entry(f"{statistics.fmean(one.pooled for one in row):.2f}"),
                     Entry(f"{statistics.fmean(one.seconds for one in row):.3f}"),
                     Entry(f"{statistics.fmean(ratios):.2f}" if ratios else "-"),
                     Entry(f"{max(peaks):.0f}" if peaks else "-"),
@@ -186,19 +189,19 @@ def _main_row(rows: Sequence[Summary], method: str, stream: str) -> Summary:
 def _score(row: Summary) -> str:
     spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
     gain = "" if row.gain is None or row.method == BASELINE else f" ({row.gain:+.2f})"
-    return f"{row.miou_pooled:.2f}{spread}{gain}"
+    return f"{row.pooled:.2f}{spread}{gain}"
 
 
-def _windows_plot(rows: Sequence[Summary], stream: str, name: str) -> str | None:
-    lines = []
+def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
+    rows, lines = evaluation.summary, []
     for method in dict.fromkeys(row.method for row in rows):
         chosen = [row for row in rows if (row.method, row.stream) == (method, stream) and row.window is not None]
         chosen.sort(key=lambda row: row.window or math.inf)
         if len(chosen) > 1:
             sizes = [float(row.window or math.inf) for row in chosen]
             spread = [row.deviation for row in chosen]
-            lines.append(plots.Line(method, sizes, [row.miou_pooled for row in chosen], spread))
-    return plots.over_windows(lines, f"{name}, {stream}: windows") if lines else None
+            lines.append(plots.Line(method, sizes, [row.pooled for row in chosen], spread))
+    return plots.over_windows(lines, evaluation.score, f"{evaluation.path.name}, {stream}: windows") if lines else None
 
 
 def _along(evaluation: Evaluation, stream: str) -> Section:
@@ -210,7 +213,7 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
     shown = {name: first[name] for name in LINES if name in first} or dict(list(first.items())[:5])
     scores, losses, times = [], [], []
     for name, tally in shown.items():
-        values = [100 * value for value in tally.metric.frame_miou]
+        values = [100 * value for value in tally.metric.frame_scores]
         scores.append(plots.Line(name, _floats(tally.scored), _running_mean(values)))
         frames = _floats(range(tally.frames))
         spent = [adapt + predict for adapt, predict in zip(tally.adapt_seconds, tally.predict_seconds, strict=True)]
@@ -218,7 +221,7 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
         if any(loss is not None for loss in tally.losses):
             losses.append(plots.Line(name, frames, _running_mean([_number(loss) for loss in tally.losses])))
     title = f"{evaluation.path.name}: along {stream}"
-    quantities = {"mIoU in percent": scores, "loss": losses, "milliseconds": times}
+    quantities = {f"{evaluation.score} in percent": scores, "loss": losses, "milliseconds": times}
     drawn = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
     return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=drawn)
 

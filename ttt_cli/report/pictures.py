@@ -18,6 +18,7 @@ from ttt_cli.reconstruction import draw_visible, pixels_of
 from ttt_cli.report.collect import SegmentRun
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.settings import from_table
+from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import open_input, shrink
 from ttt_cli.video.reader import open_video
 from ttt_cli.weights import open_weights
@@ -66,7 +67,8 @@ def reconstructions(run: SegmentRun) -> list[Picture]:
     frame = _frame(open_input(Path(run.report["input"]), settings.input), len(run.frames) // 2)
     image = shrink(frame, settings.input.size)
     model = weights.load()
-    adapter = Adapter(model, settings.adaptation, settings.reconstruction, CPU)
+    task = TASKS[settings.task.task](weights.classes, settings.task)
+    adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, CPU)
     if not adapter.moving:
         return []
     visible = draw_visible(image[None], settings.reconstruction, Generator().manual_seed(MASK_SEED))

@@ -55,7 +55,7 @@ class Line:
     spread: Sequence[float] | None = None
 
 
-def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], label: str) -> str:
+def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: str, label: str) -> str:
     """Bars side by side, one group for each stream (the paper's Figure 2)."""
     colours = _colours(list(series))
     with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
@@ -67,12 +67,12 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], label: st
         lowest = min(value for values in series.values() for value in values)
         axes.set_ylim(bottom=max(0.0, lowest - 15))
         axes.set_xticks(range(len(groups)), groups)
-        axes.set_ylabel("mIoU in percent, pooled")
+        axes.set_ylabel(f"{score} in percent, pooled")
         _legend(axes)
         return _svg(figure, label)
 
 
-def over_windows(lines: Sequence[Line], label: str) -> str:
+def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
     """Score against the window's size on a log axis (the paper's Figure 4); infinite is every frame so far."""
     sizes = sorted({size for line in lines for size in line.x})
     colours = _colours([line.name for line in lines])
@@ -89,7 +89,7 @@ def over_windows(lines: Sequence[Line], label: str) -> str:
         axes.set_xticks([place(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("window in frames")
-        axes.set_ylabel("mIoU in percent, pooled")
+        axes.set_ylabel(f"{score} in percent, pooled")
         _legend(axes)
         return _svg(figure, label)
 

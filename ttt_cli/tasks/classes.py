@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 VOID = 255
@@ -15,6 +16,11 @@ class Class:
     name: str
     colour: tuple[int, int, int]
     is_thing: bool
+
+
+def things_of(classes: Iterable[Class]) -> frozenset[int]:
+    """The ids of those classes that come in objects."""
+    return frozenset(index for index, one in enumerate(classes) if one.is_thing)
 
 
 # Names, order and colours of the SegNet split of CamVid; the files of that split write void as 11.

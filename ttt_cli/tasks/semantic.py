@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ttt_cli.frame import Prediction
+from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import OUTPUT_STRIDE, MaskQueries
+from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.classes import VOID
 
 
@@ -54,26 +58,51 @@ def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
     return total / (labels != VOID).sum().clamp(min=1)
 
 
-def postprocess(queries: MaskQueries) -> Prediction:
-    """The prediction for a batch of one."""
-    probabilities = class_probabilities(queries)
-    class_map = upsample(probabilities, queries.image_size)[0].argmax(dim=0)
-    return Prediction(class_map=class_map.to(torch.uint8), probabilities=probabilities[0])
+@dataclass(frozen=True)
+class SemanticPrediction(Prediction):
+    """The class of every pixel.
 
-
-def class_map_at(prediction: Prediction, size: tuple[int, int]) -> Tensor:
-    """The most likely class of every pixel of a frame that the model saw smaller: uint8 (height, width) on the CPU.
-
-    Enlarging the probabilities keeps edges smooth; it is done class by class, so that a large frame fits in memory.
+    class_map: uint8 (H, W), the most likely one. probabilities: float32 (K, h, w), per-class scores at the resolution
+    of the mask logits, before upsampling; they sum to 1 over K and are kept for methods that average, vote or measure
+    confidence.
     """
-    seen = prediction.class_map
-    if tuple(seen.shape) == size:
-        return seen.cpu()
-    image_size = (seen.shape[0], seen.shape[1])
-    best = prediction.probabilities.new_full(size, -1.0)
-    class_map = torch.zeros(size, dtype=torch.uint8, device=best.device)
-    for index, scores in enumerate(prediction.probabilities):
-        full = upsample(scores[None, None], image_size, size)[0, 0]
-        class_map.masked_fill_(full > best, index)
-        best = torch.maximum(best, full)
-    return class_map.cpu()
+
+    class_map: Tensor
+    probabilities: Tensor
+
+    def present(self) -> frozenset[int]:
+        return frozenset(torch.unique(self.class_map).tolist())
+
+    def at_size(self, size: tuple[int, int]) -> Tensor:
+        """The most likely class of every pixel of a frame that the model may have seen smaller: uint8 (height, width).
+
+        Enlarging the probabilities keeps edges smooth; it is done class by class, so that a large frame fits in memory.
+        """
+        seen = self.class_map
+        if tuple(seen.shape) == size:
+            return seen.cpu()
+        image_size = (seen.shape[0], seen.shape[1])
+        best = self.probabilities.new_full(size, -1.0)
+        class_map = torch.zeros(size, dtype=torch.uint8, device=best.device)
+        for index, scores in enumerate(self.probabilities):
+            full = upsample(scores[None, None], image_size, size)[0, 0]
+            class_map.masked_fill_(full > best, index)
+            best = torch.maximum(best, full)
+        return class_map.cpu()
+
+
+@dataclass(frozen=True)
+class SemanticTask(Task):
+    """Mask2Former's semantic combination of the queries."""
+
+    name: ClassVar[str] = "semantic"
+
+    def postprocess(self, queries: MaskQueries) -> SemanticPrediction:
+        """The prediction for a batch of one."""
+        probabilities = class_probabilities(queries)
+        class_map = upsample(probabilities, queries.image_size)[0].argmax(dim=0)
+        return SemanticPrediction(class_map=class_map.to(torch.uint8), probabilities=probabilities[0])
+
+    def new_metric(self) -> SemanticMetric:
+        """Mean IoU."""
+        return SemanticMetric([one.name for one in self.classes])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ttt_cli.datasets.low_light import low_light
-from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import reconstruction_loss
-from ttt_cli.tasks import semantic
 from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe, StillsSource
@@ -135,14 +135,15 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """mIoU of the averaged model on the stills held out, as they are and in low light."""
         self.average.eval()
-        pooled = {"clean": SemanticMetric(len(CAMVID)), "low_light": SemanticMetric(len(CAMVID))}
+        task = SemanticTask(CAMVID)
+        pooled = {"clean": task.new_metric(), "low_light": task.new_metric()}
         for stills in self.split.held_out.values():
             for seed, still in enumerate(stills):
                 for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
                     with torch.no_grad():
                         queries = self.average.segment(self.average.encode(image[None].to(self.device)))
-                    pooled[name].update(semantic.postprocess(queries).class_map, still.classes)
-        return {f"miou_{name}": metric.compute()["miou_pooled"] for name, metric in pooled.items()}
+                    pooled[name].update(task.postprocess(queries).class_map, still.classes)
+        return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
     def save(self, path: Path) -> None:
         """Writes the whole state, by way of a temporary file so that a crash never leaves half a checkpoint."""
@@ -182,10 +183,21 @@ class Trainer:
             classes=CAMVID,
             licence=recipe.licence,
             model_size=recipe.model,
-            reconstruction=recipe.reconstruction,
+            reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
             adaptation=recipe.adaptation,
         )
         save_weights(self.average, record)
+
+    @torch.no_grad()
+    def _familiar_loss(self) -> float | None:
+        """l_s on the stills held out, one mask each; None where there are none, or g was not trained."""
+        stills = [still for held_out in self.split.held_out.values() for still in held_out]
+        if not stills or not self.recipe.schedule.reconstruction_weight:
+            return None
+        generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
+        images = [still.image[None].to(self.device) for still in stills]
+        losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
+        return round(statistics.fmean(losses), 4)
 
     def _joint_step(self) -> Losses:
         schedule = self.recipe.schedule

@@ -9,17 +9,17 @@ from types import EllipsisType
 import numpy as np
 import torch
 from PIL import Image
-from scipy import ndimage
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ttt_cli.datasets.regions import components
 from ttt_cli.errors import TttvError
-from ttt_cli.tasks.classes import CAMVID, VOID
+from ttt_cli.tasks.classes import CAMVID, VOID, things_of
 
-THINGS = tuple(index for index, one in enumerate(CAMVID) if one.is_thing)
-PEDESTRIAN = next(index for index, one in enumerate(CAMVID) if one.name == "pedestrian")
+THINGS = things_of(CAMVID)
 # A smaller connected component is noise of the label's edges rather than an object.
 SMALLEST_INSTANCE_PIXELS = 20
+PEDESTRIAN = next(index for index, one in enumerate(CAMVID) if one.name == "pedestrian")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def load_camvid(folder: Path) -> list[Still]:
     stills = []
     for image_path in _images(folder / "images"):
         classes = _class_map(folder / "labels" / f"{image_path.stem}.png")
-        stills.append(Still(image_path.stem, _rgb(image_path), classes, _components(classes)))
+        instances = components(classes, THINGS, SMALLEST_INSTANCE_PIXELS)
+        stills.append(Still(image_path.stem, _rgb(image_path), classes, instances))
     return stills
 
 
@@ -50,7 +51,8 @@ def load_pennfudan(folder: Path) -> list[Still]:
     for image_path in _images(folder / "images"):
         classes = _class_map(folder / "street_labels_machine" / f"{image_path.stem}.png")
         people = torch.from_numpy(np.array(Image.open(folder / "labels" / f"{image_path.stem}.png"), dtype=np.int32))
-        others = _components(torch.where(classes == PEDESTRIAN, torch.tensor(VOID, dtype=torch.uint8), classes))
+        unpeopled = torch.where(classes == PEDESTRIAN, torch.tensor(VOID, dtype=torch.uint8), classes)
+        others = components(unpeopled, THINGS, SMALLEST_INSTANCE_PIXELS)
         instances = torch.where(people > 0, people + int(others.max()), others)
         stills.append(Still(image_path.stem, _rgb(image_path), classes, instances))
     return stills
@@ -152,14 +154,3 @@ def _class_map(path: Path) -> Tensor:
     classes = np.array(Image.open(path), dtype=np.uint8)
     classes[classes >= len(CAMVID)] = VOID
     return torch.from_numpy(classes)
-
-
-def _components(classes: Tensor) -> Tensor:
-    instances = np.zeros(tuple(classes.shape), dtype=np.int32)
-    for index in THINGS:
-        labelled, count = ndimage.label((classes == index).numpy())
-        sizes = np.bincount(labelled.ravel(), minlength=count + 1)
-        for component in np.flatnonzero(sizes >= SMALLEST_INSTANCE_PIXELS):
-            if component > 0:
-                instances[labelled == component] = instances.max() + 1
-    return torch.from_numpy(instances)

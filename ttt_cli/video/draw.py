@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,18 @@ from ttt_cli.tasks.classes import VOID, Class
 PANEL_OPACITY = 0.65
 BORDER_WHITE = 0.55
 """How much white the borders between regions have."""
+SMALLEST_TAGGED = 0.001
+"""Objects below this share of the frame are not named: the name would be larger than they are."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A name to write on an object. x, y: its middle. pixels: the object's size."""
+
+    text: str
+    x: int
+    y: int
+    pixels: int
 
 
 def overlay(
@@ -25,12 +38,14 @@ def overlay(
     *,
     alpha: float = 0.55,
     legend: frozenset[int] | None = None,
+    tags: Sequence[Tag] = (),
 ) -> np.ndarray:
     """The frame with every pixel tinted in its class's colour: uint8 RGB (H, W, 3).
 
     image: uint8 (3, H, W). class_map: uint8 (H, W), ids into `classes`; other ids, such as VOID, are left untinted.
     alpha: opacity of the tint, 0..1. legend: ids to list in a strip at the bottom; by default those in this frame.
     A caller that passes the ids seen in the video so far (see `classes_in`) gets a legend that does not flicker.
+    tags: names of objects; where two would overlap, that of the smaller object is left out.
     """
     ids = class_map.numpy()
     colours, opacities = _tables(tuple(classes), alpha)
@@ -42,6 +57,7 @@ def overlay(
     drawn[border] = drawn[border] * (1 - BORDER_WHITE) + 255 * BORDER_WHITE
     result = drawn.astype(np.uint8)
     shown = sorted(id for id in (classes_in(class_map) if legend is None else legend) if id < len(classes))
+    _write_tags(result, tags)
     _blend_strip(result, *_legend(tuple(classes[id] for id in shown), result.shape[1], result.shape[0] // 3))
     return result
 
@@ -130,7 +146,7 @@ def _legend(shown: tuple[Class, ...], width: int, most_height: int) -> tuple[np.
     return np.asarray(strip), np.asarray(opaque, np.float32)[:, :, None] / 255
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def _tag(label: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     """A label on a dark panel, at most `width` wide: uint8 (h, w, 3) and its opacity, float32 (h, w, 1)."""
     font = _font(width)
@@ -141,6 +157,21 @@ def _tag(label: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     for canvas, ink in ((tag, (255, 255, 255)), (opaque, 255)):
         ImageDraw.Draw(canvas).text((line / 2, line / 2), label, ink, font, anchor="lm")
     return np.asarray(tag), np.asarray(opaque, np.float32)[:, :, None] / 255
+
+
+def _write_tags(image: np.ndarray, tags: Sequence[Tag]) -> None:
+    height, width = image.shape[:2]
+    taken = np.zeros((height, width), bool)
+    for tag in sorted(tags, key=lambda tag: -tag.pixels):
+        panel, opacity = _tag(tag.text, width)
+        if panel.shape[0] > height or tag.pixels < SMALLEST_TAGGED * height * width:
+            continue
+        top = min(max(tag.y - panel.shape[0] // 2, 0), height - panel.shape[0])
+        left = min(max(tag.x - panel.shape[1] // 2, 0), width - panel.shape[1])
+        place = (slice(top, top + panel.shape[0]), slice(left, left + panel.shape[1]))
+        if not taken[place].any():
+            taken[place] = True
+            _blend(image[place], panel, opacity)
 
 
 def _blend_strip(image: np.ndarray, strip: np.ndarray, opacity: np.ndarray) -> None:

@@ -1,0 +1,112 @@
+"""COCO panoptic annotations: a JSON file that names the segments, and PNGs with id = R + 256 G + 65536 B."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttt_cli.datasets.coco_json import CocoFile, read_coco
+from ttt_cli.datasets.json_file import Record, field, flag, inside, records
+from ttt_cli.datasets.labels import read_rgb
+from ttt_cli.datasets.regions import Region, distinct, panoptic_map
+from ttt_cli.datasets.stream import Stream, labels_for, left_out, place_in
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.frame import Video
+from ttt_cli.segments import Labels, PanopticMap
+from ttt_cli.tasks.classes import Class, things_of
+
+IGNORED = 255
+"""The category of segments without a class. Like the id 0, which has no segment, they are void."""
+
+
+@dataclass(frozen=True)
+class _Label:
+    """The label of one frame. regions: what each id in the PNG stands for, None is void. said_in: the JSON file."""
+
+    png: Path
+    regions: dict[int, Region | None]
+    said_in: Path
+
+    def read(self, size: tuple[int, int]) -> PanopticMap:
+        """Raises TttvError where PNG and JSON do not fit each other or `size` (height, width)."""
+        red, green, blue = read_rgb(self.png, size).transpose(2, 0, 1)
+        ids, places = distinct(red + 256 * green + 65536 * blue)
+        png, file = printable(self.png), printable(self.said_in)
+        for number in ids:
+            if number not in self.regions:
+                raise TttvError(f"{png}: holds the id {number}, which is no segment of it in {file}; correct either")
+        absent = sorted(self.regions.keys() - {0, *ids})
+        if absent:
+            raise TttvError(f"{png}: has no pixel of the segment {absent[0]}, which is in {file}; correct either")
+        return panoptic_map(places, [self.regions[number] for number in ids])
+
+
+def panoptic_stream(
+    video: Video,
+    task: str,
+    file: Path,
+    pngs: Path,
+    categories: dict[int, Class] | None = None,
+    scored_frames: int | None = None,
+) -> Stream:
+    """The labels of `video` in the JSON `file`, for the task semantic, instance or panoptic.
+
+    pngs: the folder of the file's PNGs, or the one below it that belongs to the video. categories: by id; for files
+    that have none of their own. scored_frames: only the first so many frames of the input have a label.
+
+    Raises TttvError where the file is not as it should be, or has no label whose frame and PNG are on disk.
+    """
+    coco = read_coco(file, "segments_info", categories)
+    labels = _labels(coco, pngs)
+    place = place_in(video)
+    for picture in coco.pictures.values():
+        if place(picture.name) is not None:
+            picture.check_size(video, file)
+    frames = {name: label for name, label in labels.items() if place(name) is not None}
+    ready = {name: label for name, label in frames.items() if os.path.isfile(label.png)}
+    what = f"labels without a frame in {printable(video.path)}"
+    warnings = left_out(len(labels) - len(frames), len(labels), what, printable(file))
+    what = f"labels without a PNG in {printable(pngs)}"
+    warnings += left_out(len(frames) - len(ready), len(frames), what, printable(file))
+    classes = _classes_for(task, tuple(coco.categories.values()))
+
+    def truth(name: str) -> Labels | None:
+        number = place(name)
+        if name not in ready or number is None or (scored_frames is not None and number >= scored_frames):
+            return None
+        return labels_for(task, ready[name].read(video.size), classes)
+
+    return Stream(video.name, classes, video, truth, warnings)
+
+
+def _classes_for(task: str, classes: tuple[Class, ...]) -> tuple[Class, ...]:
+    """For instance, all up to the last thing: of COCO's 133 classes, the 80 of its instances. Their ids stay."""
+    return classes[: 1 + max(things_of(classes), default=-1)] if task == "instance" else classes
+
+
+def _labels(coco: CocoFile, pngs: Path) -> dict[str, _Label]:
+    """By frame name."""
+    labels: dict[str, _Label] = {}
+    for one in coco.annotations:
+        name, number = coco.pictures[one["image_id"]].name, one["image_id"]
+        if name in labels:
+            raise TttvError(f"{printable(coco.path)}: has two annotations of the image {number}; remove one of them")
+        relative = field(one, "file_name", str, coco.path)
+        own, above = inside(pngs, relative, coco.path), inside(pngs.parent, relative, coco.path)
+        png = above if os.path.isfile(above) and not os.path.isfile(own) else own
+        labels[name] = _Label(png, _regions(one, coco), coco.path)
+    return labels
+
+
+def _regions(annotation: Record, coco: CocoFile) -> dict[int, Region | None]:
+    """What the ids in an annotation's PNG stand for."""
+    regions: dict[int, Region | None] = {0: None}
+    for one in records(field(annotation, "segments_info", list, coco.path), "segments_info", coco.path):
+        number, is_crowd = field(one, "id", int, coco.path), flag(one, "iscrowd", False, coco.path)
+        if number in regions:
+            where = f"{printable(coco.path)}: the image {annotation['image_id']}"
+            raise TttvError(f"{where} has two segments with the id {number}, or one with 0; correct it")
+        ignored = one.get("category_id") == IGNORED and IGNORED not in coco.categories
+        regions[number] = None if ignored else (coco.class_id(one), is_crowd)
+    return regions

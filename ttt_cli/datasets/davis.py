@@ -1,0 +1,84 @@
+"""DAVIS 2016 and 2017: sequences in images/ or JPEGImages/, labels of the same names in labels/ or Annotations/.
+
+A label is 0 and 255 in grey, or a palette picture of object ids with 255 for void. It tells one or a few objects;
+others of their class have no label. All around them is therefore a crowd: what is found there is neither right nor
+wrong, nor is an object that is found much too large. sequences.csv says of what class the objects of a sequence are.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ttt_cli.datasets.coco_classes import colour_of
+from ttt_cli.datasets.labels import label_truth, read_png
+from ttt_cli.datasets.stream import Request, Stream, folders_in, open_frames
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.segments import Instance, encode
+from ttt_cli.tasks.classes import Class
+
+CLASS_COLUMN = "fg_class_judged_from_name"
+
+
+def davis_streams(request: Request) -> list[Stream]:
+    """The sequences that have labels, in order of name; Request.truth is the root of the data set.
+
+    Raises TttvError where there is none, or where sequences.csv does not say the class of one.
+    """
+    sequences = folders_in(_first(request.truth, ("labels", "Annotations/480p", "Annotations")))
+    if not sequences:
+        raise TttvError(f"{printable(request.truth)}: has no folders of labels in it; check --gt")
+    frames = _first(request.truth, ("images", "JPEGImages/480p", "JPEGImages"))
+    names = _class_names(request.truth / "sequences.csv", [folder.name for folder in sequences])
+    streams = []
+    for folder in sequences:
+        video = open_frames(request, folder.name, frames / folder.name, alone=len(sequences) == 1)
+        truth = label_truth(folder, video, partial(_read, size=video.size))
+        name = names[folder.name]
+        streams.append(Stream(folder.name, (Class(name, colour_of(name, 0), True),), video, truth))
+    return streams
+
+
+def _first(root: Path, names: tuple[str, ...]) -> Path:
+    """The first of the folders `names` that is in `root`, or where it should be."""
+    return next((root / name for name in names if (root / name).is_dir()), root / names[0])
+
+
+def _class_names(path: Path, sequences: list[str]) -> dict[str, str]:
+    """The class of every sequence, by the table in `path`."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TttvError(f"{printable(path)}: can not be read ({printable(error)}); {_needed(sequences[0])}") from error
+    names = {row.get("sequence"): row.get(CLASS_COLUMN) for row in rows}
+    for sequence in sequences:
+        if not names.get(sequence):
+            raise TttvError(f"{printable(path)}: gives no class for {printable(sequence)}; {_needed(sequence)}")
+    return {sequence: names[sequence] or "" for sequence in sequences}
+
+
+def _needed(sequence: str) -> str:
+    return f"write the line 'sequence,{CLASS_COLUMN}' first, and below it lines such as '{printable(sequence)},person'"
+
+
+def _read(path: Path, size: tuple[int, int]) -> tuple[Instance, ...]:
+    masks = _masks(path, size)
+    around = ~np.any([np.zeros(size, bool), *masks], axis=0)
+    return (*(Instance(0, encode(mask)) for mask in masks), Instance(0, encode(around), is_crowd=True))
+
+
+def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
+    """Of every object, bool (H, W)."""
+    image = read_png(path, size)
+    ids = np.array(image.convert("L") if image.mode == "1" else image)
+    numbers = set(np.unique(ids).tolist()) - {0}
+    # 255 is void beside object ids in a palette picture, and the object in a grey one.
+    if image.mode == "P" and numbers != {255}:
+        return [ids == number for number in sorted(numbers - {255})]
+    if image.mode in ("1", "L") and numbers <= {255}:
+        return [ids == number for number in numbers]
+    raise TttvError(f"{printable(path)}: must hold 0 and 255 in grey, or object ids in a palette picture; save it so")

@@ -1,0 +1,81 @@
+"""KITTI-STEP: drives in images/{train,val}/NNNN, labels of the same names in panoptic_maps/{train,val}/NNNN.
+
+In a label, R is the class and 256 G + B the object.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb
+from ttt_cli.datasets.regions import Region, map_of_objects
+from ttt_cli.datasets.stream import Request, Stream, labels_for, left_out, open_frames
+from ttt_cli.errors import printable
+from ttt_cli.segments import Labels
+from ttt_cli.tasks.classes import VOID, Class, things_of
+
+# The train ids and colours of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
+KITTI_STEP: tuple[Class, ...] = (
+    Class("road", (128, 64, 128), False),
+    Class("sidewalk", (244, 35, 232), False),
+    Class("building", (70, 70, 70), False),
+    Class("wall", (102, 102, 156), False),
+    Class("fence", (190, 153, 153), False),
+    Class("pole", (153, 153, 153), False),
+    Class("traffic light", (250, 170, 30), False),
+    Class("traffic sign", (220, 220, 0), False),
+    Class("vegetation", (107, 142, 35), False),
+    Class("terrain", (152, 251, 152), False),
+    Class("sky", (70, 130, 180), False),
+    Class("person", (220, 20, 60), True),
+    Class("rider", (255, 0, 0), False),
+    Class("car", (0, 0, 142), True),
+    Class("truck", (0, 0, 70), False),
+    Class("bus", (0, 60, 100), False),
+    Class("train", (0, 80, 100), False),
+    Class("motorcycle", (0, 0, 230), False),
+    Class("bicycle", (119, 11, 32), False),
+)
+THINGS = things_of(KITTI_STEP)
+
+# The paper validates on "val" and tests on "train".
+SEQUENCES = {
+    "val": ("0002", "0006", "0007", "0008", "0010", "0013", "0014", "0016", "0018"),
+    "train": ("0000", "0001", "0003", "0004", "0005", "0009", "0011", "0012", "0015", "0017", "0019", "0020"),
+}
+
+
+def kitti_step_streams(request: Request) -> list[Stream]:
+    """The drives of the split, val unless another is asked for; Request.truth is the root of the data set.
+
+    A warning counts those that are missing. Raises TttvError where all are.
+    """
+    split = request.split or "val"
+    maps, frames = request.truth / "panoptic_maps" / split, request.truth / "images" / split
+    listed = SEQUENCES[split]
+    present = [name for name in listed if (maps / name).is_dir()]
+    what = f"drives of the split {split} that are not on disk"
+    warnings = left_out(len(listed) - len(present), len(listed), what, printable(maps))
+    streams: list[Stream] = []
+    for name in present:
+        video = open_frames(request, name, frames / name, alone=len(present) == 1)
+        truth = label_truth(maps / name, video, partial(_read, size=video.size, task=request.task))
+        streams.append(Stream(name, KITTI_STEP, video, truth, () if streams else warnings))
+    return streams
+
+
+def _read(path: Path, size: tuple[int, int], task: str) -> Labels:
+    red, green, blue = read_rgb(path, size).transpose(2, 0, 1)
+    classes = known_classes(red, len(KITTI_STEP), path)
+    # The class of a crowd is known, so that it counts here, although its objects are not told apart.
+    if task == "semantic":
+        return classes
+    instances = np.where(np.isin(red, list(THINGS)), 256 * green + blue, 0)
+    return labels_for(task, map_of_objects(classes.numpy(), instances, _region), KITTI_STEP)
+
+
+def _region(class_id: int, instance: int) -> Region | None:
+    return None if class_id == VOID else (class_id, class_id in THINGS and instance == 0)

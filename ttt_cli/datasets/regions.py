@@ -1,0 +1,58 @@
+"""Regions of label images: connected components, and panoptic maps made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ttt_cli.segments import PanopticMap, Segment
+
+Region = tuple[int, bool]
+"""Class id, and whether it is a crowd."""
+
+
+def components(classes: Tensor, things: frozenset[int], smallest: int) -> Tensor:
+    """The connected components of the classes `things` in a class map, int (H, W): int32 (H, W), 0 = no object.
+
+    smallest: how many pixels a component has at least.
+    """
+    instances = np.zeros(tuple(classes.shape), dtype=np.int32)
+    for index in sorted(things):
+        labelled, count = ndimage.label((classes == index).numpy())
+        sizes = np.bincount(labelled.ravel(), minlength=count + 1)
+        for component in np.flatnonzero(sizes >= smallest):
+            if component > 0:
+                instances[labelled == component] = instances.max() + 1
+    return torch.from_numpy(instances)
+
+
+def distinct(codes: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """The values of an integer array in ascending order, and for every element the place of its value among them."""
+    values, places = np.unique(codes, return_inverse=True)
+    return values.tolist(), places.reshape(codes.shape)
+
+
+def panoptic_map(places: np.ndarray, regions: Sequence[Region | None]) -> PanopticMap:
+    """places: int (H, W), for every pixel the number of its region from 0; None is no region. Ids are given anew."""
+    ids = np.zeros(len(regions), np.int32)
+    segments: list[Segment] = []
+    for place, region in enumerate(regions):
+        if region is not None:
+            ids[place] = len(segments) + 1
+            segments.append(Segment(len(segments) + 1, region[0], is_crowd=region[1]))
+    return PanopticMap(torch.from_numpy(ids[places]), tuple(segments))
+
+
+def map_of_objects(
+    classes: np.ndarray, instances: np.ndarray, region_of: Callable[[int, int], Region | None]
+) -> PanopticMap:
+    """Pixels of one class id and one instance are one region; both int (H, W) from 0, instances below 2^32.
+
+    region_of: what a pair of class id and instance stands for.
+    """
+    values, places = distinct(classes.astype(np.int64) << 32 | instances)
+    return panoptic_map(places, [region_of(value >> 32, value & 0xFFFFFFFF) for value in values])

@@ -1,0 +1,148 @@
+"""Average precision of objects, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.segments import Instance, Labels
+
+AREAS = ("all", "small", "medium", "large")
+
+Matches = dict[str, Any]
+"""What COCOeval found for one class and range of areas in one frame, as plain lists."""
+
+
+class InstanceMetric(Metric):
+    """AP averaged over IoU 0.50 .. 0.95, as COCO does.
+
+    frames: for every frame the Matches by "class area", so that frames can be pooled without their masks.
+    """
+
+    key: ClassVar[str] = "ap"
+    title: ClassVar[str] = "AP"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self.frames: list[dict[str, Matches]] = []
+
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        """Counts one frame. Of a prediction the 100 most certain objects of each class are looked at."""
+        assert isinstance(prediction, tuple) and isinstance(truth, tuple)
+        sizes = {tuple(one.mask["size"]) for one in (*prediction, *truth)}
+        if len(sizes) > 1:
+            raise ValueError(f"masks of objects differ in size: {sizes}")
+        evaluator = self._evaluator(_coco(prediction, len(self.names)), _coco(truth, len(self.names)))
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluator.evaluate()
+        frame = {}
+        for place, found in enumerate(evaluator.evalImgs):
+            if found is not None:
+                frame[f"{place // len(AREAS)} {place % len(AREAS)}"] = _plain(found)
+        self.frames.append(frame)
+        self.frame_scores.append(_mean(self._precision([frame])[..., 0]) / 100)
+
+    def __iadd__(self, other: InstanceMetric) -> InstanceMetric:
+        self.frames += other.frames
+        self.frame_scores += other.frame_scores
+        return self
+
+    def compute(self) -> Scores:
+        """AP by both protocols; AP50, AP75, and AP by size: below 32 x 32 pixels, up to 96 x 96, and larger."""
+        precision = self._precision(self.frames)
+        by_class = {name: _mean(precision[:, :, index, 0]) for index, name in enumerate(self.names)}
+        details = {"AP50": _mean(precision[0, :, :, 0]), "AP75": _mean(precision[5, :, :, 0])}
+        details |= {f"AP {area}": _mean(precision[..., index]) for index, area in enumerate(AREAS) if index}
+        return Scores(pooled=_mean(precision[..., 0]), paper=self.paper(), by_class=by_class, details=details)
+
+    def counts(self) -> dict[str, Any]:
+        return {"frames": self.frames}
+
+    @classmethod
+    def from_counts(cls, content: dict[str, Any]) -> InstanceMetric:
+        metric = cls(content["names"])
+        metric.frames = list(content["frames"])
+        return metric
+
+    def _evaluator(self, prediction: COCO, truth: COCO) -> COCOeval:
+        evaluator = COCOeval(truth, prediction, "segm")
+        evaluator.params.catIds = list(range(len(self.names)))
+        evaluator.params.imgIds = [1]
+        return evaluator
+
+    def _precision(self, frames: list[dict[str, Matches]]) -> np.ndarray:
+        """Percent (IoU thresholds, recalls, K, areas), -1 where there is no object to find."""
+        evaluator = self._evaluator(_coco((), len(self.names)), _coco((), len(self.names)))
+        evaluator.params.imgIds = list(range(len(frames)))
+        evaluator._paramsEval = evaluator.params
+        evaluator.evalImgs = [
+            _restored(frame.get(f"{index} {area}"))
+            for index in range(len(self.names))
+            for area in range(len(AREAS))
+            for frame in frames
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluator.accumulate()
+        precision: np.ndarray = evaluator.eval["precision"][..., -1]
+        return np.where(precision < 0, -1, precision * 100)
+
+
+def _coco(instances: tuple[Instance, ...], classes: int) -> COCO:
+    """The objects of one frame in pycocotools' own form. Ids begin at 1: it takes a match with 0 for none."""
+    height, width = instances[0].mask["size"] if instances else (0, 0)
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": 1, "height": height, "width": width}],
+        "categories": [{"id": index} for index in range(classes)],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": 1,
+                "category_id": one.class_id,
+                "segmentation": one.mask,
+                "area": float(coco_mask.area(one.mask)),
+                "iscrowd": int(one.is_crowd),
+                "score": one.score,
+            }
+            for number, one in enumerate(instances, start=1)
+        ],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _plain(found: Any) -> Matches:
+    """Matches and ignored detections are one bit for each of the ten IoU thresholds."""
+    bits = 1 << np.arange(len(found["dtMatches"]))[:, None]
+    return {
+        "scores": list(found["dtScores"]),
+        "matched": ((found["dtMatches"] > 0) * bits).sum(axis=0).tolist(),
+        "ignored": ((found["dtIgnore"] > 0) * bits).sum(axis=0).tolist(),
+        "truth_ignored": np.asarray(found["gtIgnore"], dtype=int).tolist(),
+    }
+
+
+def _restored(matches: Matches | None) -> Any:
+    if matches is None:
+        return None
+    bits = 1 << np.arange(10)[:, None]
+    return {
+        "dtScores": matches["scores"],
+        "dtMatches": (np.array(matches["matched"], dtype=int)[None] & bits) > 0,
+        "dtIgnore": (np.array(matches["ignored"], dtype=int)[None] & bits) > 0,
+        "gtIgnore": np.array(matches["truth_ignored"]),
+    }
+
+
+def _mean(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,122 @@
+"""Panoptic quality (Kirillov et al. 2019), counted as the official panopticapi does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.segments import Labels, PanopticMap
+
+
+class PanopticMetric(Metric):
+    """PQ = SQ x RQ, averaged over the classes that occur.
+
+    Of each class: matched segments (IoU above one half) and the sum of their IoU, wrong predictions, missed segments.
+    """
+
+    key: ClassVar[str] = "pq"
+    title: ClassVar[str] = "PQ"
+
+    def __init__(self, names: Sequence[str], things: frozenset[int]) -> None:
+        """things: the classes that come in objects."""
+        super().__init__(names)
+        self.things = things
+        self.tally = np.zeros((4, len(self.names)))
+
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        """Counts one frame."""
+        assert isinstance(prediction, PanopticMap) and isinstance(truth, PanopticMap)
+        if prediction.ids.shape != truth.ids.shape:
+            sizes = f"{tuple(prediction.ids.shape)} and label {tuple(truth.ids.shape)}"
+            raise ValueError(f"prediction {sizes} differ in size")
+        frame = _matched(prediction, truth, len(self.names))
+        self.tally += frame
+        self.frame_scores.append(_mean(_quality(frame)[0]))
+
+    def __iadd__(self, other: PanopticMetric) -> PanopticMetric:
+        self.tally += other.tally
+        self.frame_scores += other.frame_scores
+        return self
+
+    def compute(self) -> Scores:
+        """PQ by both protocols; SQ, RQ, and PQ of things and of stuff."""
+        pq, sq, rq = _quality(self.tally) * 100
+        is_thing = np.isin(np.arange(len(self.names)), list(self.things))
+        details = {"SQ": _mean(sq), "RQ": _mean(rq), "PQ things": _mean(pq[is_thing]), "PQ stuff": _mean(pq[~is_thing])}
+        by_class = dict(zip(self.names, pq.tolist(), strict=True))
+        return Scores(pooled=_mean(pq), paper=self.paper(), by_class=by_class, details=details)
+
+    def counts(self) -> dict[str, Any]:
+        return {"things": sorted(self.things), "tally": self.tally.tolist()}
+
+    @classmethod
+    def from_counts(cls, content: dict[str, Any]) -> PanopticMetric:
+        metric = cls(content["names"], frozenset(content["things"]))
+        metric.tally += np.array(content["tally"])
+        return metric
+
+
+def _matched(prediction: PanopticMap, truth: PanopticMap, classes: int) -> np.ndarray:
+    """float64 (4, K): sum of IoU, matched, wrong, missed."""
+    counted = np.zeros((4, classes))
+    overlap, predicted_area, true_area = _overlaps(prediction, truth)
+    predicted = {one.id: one for one in prediction.segments}
+    missed = {one.id: one for one in truth.segments if not one.is_crowd}
+    crowds = {one.class_id: one.id for one in truth.segments if one.is_crowd}
+    wrong = dict(predicted)
+    for (true_id, predicted_id), pixels in overlap.items():
+        if true_id not in missed or predicted_id not in predicted:
+            continue
+        class_id = missed[true_id].class_id
+        if predicted[predicted_id].class_id != class_id:
+            continue
+        # What is predicted where nothing is labelled counts neither way.
+        union = predicted_area[predicted_id] + true_area[true_id] - pixels - overlap.get((0, predicted_id), 0)
+        iou = pixels / union
+        if iou > 0.5:
+            counted[:2, class_id] += (iou, 1)
+            del missed[true_id], wrong[predicted_id]
+    for segment in wrong.values():
+        ignored = overlap.get((0, segment.id), 0) + overlap.get((crowds.get(segment.class_id, -1), segment.id), 0)
+        if ignored / predicted_area[segment.id] <= 0.5:
+            counted[2, segment.class_id] += 1
+    for segment in missed.values():
+        counted[3, segment.class_id] += 1
+    return counted
+
+
+def _overlaps(
+    prediction: PanopticMap, truth: PanopticMap
+) -> tuple[dict[tuple[int, int], int], dict[int, int], dict[int, int]]:
+    """Pixels by (true id, predicted id), by predicted id, by true id."""
+    true_ids, predicted_ids = truth.ids.numpy().ravel().astype(np.int64), prediction.ids.numpy().ravel()
+    both, pixels = np.unique(true_ids << 32 | predicted_ids, return_counts=True)
+    overlap: dict[tuple[int, int], int] = {}
+    predicted_area: dict[int, int] = {}
+    true_area: dict[int, int] = {}
+    for code, count in zip(both.tolist(), pixels.tolist(), strict=True):
+        true_id, predicted_id = code >> 32, code & 0xFFFFFFFF
+        overlap[true_id, predicted_id] = count
+        true_area[true_id] = true_area.get(true_id, 0) + count
+        predicted_area[predicted_id] = predicted_area.get(predicted_id, 0) + count
+    return overlap, predicted_area, true_area
+
+
+def _quality(tally: np.ndarray) -> np.ndarray:
+    """float64 (3, K): PQ, SQ and RQ, 0..1; NaN for a class that does not occur."""
+    iou, matched, wrong, missed = tally
+    weight = matched + wrong / 2 + missed / 2
+    occurs = weight > 0
+    pq = np.divide(iou, weight, out=np.full_like(iou, np.nan), where=occurs)
+    sq = np.where(occurs, np.divide(iou, matched, out=np.zeros_like(iou), where=matched > 0), np.nan)
+    rq = np.divide(matched, weight, out=np.full_like(iou, np.nan), where=occurs)
+    return np.stack([pq, sq, rq])
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over what is not NaN; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

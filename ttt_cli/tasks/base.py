@@ -1,0 +1,35 @@
+"""What a task is: how the main head's output is read, and how that is scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ttt_cli.frame import Prediction
+from ttt_cli.metrics.base import Metric
+from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.tasks.classes import Class, things_of
+from ttt_cli.tasks.settings import TaskSettings
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """classes: those of the weights, in the order of the class logits."""
+
+    name: ClassVar[str]
+    classes: tuple[Class, ...]
+    settings: TaskSettings = field(default_factory=TaskSettings)
+
+    @property
+    def things(self) -> frozenset[int]:
+        """The classes that come in objects."""
+        return things_of(self.classes)
+
+    @abstractmethod
+    def postprocess(self, queries: MaskQueries) -> Prediction:
+        """The prediction for a batch of one."""
+
+    @abstractmethod
+    def new_metric(self) -> Metric:
+        """An empty metric for this task's predictions."""

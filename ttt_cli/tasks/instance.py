@@ -1,0 +1,77 @@
+"""Instance segmentation: objects, each with a class, a mask and a score; they may overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ttt_cli.frame import Prediction
+from ttt_cli.metrics.instance import InstanceMetric
+from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.segments import Instance, encode
+from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.semantic import upsample
+
+MASKS_AT_ONCE = 8
+"""So many masks are brought to full size together: a hundred of them in a large frame would not fit in memory."""
+
+
+@dataclass(frozen=True)
+class InstancePrediction(Prediction):
+    """The most certain objects, falling in score.
+
+    classes: int64 (N,). scores: float32 (N,), 0..1. mask_logits: float32 (N, h, w), padding included; above 0 is in.
+    image_size: (height, width) that the model saw. shown_score: see TaskSettings.
+    """
+
+    classes: Tensor
+    scores: Tensor
+    mask_logits: Tensor
+    image_size: tuple[int, int]
+    shown_score: float
+
+    def present(self) -> frozenset[int]:
+        return frozenset(self.classes[self.scores >= self.shown_score].tolist())
+
+    def at_size(self, size: tuple[int, int]) -> tuple[Instance, ...]:
+        """The objects with their masks in a frame of `size` (height, width); those that are nowhere are left out."""
+        found = []
+        for start in range(0, len(self.scores), MASKS_AT_ONCE):
+            chunk = slice(start, start + MASKS_AT_ONCE)
+            masks = (upsample(self.mask_logits[None, chunk], self.image_size, size)[0] > 0).cpu().numpy()
+            facts = zip(masks, self.classes[chunk].tolist(), self.scores[chunk].tolist(), strict=True)
+            found += [Instance(index, encode(mask), score) for mask, index, score in facts if mask.any()]
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class InstanceTask(Task):
+    """Mask2Former's reading: class score times mean mask score, the best of all pairs of query and thing class."""
+
+    name: ClassVar[str] = "instance"
+
+    def postprocess(self, queries: MaskQueries) -> InstancePrediction:
+        """The prediction for a batch of one."""
+        things = torch.tensor(sorted(self.things), device=queries.class_logits.device)
+        scores = queries.class_logits[0].float().softmax(-1)[:, things]
+        count = min(self.settings.largest_count, scores.numel())
+        best, places = scores.flatten().topk(count)
+        chosen = places // len(things)
+        mask_logits = queries.mask_logits[0, chosen].float()
+        inside = (mask_logits > 0).float()
+        mask_scores = (mask_logits.sigmoid() * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
+        final, order = (best * mask_scores).sort(descending=True, stable=True)
+        return InstancePrediction(
+            classes=things[places % len(things)][order],
+            scores=final,
+            mask_logits=mask_logits[order],
+            image_size=queries.image_size,
+            shown_score=self.settings.shown_score,
+        )
+
+    def new_metric(self) -> InstanceMetric:
+        """Average precision."""
+        return InstanceMetric(tuple(one.name for one in self.classes))

@@ -1,0 +1,32 @@
+"""The settings of a task, validated once. Torch is not needed to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ttt_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What is asked of the main head, and how sure it has to be.
+
+    task: a name in TASKS.
+    largest_count: instance: how many objects a frame has at most, the most certain ones (COCO: 100).
+    shown_score: instance: objects below this score are kept in instances.json, for metrics, but not drawn.
+    object_threshold: panoptic: queries that are less sure of their class give no segment (Mask2Former: 0.8).
+    overlap_threshold: panoptic: nor do those that others leave less than this share of their mask (Mask2Former: 0.8).
+    """
+
+    task: str = "semantic"
+    largest_count: int = 100
+    shown_score: float = 0.5
+    object_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.largest_count < 1:
+            raise UsageError(f"largest_count must be at least 1, not {self.largest_count}")
+        for name in ("shown_score", "object_threshold", "overlap_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be within 0 and 1, not {getattr(self, name)}")

@@ -1,0 +1,10 @@
+"""The table of tasks. To add one: write a file beside this and add a line here."""
+
+from __future__ import annotations
+
+from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.instance import InstanceTask
+from ttt_cli.tasks.panoptic import PanopticTask
+from ttt_cli.tasks.semantic import SemanticTask
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (SemanticTask, InstanceTask, PanopticTask)}

@@ -1,0 +1,69 @@
+"""What to draw for a prediction: which pixel in which colour, and which object is called what."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttt_cli.segments import Instance, Labels, PanopticMap, decode
+from ttt_cli.tasks.classes import VOID, Class, things_of
+from ttt_cli.video.draw import Tag
+
+
+@dataclass(frozen=True)
+class Paint:
+    """ids: uint8 (H, W), positions in `colours`, 255 = none: first the classes, behind them the frame's objects."""
+
+    ids: Tensor
+    colours: tuple[Class, ...]
+    tags: tuple[Tag, ...]
+
+
+def paint(labels: Labels, classes: Sequence[Class], size: tuple[int, int], shown_score: float) -> Paint:
+    """Stuff in the colour of its class, every object in one of its own that goes by its number.
+
+    size: (height, width) of the frame. shown_score: objects below it are left out.
+    """
+    if isinstance(labels, Tensor):
+        return Paint(labels, tuple(classes), ())
+    if isinstance(labels, PanopticMap):
+        objects = labels.instances(things_of(classes))
+        ids = labels.class_map()
+        names = [classes[one.class_id].name for one in objects]
+    else:
+        # The surest come first; they are drawn last, over the others.
+        objects = tuple(one for one in labels if one.score >= shown_score)
+        ids = torch.full(size, VOID, dtype=torch.uint8)
+        names = [f"{classes[one.class_id].name} {one.score:.0%}" for one in objects]
+    room = VOID - len(classes)
+    return _with_objects(ids, classes, objects[:room], names)
+
+
+def object_colour(number: int) -> tuple[int, int, int]:
+    """A colour for the object of this number; the golden angle keeps those of near numbers apart."""
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.85 if number % 2 else 0.6, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _with_objects(ids: Tensor, classes: Sequence[Class], objects: Sequence[Instance], names: Sequence[str]) -> Paint:
+    painted = ids.numpy().copy()
+    colours, tags = list(classes), []
+    for index in reversed(range(len(objects))):
+        mask = decode(objects[index].mask)
+        painted[mask] = len(colours)
+        colours.append(Class(names[index], object_colour(objects[index].number), True))
+        tags.append(Tag(names[index], *_middle(mask), pixels=int(mask.sum())))
+    return Paint(torch.from_numpy(painted), tuple(colours), tuple(tags))
+
+
+def _middle(mask: np.ndarray) -> tuple[int, int]:
+    """A pixel (x, y) of the mask: in the middle row, the middle one of those that the mask has there."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    y = int(rows[len(rows) // 2])
+    columns = np.flatnonzero(mask[y])
+    return int(columns[len(columns) // 2]), y
