@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import statistics
 import time
@@ -20,7 +21,7 @@ from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.losses import MainLoss
-from ttt_cli.training.recipe import Recipe, StillsSource
+from ttt_cli.training.recipe import Recipe, Round, StillsSource
 from ttt_cli.training.stills import STILLS, Augmentation, Still, augment
 from ttt_cli.weights import Weights, save_weights
 
@@ -73,61 +74,54 @@ class Pool:
 
 @dataclass(frozen=True)
 class Split:
-    """The stills of all sources: for joint training, for g to look ahead on, and those held out of both."""
+    """The stills of all sources: to train on, and those held out, by folder."""
 
-    joint: Pool
-    look_ahead: Pool
+    trained: Pool
     held_out: dict[str, list[Still]]
 
 
 def load_split(sources: tuple[StillsSource, ...], data: Path) -> Split:
-    """Reads the sources of a recipe from the folder `data`. Where none keeps stills for it, g looks ahead on all."""
-    split = Split(Pool(), Pool(), {})
+    """Reads the sources of a recipe from the folder `data`."""
+    split = Split(Pool(), {})
     for source in sources:
         stills = STILLS[source.kind](data / source.folder)
-        stills, held_out = _keep_last(stills, source.held_out, source.gap)
-        if held_out:
-            split.held_out[source.folder] = held_out
-        stills, ahead = _keep_last(stills, source.look_ahead, source.gap)
-        if ahead:
-            split.look_ahead.add(ahead, source.share)
-        split.joint.add(stills, source.share)
-    return split if split.look_ahead.stills else replace(split, look_ahead=split.joint)
-
-
-def _keep_last(stills: list[Still], count: int, gap: int) -> tuple[list[Still], list[Still]]:
-    return (stills[: len(stills) - count - gap], stills[-count:]) if count else (stills, [])
+        if source.held_out:
+            split.held_out[source.folder] = stills[-source.held_out :]
+            stills = stills[: len(stills) - source.held_out - source.gap]
+        split.trained.add(stills, source.share)
+    return split
 
 
 class Trainer:
     """All state of a training run: model, averaged model, optimiser, generator, step."""
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
-        torch.manual_seed(recipe.schedule.seed)
+        torch.manual_seed(recipe.rounds[0].seed)
         self.recipe, self.split, self.device = recipe, split, device
         self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=recipe.imagenet)
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         channels = recipe.model.main_head.channels
-        self.main_loss = MainLoss(recipe.main_loss, split.joint.pixel_share(), channels).to(device)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.main_loss, recipe), betas=(0.9, 0.999))
-        self.look_ahead = LookAhead(self.model, recipe.look_ahead, recipe.schedule.reconstruction_weight)
-        self.generator = Generator().manual_seed(recipe.schedule.seed)
-        self.steps = recipe.schedule.steps + recipe.look_ahead.steps
+        self.main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), channels).to(device)
+        self.look_ahead = LookAhead(self.model, recipe.look_ahead, recipe.rounds[-1].reconstruction_weight)
+        self.ends = list(itertools.accumulate(one.steps for one in recipe.rounds))
+        self.steps = self.ends[-1] + recipe.look_ahead.steps
         self.step = 0
+        self._begin_round(0)
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
         """Joint training, then look-ahead: one yield a step; the state is saved to `checkpoint` now and then."""
-        schedule = self.recipe.schedule
         saved = time.monotonic()
         while self.step < self.steps:
-            if self.step == schedule.steps:
+            if self.step in self.ends:
                 self.model.load_state_dict(self.average.state_dict())
-            losses = self._joint_step() if self.step < schedule.steps else self._look_ahead_step()
+                if self.step < self.ends[-1]:
+                    self._begin_round(self.ends.index(self.step) + 1)
+            losses = self._joint_step() if self.step < self.ends[-1] else self._look_ahead_step()
             self.step += 1
-            at_end = self.step in (schedule.steps, self.steps)
-            scores = self.validate() if at_end or self.step % schedule.validate_every_steps == 0 else None
-            if at_end or time.monotonic() - saved > 60 * schedule.checkpoint_every_minutes:
+            at_end = self.step in (*self.ends, self.steps)
+            scores = self.validate() if at_end or self.step % self.round.validate_every_steps == 0 else None
+            if at_end or time.monotonic() - saved > 60 * self.round.checkpoint_every_minutes:
                 self.save(checkpoint)
                 saved = time.monotonic()
             yield Progress(self.step, self.steps, losses, scores)
@@ -156,6 +150,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
             "step": self.step,
+            "round": self.round_number,
         }
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
@@ -164,6 +159,7 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Goes on where `save` left off."""
         state = torch.load(path, map_location="cpu", weights_only=True)
+        self._begin_round(state["round"])
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.main_loss.load_state_dict(state["main_loss"])
@@ -192,18 +188,26 @@ class Trainer:
     def _familiar_loss(self) -> float | None:
         """l_s on the stills held out, one mask each; None where there are none, or g was not trained."""
         stills = [still for held_out in self.split.held_out.values() for still in held_out]
-        if not stills or not self.recipe.schedule.reconstruction_weight:
+        if not stills or not self.round.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
         images = [still.image[None].to(self.device) for still in stills]
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
+    def _begin_round(self, number: int) -> None:
+        self.round_number, self.round = number, self.recipe.rounds[number]
+        torch.manual_seed(self.round.seed)
+        self.generator = Generator().manual_seed(self.round.seed)
+        self.main_loss.matching_weight = self.round.matching_weight
+        self.optimizer = torch.optim.AdamW(_groups(self.model, self.main_loss, self.round), betas=(0.9, 0.999))
+        self.round_began = self.ends[number] - self.round.steps
+
     def _joint_step(self) -> Losses:
-        schedule = self.recipe.schedule
-        self._set_learning_rate()
+        schedule, step = self.round, self.step - self.round_began
+        self._set_learning_rate(step)
         self.model.train()
-        batch, images = self.draw(self.split.joint, schedule.batch)
+        batch, images = self.draw(schedule.batch)
         main: Tensor = self.main_loss(self.model.segment(self.model.encode(images)), batch)
         main.backward()  # type: ignore[no-untyped-call]
         reconstruction = torch.zeros(())
@@ -216,39 +220,38 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         # A young average would still hold the random start, so the decay grows with the number of steps.
-        self._update_average(min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
+        self._update_average(min(schedule.average_decay, (1 + step) / (10 + step)))
         return Losses(float(main.detach()), float(reconstruction.detach()))
 
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
-        batch, images = self.draw(self.split.look_ahead, self.recipe.look_ahead.batch)
+        batch, images = self.draw(self.recipe.look_ahead.batch)
         ahead = self.look_ahead.step(self.main_loss, images, batch, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
         return Losses(ahead.before, ahead.reconstruction, ahead.after)
 
-    def draw(self, pool: Pool, count: int) -> tuple[list[Still], Tensor]:
+    def draw(self, count: int) -> tuple[list[Still], Tensor]:
         """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
-        batch = pool.draw(count, self.recipe.augmentation, self.generator)
+        batch = self.split.trained.draw(count, self.recipe.augmentation, self.generator)
         return batch, torch.stack([still.image for still in batch]).to(self.device)
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
-    def _set_learning_rate(self) -> None:
-        schedule = self.recipe.schedule
-        if self.step < schedule.warmup_steps:
-            share = (self.step + 1) / schedule.warmup_steps
+    def _set_learning_rate(self, step: int) -> None:
+        schedule = self.round
+        if step < schedule.warmup_steps:
+            share = (step + 1) / schedule.warmup_steps
         else:
-            done = (self.step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
+            done = (step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
             share = schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
 
 
-def _groups(model: TwoHeadedModel, main_loss: MainLoss, recipe: Recipe) -> list[dict[str, object]]:
+def _groups(model: TwoHeadedModel, main_loss: MainLoss, schedule: Round) -> list[dict[str, object]]:
     """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
-    schedule = recipe.schedule
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     encoder = {id(p) for p in model.encoder.parameters()}
     groups = []

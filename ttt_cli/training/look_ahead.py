@@ -32,11 +32,11 @@ from ttt_cli.training.stills import Still
 class LookAheadSettings:
     """How long and how far g is trained to look ahead.
 
-    steps: after those of the joint schedule; 0 leaves it out.
+    steps: after those of joint training; 0 leaves it out.
     batch: images a step.
     learning_rate: of g; it falls along a half cosine to nothing.
     inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
-    weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
+    weight: factor of the look-ahead gradient; that of l_s is the last round's reconstruction_weight.
     shifted: share of the images that are shown as another sensor setting would.
     stops: these lose 0 to this many stops of light.
     """

@@ -20,24 +20,23 @@ class StillsSource:
     kind: a name in STILLS. folder: relative to the data folder given on the command line.
     share: how often a training image is drawn from here, relative to the other sources.
     held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
-    look_ahead: how many stills before those are kept from joint training, for g to look ahead on.
-    gap: how many stills before each of the two are left out altogether, so that neighbours do not leak.
+    gap: how many stills before those are left out altogether, so that neighbours do not leak.
     """
 
     kind: str
     folder: str
     share: float = 1.0
     held_out: int = 0
-    look_ahead: int = 0
     gap: int = 0
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """The optimiser and how long.
+class Round:
+    """A round of joint training: the optimiser, and how long. Each but the first begins at the averaged weights.
 
     learning_rate: of both heads; encoder_learning_rate: of f. Both warm up linearly over `warmup_steps`, then fall
         along a half cosine to `final_share` of themselves.
+    matching_weight: factor of those parts of l_m that tell objects apart (Mask2Former's own) beside those of pixels.
     reconstruction_weight: factor of l_s beside l_m; 0 trains the main task alone.
     reconstruction_batch: how many images of the batch l_s is taken of.
     average_decay: the weights that come out are an exponential average of the trained ones, with this decay a step.
@@ -51,6 +50,7 @@ class Schedule:
     final_share: float = 0.05
     weight_decay: float = 0.05
     gradient_norm: float = 10.0
+    matching_weight: float = 1.0
     reconstruction_weight: float = 5.0
     reconstruction_batch: int = 4
     average_decay: float = 0.998
@@ -75,7 +75,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     main_loss: MainLossSettings = field(default_factory=MainLossSettings)
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
-    schedule: Schedule = field(default_factory=Schedule)
+    rounds: tuple[Round, ...] = (Round(),)
     look_ahead: LookAheadSettings = field(default_factory=LookAheadSettings)
     adaptation: dict[str, Any] = field(default_factory=dict)
 
@@ -85,6 +85,6 @@ def main_only(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         name=f"{recipe.name}-{MAIN_ONLY}",
-        schedule=replace(recipe.schedule, reconstruction_weight=0.0),
+        rounds=tuple(replace(one, reconstruction_weight=0.0) for one in recipe.rounds),
         look_ahead=replace(recipe.look_ahead, steps=0),
     )
