@@ -78,7 +78,7 @@ def main() -> None:
     split = load_split(recipe.sources, arguments.data)
     held_out = [still for stills in split.held_out.values() for still in stills]
     held_out = held_out[:: max(1, len(held_out) // arguments.stills)]
-    main_loss = MainLoss(recipe.main_loss, split.joint.pixel_share(), recipe.model.main_head.channels)
+    main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), recipe.model.main_head.channels)
 
     columns = []
     for degraded in (False, True):

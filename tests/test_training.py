@@ -198,7 +198,7 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
         def forward(self, queries: MaskQueries, batch: list[Still]) -> torch.Tensor:
             return self.pixel_loss(class_probabilities(queries), queries.image_size, batch)
 
-    pixel_loss = PixelLoss(one.recipe.main_loss, one.split.joint.pixel_share(), TINY.main_head.channels)
+    pixel_loss = PixelLoss(one.recipe.main_loss, one.split.trained.pixel_share(), TINY.main_head.channels)
     parameters = list(one.model.reconstruction_head.parameters())
 
     def look() -> Ahead:

@@ -23,7 +23,8 @@ class Record:
 
     window, seed: as in Cell. pooled, paper, by_class, details: percent, see metrics.base.Scores.
     frames_scored: those that have a label. adapt_seconds, predict_seconds: a frame, on average. peak_mebibytes: of
-    the device's memory on CUDA, else of the process; None where that is not known.
+    the device's memory on CUDA, else of the process; None where that is not known. consistency: percent, see
+    metrics/consistency.py, averaged over frames; None where it was not asked for.
     """
 
     stream: str
@@ -40,6 +41,7 @@ class Record:
     predict_seconds: float
     skipped_steps: int
     peak_mebibytes: float | None
+    consistency: float | None
 
     @property
     def seconds(self) -> float:
@@ -69,6 +71,7 @@ class Summary:
     seconds: float
     time_ratio: float | None
     peak_mebibytes: float | None
+    consistency: float | None
 
     @property
     def title(self) -> str:
@@ -119,6 +122,7 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
                 peak_mebibytes=max((one.peak_mebibytes for one in group if one.peak_mebibytes), default=None),
+                consistency=_mean_of_known([record.consistency for record in group]),
             )
         )
     return rows
@@ -126,6 +130,11 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
 
 def _deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def write_csv(path: Path, records: Sequence[Record]) -> None:
@@ -183,4 +192,5 @@ def _record(cell: Cell, tally: Tally) -> Record:
         predict_seconds=statistics.fmean(tally.predict_seconds),
         skipped_steps=tally.skipped_steps,
         peak_mebibytes=tally.peak_mebibytes,
+        consistency=None if tally.consistency is None else tally.consistency.compute().paper,
     )

@@ -22,6 +22,7 @@ from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.frame import Frame, Result, Video
 from ttt_cli.methods import method_named
 from ttt_cli.metrics.base import Metric
+from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, OnStudy, adapt
@@ -63,6 +64,7 @@ class Entrant:
 
     model: given back as it was. task: what is predicted. settings: window and seed in them are replaced by those of
     the cell. size: shortest side, in pixels, of what the model sees; scores are taken at the size of the frames.
+    consistency: how little its predictions flicker is measured too.
     """
 
     model: TwoHeadedModel
@@ -70,6 +72,7 @@ class Entrant:
     settings: AdaptationSettings
     reconstruction: ReconstructionSettings
     size: int
+    consistency: bool = False
 
 
 @dataclass
@@ -79,9 +82,11 @@ class Tally:
     scored: the frames that have a label, by number from 0, in the order of `metric.frame_scores`.
     losses: None where a frame was not trained on. adapt_seconds, predict_seconds: of model time, for each frame.
     study_seconds: of training before the first frame. peak_mebibytes: of memory, None where that is not known.
+    consistency: how little the prediction flickers, where that was asked for.
     """
 
     metric: Metric
+    consistency: Metric | None = None
     scored: list[int] = field(default_factory=list)
     losses: list[float | None] = field(default_factory=list)
     adapt_seconds: list[float] = field(default_factory=list)
@@ -108,6 +113,8 @@ class Tally:
     def __iadd__(self, other: Tally) -> Tally:
         self.scored += [self.frames + position for position in other.scored]
         self.metric += other.metric
+        if self.consistency is not None and other.consistency is not None:
+            self.consistency += other.consistency
         self.losses += other.losses
         self.adapt_seconds += other.adapt_seconds
         self.predict_seconds += other.predict_seconds
@@ -120,12 +127,20 @@ class Tally:
     def as_json(self) -> dict[str, Any]:
         """Everything, so that `from_json` gives the same tally back."""
         own = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return {**own, "metric": self.metric.as_json()}
+        consistency = None if self.consistency is None else self.consistency.as_json()
+        return {**own, "metric": self.metric.as_json(), "consistency": consistency}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Tally:
         """Reads what `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        return Tally(**{**content, "metric": metric_from_json(content["metric"])})
+        consistency = content["consistency"]
+        return Tally(
+            **{
+                **content,
+                "metric": metric_from_json(content["metric"]),
+                "consistency": None if consistency is None else metric_from_json(consistency),
+            }
+        )
 
 
 def degraded(stream: Stream, name: str) -> Stream:
@@ -192,7 +207,9 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
 
 
-def entrants(weights: Weights, settings: Mapping[str, RunSettings], device: torch.device) -> dict[str, Entrant]:
+def entrants(
+    weights: Weights, settings: Mapping[str, RunSettings], device: torch.device, consistency: bool = False
+) -> dict[str, Entrant]:
     """Every method of `settings` with its model; methods with the same weights share one model."""
     models: dict[Path, TwoHeadedModel] = {}
     ready = {}
@@ -201,7 +218,7 @@ def entrants(weights: Weights, settings: Mapping[str, RunSettings], device: torc
         if own.path not in models:
             models[own.path] = own.load().to(device)
         task = TASKS[one.task.task](weights.classes, one.task)
-        ready[name] = Entrant(models[own.path], task, one.adaptation, one.reconstruction, one.input.size)
+        ready[name] = Entrant(models[own.path], task, one.adaptation, one.reconstruction, one.input.size, consistency)
     return ready
 
 
@@ -238,10 +255,15 @@ def measure(
 
     def scored(results: Iterable[Result]) -> Tally:
         tally = Tally(entrant.task.new_metric())
+        flicker = Consistency(tally.metric.names, entrant.task.settings.shown_score) if entrant.consistency else None
         for result in results:
             tally.add(result, stream.truth(result.frame.name), stream.video.size)
+            if flicker is not None:
+                seen = result.frame.image
+                flicker.update(seen, result.prediction.at_size((seen.shape[-2], seen.shape[-1])))
             on_frame(result)
         tally.study_seconds = adapter.study_seconds
+        tally.consistency = None if flicker is None else flicker.metric
         return tally
 
     if adapter.method.oracle:

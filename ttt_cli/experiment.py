@@ -37,7 +37,7 @@ class Experiment:
     """What is compared on what.
 
     data: says where the streams come from, for the record. settings: of every method. common: what they share, which
-    no method's own recommendations are in.
+    no method's own recommendations are in. consistency: whether it is measured how little predictions flicker.
     """
 
     data: dict[str, Any]
@@ -48,6 +48,7 @@ class Experiment:
     windows: Sequence[int]
     seeds: Sequence[int]
     device: torch.device
+    consistency: bool = False
 
     def subject(self) -> dict[str, Any]:
         """All that the score of a cell depends on, beside stream, method, window and seed."""
@@ -59,6 +60,7 @@ class Experiment:
             "adaptation": dataclasses.asdict(self.common.adaptation),
             "reconstruction": dataclasses.asdict(self.common.reconstruction),
             "device": str(self.device),
+            "consistency": self.consistency,
         }
 
 
@@ -106,7 +108,7 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
     Raises TttvError where the folder is of another experiment (but for methods, windows and seeds), in use, or can not
     be written; with `overwrite` what is in it is forgotten.
     """
-    ready = entrants(experiment.weights, experiment.settings, experiment.device)
+    ready = entrants(experiment.weights, experiment.settings, experiment.device, experiment.consistency)
     cells = plan(ready, experiment.streams, experiment.windows, experiment.seeds)
     by_name = {stream.name: stream for stream in experiment.streams}
     subject = experiment.subject()

@@ -80,6 +80,10 @@ def evaluate(
     degrade: Annotated[
         str | None, typer.Option("--degrade", metavar="NAME", help="Degrade every frame: low-light.")
     ] = None,
+    consistency: Annotated[
+        bool,
+        typer.Option("--consistency", help="Measure too how little the predictions flicker (needs OpenCV)."),
+    ] = False,
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Frames in random order, which destroys what online training lives on.")
     ] = False,
@@ -139,6 +143,7 @@ def evaluate(
         windows=[options.parse_window(one) for one in window.split(",")] if window else [common.adaptation.window],
         seeds=parse_seeds(seeds),
         device=place,
+        consistency=consistency,
     )
     parts = ["eval", dataset, "" if chosen_task == "semantic" else chosen_task, degrade, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
@@ -200,7 +205,8 @@ def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[
 def _show(outcome: Outcome, protocol: str) -> None:
     """One table for each stream, so that a terminal of 80 columns is wide enough; then details and classes."""
     protocols = [one for one in ("pooled", "paper") if protocol in (one, "both")]
-    columns = ("method", *(name for one in protocols for name in (one, "gain")), "s/frame", "x joint", "MiB")
+    flicker = ["consistency"] if outcome.content["consistency"] else []
+    columns = ("method", *(name for one in protocols for name in (one, "gain")), "s/frame", "x joint", "MiB", *flicker)
     score, records, summary = outcome.content["score"], outcome.records, outcome.summary
     labelled = {record.stream: f"{record.frames_scored} of {record.frames} frames labelled" for record in records}
     for stream in dict.fromkeys(row.stream for row in summary):
@@ -236,4 +242,5 @@ def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
         f"{row.seconds:.3f}",
         "-" if row.time_ratio is None else f"{row.time_ratio:.2f}",
         "-" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
+        *([] if row.consistency is None else [f"{row.consistency:.2f}"]),
     )
