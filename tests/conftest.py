@@ -13,7 +13,7 @@ from ttt_cli.model.encoder import EncoderSize
 from ttt_cli.model.two_headed import HeadSize, ModelSize, TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks.classes import CAMVID
-from ttt_cli.weights import Weights, save_weights
+from ttt_cli.weights import ALL_TASKS, Weights, save_weights
 
 # The models here are so small that handing work to a second thread costs more than it saves.
 torch.set_num_threads(1)
@@ -44,7 +44,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     model = TwoHeadedModel(TINY, len(CAMVID))
     settings = ReconstructionSettings(target="image")
-    save_weights(model, Weights(path, "tiny", "semantic", CAMVID, "none", TINY, settings, {}))
+    save_weights(model, Weights(path, "tiny", ALL_TASKS, CAMVID, "none", TINY, settings, {}))
     return path
 
 

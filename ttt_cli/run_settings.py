@@ -84,6 +84,9 @@ def choose_device(name: str) -> torch.device:
 def _check(settings: RunSettings, weights: Weights) -> None:
     if settings.task.task not in TASKS:
         raise UsageError(f"task {printable(settings.task.task)!r} is unknown; known: {', '.join(TASKS)}")
+    if settings.task.task not in weights.tasks:
+        known = ", ".join(weights.tasks)
+        raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
     check_defined(settings.adaptation.method, settings.task.task)
     names = [one.name for one in weights.classes]
     for name in settings.output.classes:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ttt_cli.reconstruction import ReconstructionSettings
 
 FORMAT = "tttv-1"
+ALL_TASKS = ("semantic", "instance", "panoptic")
 FOLDER_VARIABLE = "TTTV_WEIGHTS"
 
 
@@ -51,12 +52,13 @@ RELEASES = {
 class Weights:
     """What a weights file says of itself; `load` brings the tensors.
 
+    tasks: what the main head was trained for, names in TASKS.
     adaptation: settings of test-time training that were chosen for these weights (names of AdaptationSettings).
     """
 
     path: Path
     name: str
-    task: str
+    tasks: tuple[str, ...]
     classes: tuple[Class, ...]
     licence: str
     model_size: ModelSize
@@ -117,7 +119,7 @@ def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
 
     record = {
         "name": weights.name,
-        "task": weights.task,
+        "tasks": weights.tasks,
         "licence": weights.licence,
         "classes": [dataclasses.asdict(one) for one in weights.classes],
         "model": dataclasses.asdict(weights.model_size),
@@ -172,7 +174,7 @@ def _parsed(path: Path, record: dict[str, Any]) -> Weights:
     return Weights(
         path=path,
         name=record["name"],
-        task=record["task"],
+        tasks=tuple(record.get("tasks", ALL_TASKS)),  # Files of tttv 0.1 that do not say have been trained for all.
         classes=tuple(from_table(Class, one, "classes") for one in record["classes"]),
         licence=record["licence"],
         model_size=from_table(ModelSize, record["model"], "model"),

@@ -1,7 +1,8 @@
-"""`tttv weights`: what there is, what it says of itself, whether it is whole."""
+"""`tttv weights`: what there is, what it says of itself, whether it is whole; and checkpoints of others."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.errors import TttvError, printable
 
-app = typer.Typer(help="List, show and verify weights.", no_args_is_help=True)
+app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights by name or as a file.")]
 
@@ -38,7 +39,7 @@ def show(name: Name = options.DEFAULT_WEIGHTS) -> None:
     weights = open_weights(name)
     rows = [
         ("file", str(weights.path)),
-        ("task", weights.task),
+        ("tasks", ", ".join(weights.tasks)),
         ("licence", weights.licence),
         ("encoder", weights.model_size.encoder.name),
         ("classes", ", ".join(one.name for one in weights.classes)),
@@ -59,3 +60,27 @@ def verify(name: Name = options.DEFAULT_WEIGHTS) -> None:
     if name in RELEASES and found != RELEASES[name].sha256:
         raise TttvError(f"{printable(weights.path)}: its sha256 is {found}, not {RELEASES[name].sha256}; reinstall")
     _console.line(f"{weights.path}: whole, sha256 {found}")
+
+
+@app.command("import")
+def import_weights(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="FILE.pkl", help="Of Mask2Former on Swin, or of the paper's release.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="What to write. (default: FILE.safetensors)")
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Make a weights file of a checkpoint in detectron2's format. Its classes are told by their number.
+
+    19 are Cityscapes' (semantic), 80 COCO's things (instance), 133 COCO's things and stuff (all tasks). Where there is
+    no reconstruction head, one is added that nobody trained: such weights are for --method joint.
+    """
+    from ttt_cli.import_checkpoint import import_checkpoint
+
+    place = out or checkpoint.with_suffix(".safetensors")
+    if place.exists() and not overwrite:
+        raise TttvError(f"{printable(place)}: exists; add --overwrite, or name another file with --out")
+    weights = import_checkpoint(checkpoint, place)
+    _console.line(f"{weights.path}: {len(weights.classes)} classes, for {', '.join(weights.tasks)}")

@@ -144,6 +144,8 @@ COCO_PANOPTIC: dict[int, Class] = {
     200: Class("rug-merged", (250, 141, 255), False),
 }
 
+COCO_INSTANCE: tuple[Class, ...] = tuple(one for one in COCO_PANOPTIC.values() if one.is_thing)
+
 _COLOURS = {one.name: one.colour for one in COCO_PANOPTIC.values()}
 
 

@@ -23,7 +23,7 @@ from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe, Round, StillsSource
 from ttt_cli.training.stills import STILLS, Augmentation, Still, augment
-from ttt_cli.weights import Weights, save_weights
+from ttt_cli.weights import ALL_TASKS, Weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Trainer:
         record = Weights(
             path=path,
             name=recipe.name,
-            task="semantic",
+            tasks=ALL_TASKS,
             classes=CAMVID,
             licence=recipe.licence,
             model_size=recipe.model,

@@ -1,0 +1,41 @@
+"""Published checkpoints as weights files of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC
+from ttt_cli.datasets.kitti_step import KITTI_STEP
+from ttt_cli.errors import TttvError, printable
+from ttt_cli.model.released import load_released
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.classes import Class
+from ttt_cli.weights import ALL_TASKS, Weights, save_weights
+
+# By how many classes a published checkpoint knows: which they are, and what it was trained for.
+CHECKPOINT_CLASSES: dict[int, tuple[tuple[Class, ...], tuple[str, ...]]] = {
+    19: (KITTI_STEP, ("semantic",)),
+    80: (COCO_INSTANCE, ("instance",)),
+    133: (tuple(COCO_PANOPTIC.values()), ALL_TASKS),
+}
+
+
+def import_checkpoint(path: Path, out: Path) -> Weights:
+    """Writes the checkpoint as a weights file. Raises what `load_released` does, and TttvError for unknown classes."""
+    model, count = load_released(path)
+    if count not in CHECKPOINT_CLASSES:
+        known = ", ".join(str(one) for one in CHECKPOINT_CLASSES)
+        raise TttvError(f"{printable(path)}: knows {count} classes; only those with {known} have names here")
+    classes, tasks = CHECKPOINT_CLASSES[count]
+    weights = Weights(
+        path=out.absolute(),
+        name=out.stem,
+        tasks=tasks,
+        classes=classes,
+        licence=f"that of {path.name}",
+        model_size=model.size,
+        reconstruction=ReconstructionSettings(),
+        adaptation={},
+    )
+    save_weights(model, weights)
+    return weights
