@@ -33,7 +33,7 @@ from ttt_cli.segments import Labels
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.classes import Class
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.transforms import changed, shrink
+from ttt_cli.transforms import changed, for_model
 from ttt_cli.weights import Weights, weights_for
 
 
@@ -251,7 +251,7 @@ def measure(
     device = next(entrant.model.parameters()).device
     forget_peak(device)
     adapter = Adapter(entrant.model, entrant.task, chosen, entrant.reconstruction, device)
-    video = changed(stream.video, lambda frame: shrink(frame.image, entrant.size))
+    video = for_model(stream.video, entrant.size)
 
     def scored(results: Iterable[Result]) -> Tally:
         tally = Tally(entrant.task.new_metric())

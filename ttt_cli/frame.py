@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +22,19 @@ class Frame:
     index: position in the input, counted from 0 before any `--stride` or `--start`.
     name: what output files of this frame are called: six-digit index for a video file, the file's stem for a folder.
     seconds: time stamp, counted from the first frame of the input.
-    image: uint8 RGB, (3, H, W), 0..255.
+    image: uint8 RGB, (3, H, W), 0..255. original: the same as it came from the input, where `image` is a smaller copy
+        for the model; else None.
     """
 
     index: int
     name: str
     seconds: float
     image: Tensor
+    original: Tensor | None = None
+
+    def whole(self) -> Frame:
+        """The frame as it came from the input."""
+        return self if self.original is None else dataclasses.replace(self, image=self.original, original=None)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.transforms import open_input, shrink
+from ttt_cli.transforms import for_model, open_input
 from ttt_cli.video.threads import Stopwatch, prefetch
 from ttt_cli.weights import Weights
 
@@ -135,15 +135,13 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         fixed = Adapter(copy.deepcopy(model), task, unmoved, settings.reconstruction, request.device)
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
-    current: list[Frame] = []
+    smaller = for_model(video, settings.input.size)
 
-    def small_frames() -> Iterator[Frame]:
-        with closing(prefetch(_with_small(video, settings.input.size), FRAMES_AHEAD, stopwatch)) as pairs:
-            for frame, small in pairs:
-                current[:] = [frame]
-                yield small
+    def frames() -> Iterator[Frame]:
+        with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch)) as ahead:
+            yield from ahead
 
-    for result in adapt(dataclasses.replace(video, frames=small_frames), adapter, on_study):
+    for result in adapt(dataclasses.replace(smaller, frames=frames), adapter, on_study):
         milliseconds = {
             "decode": stopwatch.last_seconds * 1000,
             "adapt": result.timing.adapt_milliseconds,
@@ -155,7 +153,7 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
             fixed_labels = fixed_result.prediction.at_size(video.size)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
         yield Step(
-            current[0],
+            result.frame.whole(),
             result.prediction.at_size(video.size),
             fixed_labels,
             result.loss,
@@ -163,12 +161,6 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
             milliseconds,
             result.window_estimate,
         )
-
-
-def _with_small(video: Video, size: int) -> Iterator[tuple[Frame, Frame]]:
-    """Every frame as it is and as the model sees it."""
-    for frame in video.frames():
-        yield frame, dataclasses.replace(frame, image=shrink(frame.image, size))
 
 
 @contextmanager

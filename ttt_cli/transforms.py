@@ -34,6 +34,15 @@ def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
     )
 
 
+def for_model(video: Video, shortest_side: int) -> Video:
+    """The same video, each image made smaller, if need be, for the model; `original` keeps it as it was."""
+
+    def smaller(frame: Frame) -> Frame:
+        return dataclasses.replace(frame, image=shrink(frame.image, shortest_side), original=frame.image)
+
+    return dataclasses.replace(video, frames=lambda: map(smaller, video.frames()))
+
+
 def shrink(image: Tensor, shortest_side: int) -> Tensor:
     """Scales uint8 (3, H, W) so that its shortest side is `shortest_side`; a smaller image stays as it is."""
     height, width = image.shape[-2:]
