@@ -21,10 +21,9 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.settings import from_table, read_toml
 from ttt_cli.tasks.semantic import class_probabilities
-from ttt_cli.training.joint import load_split
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import Still
+from ttt_cli.training.stills import Still, load_split
 from ttt_cli.weights import open_weights
 
 Gradients = dict[str, Tensor]

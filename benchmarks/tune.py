@@ -27,9 +27,8 @@ from ttt_cli.methods import METHODS
 from ttt_cli.run_settings import resolve
 from ttt_cli.settings import from_table, parse_toml, read_toml
 from ttt_cli.tasks.classes import CAMVID
-from ttt_cli.training.joint import load_split
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import Still
+from ttt_cli.training.stills import Still, load_split
 from ttt_cli.weights import open_weights
 
 CPU = torch.device("cpu")

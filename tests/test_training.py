@@ -11,14 +11,15 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.tasks.semantic import class_probabilities
-from ttt_cli.training.joint import Trainer, load_split
+from ttt_cli.training.joint import Trainer
+from ttt_cli.training.lessons import Segmentation
 from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, sensor_shift
-from ttt_cli.training.losses import MainLoss, overlap_loss
-from ttt_cli.training.recipe import Recipe, Round, StillsSource, main_only
-from ttt_cli.training.stills import Augmentation, Still, augment, load_camvid, mask_targets
+from ttt_cli.training.losses import overlap_loss
+from ttt_cli.training.recipe import Recipe, Round, main_only
+from ttt_cli.training.stills import Augmentation, Still, StillsSource, augment, load_camvid, load_split, mask_targets
 from ttt_cli.weights import open_weights
 
 CPU = torch.device("cpu")
@@ -192,19 +193,20 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
     one.model.eval()
     batch, images = one.draw(2)
 
-    class PixelLoss(MainLoss):
+    class PixelsAlone(Segmentation):
         """Set matching jumps where the assignment changes; the pixel loss alone is smooth."""
 
-        def forward(self, queries: MaskQueries, batch: list[Still]) -> torch.Tensor:
-            return self.pixel_loss(class_probabilities(queries), queries.image_size, batch)
+        def forward(self, model: TwoHeadedModel, images: torch.Tensor, batch: list[Still]) -> torch.Tensor:
+            queries = model.segment(model.encode(images))
+            return self.main_loss.pixel_loss(class_probabilities(queries), queries.image_size, batch)
 
-    pixel_loss = PixelLoss(one.recipe.main_loss, one.split.trained.pixel_share(), TINY.main_head.channels)
+    pixels_alone = PixelsAlone(one.recipe, one.split)
     parameters = list(one.model.reconstruction_head.parameters())
 
     def look() -> Ahead:
         generator = torch.Generator().manual_seed(0)
         look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=1e-4), 1.0)
-        return look_ahead.look(pixel_loss, images, batch, one.recipe.reconstruction, generator)
+        return look_ahead.look(pixels_alone, images, batch, one.recipe.reconstruction, generator)
 
     gradient = look().ahead_gradient
     length = sum(float(part.square().sum()) for part in gradient) ** 0.5

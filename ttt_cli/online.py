@@ -212,8 +212,8 @@ class Adapter:
 
     def _predict(self, image: Tensor) -> Prediction:
         with self._precision():
-            queries = self.model.segment(self.model.encode(image[None].to(self.device)))
-        return self.task.postprocess(queries)
+            features = self.model.encode(image[None].to(self.device))
+            return self.task.predict(self.model, features)
 
     def _now(self) -> float:
         """Seconds on a clock, once the device has done all that it was given so far."""

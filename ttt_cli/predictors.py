@@ -18,6 +18,7 @@ from ttt_cli.frame import Prediction
 from ttt_cli.model.two_headed import OUTPUT_STRIDE
 from ttt_cli.tasks.semantic import SemanticPrediction, upsample
 
+BUT_SEMANTIC = ("instance", "panoptic", "colorization")
 Predict = Callable[[Tensor], Prediction]
 """The model as it is now: an image, RGB in 0..255, (3, H, W), to a prediction of the same size."""
 
@@ -26,10 +27,11 @@ Predict = Callable[[Tensor], Prediction]
 class Plain:
     """What the model says. One predictor serves one video, since some remember frames.
 
-    semantic_only: why it is for the task semantic alone; empty where it is for all.
+    undefined_for, undefined_because: as in methods.base.Method.
     """
 
-    semantic_only: ClassVar[str] = ""
+    undefined_for: ClassVar[tuple[str, ...]] = ()
+    undefined_because: ClassVar[str] = ""
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         """The prediction for the next frame."""
@@ -66,7 +68,8 @@ VIEWS = tuple(
 class Vote(Plain):
     """The class that most augmented views of the frame give (paper, section 6.1); probabilities are shares of votes."""
 
-    semantic_only: ClassVar[str] = "objects of several views can not be counted like the classes of a pixel"
+    undefined_for: ClassVar[tuple[str, ...]] = BUT_SEMANTIC
+    undefined_because: ClassVar[str] = "objects of several views can not be counted like the classes of a pixel"
     views: tuple[View, ...] = VIEWS
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
@@ -91,7 +94,8 @@ class Smoothing(Plain):
     window: how many frames; the paper chose it on its validation set without naming it.
     """
 
-    semantic_only: ClassVar[str] = "objects of several frames can not be averaged like the classes of a pixel"
+    undefined_for: ClassVar[tuple[str, ...]] = BUT_SEMANTIC
+    undefined_because: ClassVar[str] = "objects of several frames can not be averaged like the classes of a pixel"
     window: int = 3
     past: deque[Tensor] = field(default_factory=deque)
 

@@ -48,8 +48,9 @@ def train(
     """
     from ttt_cli.run_settings import choose_device
     from ttt_cli.settings import from_table, read_toml
-    from ttt_cli.training.joint import Trainer, load_split
+    from ttt_cli.training.joint import Trainer
     from ttt_cli.training.recipe import Recipe, main_only
+    from ttt_cli.training.stills import load_split
 
     recipe = from_table(Recipe, read_toml(config), str(config))
     if alone:

@@ -57,6 +57,6 @@ def method_named(name: str) -> Method:
 def check_defined(name: str, task: str) -> None:
     """Raises UsageError where the method of this name makes no sense for the task."""
     method = method_named(name)
-    reason = method.semantic_only or method.predictor.semantic_only
-    if reason and task != "semantic":
-        raise UsageError(f"method {printable(name)} is not defined for the task {task}: {reason}")
+    for one in (method, method.predictor):
+        if task in one.undefined_for:
+            raise UsageError(f"method {printable(name)} is not defined for the task {task}: {one.undefined_because}")

@@ -27,7 +27,7 @@ class Method:
     balance: when to go back to f_0, or None for never.
     probe_every: after so many frames it is asked anew whether the video is familiar (see Adapter); 0 is never.
     predictor: how the adapted model's output becomes the prediction.
-    semantic_only: why the method is for the task semantic alone; empty where it is for all.
+    undefined_for: tasks that the method makes no sense for, and undefined_because: why.
     """
 
     name: str
@@ -39,7 +39,8 @@ class Method:
     balance: ClassBalance | None = None
     probe_every: int = 0
     predictor: type[Plain] = Plain
-    semantic_only: str = ""
+    undefined_for: tuple[str, ...] = ()
+    undefined_because: str = ""
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """The parameters that test-time training moves; h is never among them."""

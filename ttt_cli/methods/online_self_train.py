@@ -11,6 +11,7 @@ from ttt_cli.memory import Batch
 from ttt_cli.methods.online import MaskedReconstruction
 from ttt_cli.methods.self_train import NO_CONFIDENCE
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.predictors import BUT_SEMANTIC
 from ttt_cli.reconstruction import ReconstructionSettings, draw_visible, reconstruction_error
 from ttt_cli.tasks.classes import VOID
 from ttt_cli.tasks.semantic import SemanticPrediction, class_probabilities, confident_classes, cross_entropy
@@ -29,7 +30,8 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
     confidence, weight: chosen on held-out stills (benchmarks/tune.py).
     """
 
-    semantic_only: str = NO_CONFIDENCE
+    undefined_for: tuple[str, ...] = BUT_SEMANTIC
+    undefined_because: str = NO_CONFIDENCE
     probe_every: int = 50
     confidence: float = 0.97
     weight: float = 1.0

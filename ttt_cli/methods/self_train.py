@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from ttt_cli.memory import Batch
 from ttt_cli.methods.base import Method
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.predictors import BUT_SEMANTIC
 from ttt_cli.reconstruction import ReconstructionSettings, draw_visible
 from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
 
@@ -26,7 +27,8 @@ class SelfTrain(Method):
     confidence: lambda of the paper, which does not give its value; pixels less sure than this give no label.
     """
 
-    semantic_only: str = NO_CONFIDENCE
+    undefined_for: tuple[str, ...] = BUT_SEMANTIC
+    undefined_because: str = NO_CONFIDENCE
     confidence: float = 0.9
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:

@@ -19,6 +19,9 @@ from ttt_cli.tasks.semantic import class_probabilities
 class Tent(Method):
     """The affine parameters of f's normalisation layers take a step on the entropy before each prediction."""
 
+    undefined_for: tuple[str, ...] = ("colorization",)
+    undefined_because: str = "tent makes the model surer of its classes, and a colour has none"
+
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """Scale and offset of every normalisation layer of f."""
         for module in model.encoder.modules():

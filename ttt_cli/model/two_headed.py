@@ -49,12 +49,14 @@ class ModelSize:
     """Everything that fixes the shapes of a model's tensors; written into every weights file.
 
     size_divisor: images are padded at the right and lower edge to a multiple of this many pixels.
+    colour_outputs: channels of a colour head, which takes the place of mask queries; 0 for mask queries.
     """
 
     encoder: EncoderSize = EncoderSize()
     main_head: HeadSize = HeadSize()
     reconstruction_head: HeadSize = HeadSize()
     size_divisor: int = 4
+    colour_outputs: int = 0
 
 
 class Features(NamedTuple):
@@ -115,18 +117,7 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
     """Pixel decoder and masked-attention decoder over an encoder's four maps; without classes, no classifier."""
 
     def __init__(self, size: HeadSize, encoder_channels: list[int], classes: int | None) -> None:
-        config = Mask2FormerConfig(
-            backbone_config=SwinConfig(),  # Unused: the encoder is ours. Mask2FormerConfig asks for one.
-            feature_size=size.channels,
-            mask_feature_size=size.channels,
-            hidden_dim=size.channels,
-            encoder_feedforward_dim=size.pixel_decoder_feedforward,
-            encoder_layers=size.pixel_decoder_layers,
-            decoder_layers=size.decoder_layers + 1,  # transformers counts the prediction before the first layer.
-            num_attention_heads=size.attention_heads,
-            dim_feedforward=size.decoder_feedforward,
-            num_queries=size.queries,
-        )
+        config = _config(size)
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, encoder_channels)
         self.transformer_module = Mask2FormerTransformerModule(config.feature_size, config)
@@ -143,6 +134,37 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
         return HeadOutput(class_logits, list(decoded.masks_queries_logits), pixels.mask_features)
 
 
+class ColourHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
+    """The same pixel decoder, and a linear layer that says the colour of each of its positions."""
+
+    def __init__(self, size: HeadSize, encoder_channels: list[int], outputs: int) -> None:
+        config = _config(size)
+        super().__init__(config)
+        self.pixel_decoder = Mask2FormerPixelDecoder(config, encoder_channels)
+        self.colour_predictor = nn.Conv2d(size.channels, outputs, 1)
+        self.post_init()
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        pixels = self.pixel_decoder(list(maps), output_hidden_states=False, return_dict=True)
+        colours: Tensor = self.colour_predictor(pixels.mask_features)
+        return colours
+
+
+def _config(size: HeadSize) -> Mask2FormerConfig:
+    return Mask2FormerConfig(
+        backbone_config=SwinConfig(),  # Unused: the encoder is ours. Mask2FormerConfig asks for one.
+        feature_size=size.channels,
+        mask_feature_size=size.channels,
+        hidden_dim=size.channels,
+        encoder_feedforward_dim=size.pixel_decoder_feedforward,
+        encoder_layers=size.pixel_decoder_layers,
+        decoder_layers=size.decoder_layers + 1,  # transformers counts the prediction before the first layer.
+        num_attention_heads=size.attention_heads,
+        dim_feedforward=size.decoder_feedforward,
+        num_queries=size.queries,
+    )
+
+
 class TwoHeadedModel(nn.Module):
     """f, g and h. Images are RGB in 0..255, (B, 3, H, W), of any size; normalisation and padding happen here."""
 
@@ -150,7 +172,11 @@ class TwoHeadedModel(nn.Module):
         super().__init__()
         self.size = size
         self.encoder = build_encoder(size.encoder, pretrained_encoder)
-        self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
+        self.main_head: Mask2FormerHead | ColourHead
+        if size.colour_outputs:
+            self.main_head = ColourHead(size.main_head, self.encoder.channels, size.colour_outputs)
+        else:
+            self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
         reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
         self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
         # On a CPU convolutions are a third faster in this order, and saturated masks leave gradients too small for a
@@ -169,10 +195,16 @@ class TwoHeadedModel(nn.Module):
         return Features(self.encoder(self._pad(inputs)), (images.shape[-2], images.shape[-1]))
 
     def segment(self, features: Features) -> MaskQueries:
-        """h: mask queries of the main task."""
+        """h of a model with mask queries."""
         class_logits, mask_logits, pixel_features = self.main_head(features.maps)
         auxiliary = tuple(zip(class_logits[:-1], mask_logits[:-1], strict=True))
         return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, pixel_features, features.image_size)
+
+    def colour(self, features: Features) -> Tensor:
+        """h of a model with a colour head: (B, colour_outputs, H/4, W/4), of the image without its padding."""
+        height, width = features.image_size
+        colours: Tensor = self.main_head(features.maps)
+        return colours[..., : math.ceil(height / OUTPUT_STRIDE), : math.ceil(width / OUTPUT_STRIDE)]
 
     def reconstruct(self, features: Features) -> Tensor:
         """g: the whole image, (B, 3, H, W), in the units of the reconstruction target (see reconstruction.py)."""

@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from torch import Tensor
+
 from ttt_cli.frame import Prediction
 from ttt_cli.metrics.base import Metric
-from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
 from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.tasks.settings import TaskSettings
 
@@ -26,10 +28,26 @@ class Task(ABC):
         """The classes that come in objects."""
         return things_of(self.classes)
 
+    def seen(self, image: Tensor) -> Tensor:
+        """What the model is shown of an image, uint8 RGB (3, H, W): the same size and type."""
+        return image
+
     @abstractmethod
-    def postprocess(self, queries: MaskQueries) -> Prediction:
-        """The prediction for a batch of one."""
+    def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:
+        """What h says of the features of a batch of one."""
 
     @abstractmethod
     def new_metric(self) -> Metric:
         """An empty metric for this task's predictions."""
+
+
+class MaskTask(Task):
+    """A task of a model with mask queries."""
+
+    def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:
+        """What h says of the features of a batch of one."""
+        return self.postprocess(model.segment(features))
+
+    @abstractmethod
+    def postprocess(self, queries: MaskQueries) -> Prediction:
+        """The prediction for a batch of one."""

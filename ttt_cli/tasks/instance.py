@@ -12,7 +12,7 @@ from ttt_cli.frame import Prediction
 from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.segments import Instance, encode
-from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.semantic import upsample
 
 MASKS_AT_ONCE = 8
@@ -48,7 +48,7 @@ class InstancePrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class InstanceTask(Task):
+class InstanceTask(MaskTask):
     """Mask2Former's reading: class score times mean mask score, the best of all pairs of query and thing class."""
 
     name: ClassVar[str] = "instance"

@@ -12,7 +12,7 @@ from ttt_cli.frame import Prediction
 from ttt_cli.metrics.panoptic import PanopticMetric
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.segments import PanopticMap, Segment
-from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.semantic import upsample
 
 
@@ -77,7 +77,7 @@ class PanopticPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class PanopticTask(Task):
+class PanopticTask(MaskTask):
     """Mask2Former's reading of the queries."""
 
     name: ClassVar[str] = "panoptic"

@@ -13,7 +13,7 @@ from torch.nn import functional
 from ttt_cli.frame import Prediction
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import OUTPUT_STRIDE, MaskQueries
-from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.classes import VOID
 
 
@@ -92,7 +92,7 @@ class SemanticPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class SemanticTask(Task):
+class SemanticTask(MaskTask):
     """Mask2Former's semantic combination of the queries."""
 
     name: ClassVar[str] = "semantic"

@@ -8,22 +8,19 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-from ttt_cli.datasets.low_light import low_light
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import reconstruction_loss
-from ttt_cli.tasks.classes import CAMVID, VOID
-from ttt_cli.tasks.semantic import SemanticTask
+from ttt_cli.training.lessons import LESSONS, Lesson
 from ttt_cli.training.look_ahead import LookAhead
-from ttt_cli.training.losses import MainLoss
-from ttt_cli.training.recipe import Recipe, Round, StillsSource
-from ttt_cli.training.stills import STILLS, Augmentation, Still, augment
-from ttt_cli.weights import ALL_TASKS, Weights, save_weights
+from ttt_cli.training.recipe import Recipe, Round
+from ttt_cli.training.stills import Split, Still
+from ttt_cli.weights import Weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -45,64 +42,17 @@ class Progress:
     scores: dict[str, float] | None
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Stills to draw from, and the weight each is drawn by."""
-
-    stills: list[Still] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-
-    def add(self, stills: list[Still], share: float) -> None:
-        """Adds stills that are together drawn by the weight `share`."""
-        self.stills.extend(stills)
-        self.weights.extend([share / len(stills)] * len(stills))
-
-    def draw(self, count: int, augmentation: Augmentation, generator: Generator) -> list[Still]:
-        """`count` augmented stills, drawn with replacement."""
-        weights = torch.tensor(self.weights)
-        chosen = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
-        return [augment(self.stills[index], augmentation, generator) for index in chosen]
-
-    def pixel_share(self) -> Tensor:
-        """The share of each class among the labelled pixels: float32 (K,)."""
-        counts = torch.zeros(VOID + 1, dtype=torch.float64)
-        for still in self.stills:
-            counts += torch.bincount(still.classes.flatten().long(), minlength=VOID + 1)
-        known = counts[: len(CAMVID)]
-        return (known / known.sum()).float()
-
-
-@dataclass(frozen=True)
-class Split:
-    """The stills of all sources: to train on, and those held out, by folder."""
-
-    trained: Pool
-    held_out: dict[str, list[Still]]
-
-
-def load_split(sources: tuple[StillsSource, ...], data: Path) -> Split:
-    """Reads the sources of a recipe from the folder `data`."""
-    split = Split(Pool(), {})
-    for source in sources:
-        stills = STILLS[source.kind](data / source.folder)
-        if source.held_out:
-            split.held_out[source.folder] = stills[-source.held_out :]
-            stills = stills[: len(stills) - source.held_out - source.gap]
-        split.trained.add(stills, source.share)
-    return split
-
-
 class Trainer:
     """All state of a training run: model, averaged model, optimiser, generator, step."""
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
         torch.manual_seed(recipe.rounds[0].seed)
         self.recipe, self.split, self.device = recipe, split, device
-        self.model = TwoHeadedModel(recipe.model, len(CAMVID), pretrained_encoder=recipe.imagenet)
+        lesson = LESSONS[recipe.lesson]
+        self.model = TwoHeadedModel(recipe.model, len(lesson.classes), pretrained_encoder=recipe.imagenet)
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        channels = recipe.model.main_head.channels
-        self.main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), channels).to(device)
+        self.lesson = lesson(recipe, split).to(device)
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, recipe.rounds[-1].reconstruction_weight)
         self.ends = list(itertools.accumulate(one.steps for one in recipe.rounds))
         self.steps = self.ends[-1] + recipe.look_ahead.steps
@@ -127,24 +77,15 @@ class Trainer:
             yield Progress(self.step, self.steps, losses, scores)
 
     def validate(self) -> dict[str, float]:
-        """mIoU of the averaged model on the stills held out, as they are and in low light."""
-        self.average.eval()
-        task = SemanticTask(CAMVID)
-        pooled = {"clean": task.new_metric(), "low_light": task.new_metric()}
-        for stills in self.split.held_out.values():
-            for seed, still in enumerate(stills):
-                for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
-                    with torch.no_grad():
-                        queries = self.average.segment(self.average.encode(image[None].to(self.device)))
-                    pooled[name].update(task.postprocess(queries).class_map, still.classes)
-        return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
+        """Scores of the averaged model on the stills held out."""
+        return self.lesson.validate(self.average.eval(), self.split.all_held_out)
 
     def save(self, path: Path) -> None:
         """Writes the whole state, by way of a temporary file so that a crash never leaves half a checkpoint."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "main_loss": self.main_loss.state_dict(),
+            "lesson": self.lesson.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "look_ahead": self.look_ahead.state(),
             "generator": self.generator.get_state(),
@@ -162,7 +103,7 @@ class Trainer:
         self._begin_round(state["round"])
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.main_loss.load_state_dict(state["main_loss"])
+        self.lesson.load_state_dict(state["lesson"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.look_ahead.load_state(state["look_ahead"])
         self.generator.set_state(state["generator"])
@@ -175,8 +116,8 @@ class Trainer:
         record = Weights(
             path=path,
             name=recipe.name,
-            tasks=ALL_TASKS,
-            classes=CAMVID,
+            tasks=self.lesson.tasks,
+            classes=self.lesson.classes,
             licence=recipe.licence,
             model_size=recipe.model,
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
@@ -187,11 +128,11 @@ class Trainer:
     @torch.no_grad()
     def _familiar_loss(self) -> float | None:
         """l_s on the stills held out, one mask each; None where there are none, or g was not trained."""
-        stills = [still for held_out in self.split.held_out.values() for still in held_out]
+        stills = self.split.all_held_out
         if not stills or not self.round.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
-        images = [still.image[None].to(self.device) for still in stills]
+        images = [self.lesson.seen(still.image[None].to(self.device)) for still in stills]
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
@@ -199,8 +140,8 @@ class Trainer:
         self.round_number, self.round = number, self.recipe.rounds[number]
         torch.manual_seed(self.round.seed)
         self.generator = Generator().manual_seed(self.round.seed)
-        self.main_loss.matching_weight = self.round.matching_weight
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.main_loss, self.round), betas=(0.9, 0.999))
+        self.lesson.begin(self.round)
+        self.optimizer = torch.optim.AdamW(_groups(self.model, self.lesson, self.round), betas=(0.9, 0.999))
         self.round_began = self.ends[number] - self.round.steps
 
     def _joint_step(self) -> Losses:
@@ -208,14 +149,15 @@ class Trainer:
         self._set_learning_rate(step)
         self.model.train()
         batch, images = self.draw(schedule.batch)
-        main: Tensor = self.main_loss(self.model.segment(self.model.encode(images)), batch)
+        images = self.lesson.seen(images)
+        main: Tensor = self.lesson(self.model, images, batch)
         main.backward()  # type: ignore[no-untyped-call]
         reconstruction = torch.zeros(())
         if schedule.reconstruction_weight > 0:
             shown = images[: schedule.reconstruction_batch]
             reconstruction = reconstruction_loss(self.model, shown, self.recipe.reconstruction, self.generator)
             (schedule.reconstruction_weight * reconstruction).backward()  # type: ignore[no-untyped-call]
-        trained = [*self.model.parameters(), *self.main_loss.parameters()]
+        trained = [*self.model.parameters(), *self.lesson.parameters()]
         nn.utils.clip_grad_norm_(trained, schedule.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -226,7 +168,7 @@ class Trainer:
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
         batch, images = self.draw(self.recipe.look_ahead.batch)
-        ahead = self.look_ahead.step(self.main_loss, images, batch, self.recipe.reconstruction, self.generator)
+        ahead = self.look_ahead.step(self.lesson, images, batch, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
         return Losses(ahead.before, ahead.reconstruction, ahead.after)
 
@@ -250,7 +192,7 @@ class Trainer:
             group["lr"] = group["peak"] * share
 
 
-def _groups(model: TwoHeadedModel, main_loss: MainLoss, schedule: Round) -> list[dict[str, object]]:
+def _groups(model: TwoHeadedModel, lesson: Lesson, schedule: Round) -> list[dict[str, object]]:
     """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     encoder = {id(p) for p in model.encoder.parameters()}
@@ -259,7 +201,7 @@ def _groups(model: TwoHeadedModel, main_loss: MainLoss, schedule: Round) -> list
         for decayed in (True, False):
             parameters = [
                 p
-                for p in (*model.parameters(), *main_loss.parameters())
+                for p in (*model.parameters(), *lesson.parameters())
                 if (id(p) in encoder) == in_encoder and (p.dim() > 1 and id(p) not in embeddings) == decayed
             ]
             peak = schedule.encoder_learning_rate if in_encoder else schedule.learning_rate

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -24,8 +24,10 @@ from ttt_cli.datasets.low_light import low_light
 from ttt_cli.memory import Snapshot
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
-from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.stills import Still
+
+if TYPE_CHECKING:
+    from ttt_cli.training.lessons import Lesson
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class LookAhead:
 
     def step(
         self,
-        main_loss: MainLoss,
+        lesson: Lesson,
         images: Tensor,
         batch: list[Still],
         reconstruction: ReconstructionSettings,
@@ -84,7 +86,7 @@ class LookAhead:
         """One step of g's optimiser. images: as for `look`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
         shifted = sensor_shift(images, settings, generator)
-        ahead = self.look(main_loss, shifted, batch, reconstruction, generator)
+        ahead = self.look(lesson, lesson.seen(shifted), batch, reconstruction, generator)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
         for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
             parameter.grad = self.reconstruction_weight * own + settings.weight * looked
@@ -96,7 +98,7 @@ class LookAhead:
 
     def look(
         self,
-        main_loss: MainLoss,
+        lesson: Lesson,
         images: Tensor,
         batch: list[Still],
         reconstruction: ReconstructionSettings,
@@ -115,7 +117,7 @@ class LookAhead:
             )
 
         def main() -> Tensor:
-            loss: Tensor = main_loss(self.model.segment(self.model.encode(images)), batch)
+            loss: Tensor = lesson(self.model, images, batch)
             return loss
 
         with torch.no_grad():

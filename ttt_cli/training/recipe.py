@@ -9,25 +9,8 @@ from ttt_cli.model.two_headed import ModelSize
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.training.look_ahead import LookAheadSettings
 from ttt_cli.training.losses import MainLossSettings
-from ttt_cli.training.stills import Augmentation
+from ttt_cli.training.stills import Augmentation, StillsSource
 from ttt_cli.weights import MAIN_ONLY
-
-
-@dataclass(frozen=True)
-class StillsSource:
-    """A folder of labelled stills.
-
-    kind: a name in STILLS. folder: relative to the data folder given on the command line.
-    share: how often a training image is drawn from here, relative to the other sources.
-    held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
-    gap: how many stills before those are left out altogether, so that neighbours do not leak.
-    """
-
-    kind: str
-    folder: str
-    share: float = 1.0
-    held_out: int = 0
-    gap: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,13 +46,15 @@ class Round:
 class Recipe:
     """The whole recipe; see recipes/street.toml for one with reasons beside the values.
 
-    imagenet: start the encoder from ImageNet. licence: what the weights' users must know of the data's terms.
+    lesson: what the main head is taught, a name in LESSONS. imagenet: start the encoder from ImageNet.
+    licence: what the weights' users must know of the data's terms.
     adaptation: settings of test-time training that suit the weights (names of AdaptationSettings).
     """
 
     name: str
     sources: tuple[StillsSource, ...]
     licence: str
+    lesson: str = "segmentation"
     imagenet: bool = True
     model: ModelSize = field(default_factory=ModelSize)
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import EllipsisType
 
@@ -58,7 +59,86 @@ def load_pennfudan(folder: Path) -> list[Still]:
     return stills
 
 
-STILLS = {"camvid": load_camvid, "pennfudan": load_pennfudan}
+def load_pictures(folder: Path) -> list[Still]:
+    """Every picture in the folder, in order of name, without any label."""
+    stills = []
+    for path in _images(folder):
+        image = _rgb(path)
+        nothing = torch.full(image.shape[-2:], VOID, dtype=torch.uint8)
+        stills.append(Still(path.stem, image, nothing, torch.zeros(image.shape[-2:], dtype=torch.int32)))
+    return stills
+
+
+STILLS = {"camvid": load_camvid, "pennfudan": load_pennfudan, "pictures": load_pictures}
+
+
+@dataclass(frozen=True)
+class StillsSource:
+    """A folder of labelled stills.
+
+    kind: a name in STILLS. folder: relative to the data folder given on the command line.
+    share: how often a training image is drawn from here, relative to the other sources.
+    held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
+    gap: how many stills before those are left out altogether, so that neighbours do not leak.
+    """
+
+    kind: str
+    folder: str
+    share: float = 1.0
+    held_out: int = 0
+    gap: int = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Stills to draw from, and the weight each is drawn by."""
+
+    stills: list[Still] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def add(self, stills: list[Still], share: float) -> None:
+        """Adds stills that are together drawn by the weight `share`."""
+        self.stills.extend(stills)
+        self.weights.extend([share / len(stills)] * len(stills))
+
+    def draw(self, count: int, augmentation: Augmentation, generator: Generator) -> list[Still]:
+        """`count` augmented stills, drawn with replacement."""
+        weights = torch.tensor(self.weights)
+        chosen = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
+        return [augment(self.stills[index], augmentation, generator) for index in chosen]
+
+    def pixel_share(self) -> Tensor:
+        """The share of each class among the labelled pixels: float32 (K,)."""
+        counts = torch.zeros(VOID + 1, dtype=torch.float64)
+        for still in self.stills:
+            counts += torch.bincount(still.classes.flatten().long(), minlength=VOID + 1)
+        known = counts[: len(CAMVID)]
+        return (known / known.sum()).float()
+
+
+@dataclass(frozen=True)
+class Split:
+    """The stills of all sources: to train on, and those held out, by folder."""
+
+    trained: Pool
+    held_out: dict[str, list[Still]]
+
+    @property
+    def all_held_out(self) -> list[Still]:
+        """Those of all folders."""
+        return [still for stills in self.held_out.values() for still in stills]
+
+
+def load_split(sources: Sequence[StillsSource], data: Path) -> Split:
+    """Reads the sources of a recipe from the folder `data`."""
+    split = Split(Pool(), {})
+    for source in sources:
+        stills = STILLS[source.kind](data / source.folder)
+        if source.held_out:
+            split.held_out[source.folder] = stills[-source.held_out :]
+            stills = stills[: len(stills) - source.held_out - source.gap]
+        split.trained.add(stills, source.share)
+    return split
 
 
 @dataclass(frozen=True)

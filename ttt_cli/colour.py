@@ -1,0 +1,77 @@
+"""Colour spaces: sRGB and CIE Lab under D65, in which a picture is its lightness L and its chroma a, b."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# IEC 61966-2-1: linear RGB to XYZ, and the white point that it takes (1, 1, 1) to.
+XYZ_OF_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+WHITE = (0.9504700, 1.0000001, 1.0888300)
+# CIE: below the cube of this, the cube root is replaced by a line.
+KNEE = 6 / 29
+
+
+def lab_of(images: Tensor) -> Tensor:
+    """RGB in 0..255, uint8 or float (..., 3, H, W), as Lab, float32: L in 0..100, a and b within about -110..110."""
+    values = images.float() / 255
+    linear = torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    xyz = _mixed(linear, XYZ_OF_RGB) / _column(WHITE, linear)
+    root = torch.where(xyz > KNEE**3, xyz.clamp(min=1e-8) ** (1 / 3), xyz / (3 * KNEE**2) + 4 / 29)
+    x, y, z = root.unbind(dim=-3)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-3)
+
+
+def rgb_of(lab: Tensor) -> Tensor:
+    """The way back: uint8 (..., 3, H, W). Colours that sRGB does not have are cut off."""
+    lightness, a, b = lab.unbind(dim=-3)
+    y = (lightness + 16) / 116
+    root = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
+    xyz = torch.where(root > KNEE, root**3, 3 * KNEE**2 * (root - 4 / 29)) * _column(WHITE, root)
+    rgb_of_xyz = torch.linalg.inv(torch.tensor(XYZ_OF_RGB, dtype=torch.float64)).tolist()
+    linear = _mixed(xyz, rgb_of_xyz).clamp(0, 1)
+    values = torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (values * 255).round().to(torch.uint8)
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """The pictures in grey of the same lightness, on three channels: uint8 (..., 3, H, W)."""
+    lab = lab_of(images)
+    lab[..., 1:, :, :] = 0
+    return rgb_of(lab)
+
+
+def guided(chroma: Tensor, lightness: Tensor, radius: int = 4, softness: float = 20.0) -> Tensor:
+    """Chroma enlarged to the size of a picture, its edges where those of the picture are (He et al. 2013).
+
+    chroma: float (C, h, w). lightness: L of the picture, float (H, W). radius: of the windows, in pixels of the chroma.
+    softness: differences of lightness below its square root are no edges. In each window chroma is a linear function
+    of lightness; the functions are found small, and applied large.
+    """
+    height, width = lightness.shape
+    small = functional.interpolate(lightness[None, None], size=chroma.shape[-2:], mode="area")
+    values = chroma[:, None]
+    mean_l, mean_c = _box(small, radius), _box(values, radius)
+    variance = _box(small * small, radius) - mean_l * mean_l
+    slope = (_box(small * values, radius) - mean_l * mean_c) / (variance + softness)
+    offset = mean_c - slope * mean_l
+    slope, offset = (
+        functional.interpolate(_box(one, radius), size=(height, width), mode="bilinear", align_corners=False)
+        for one in (slope, offset)
+    )
+    return (slope * lightness + offset)[:, 0]
+
+
+def _box(values: Tensor, radius: int) -> Tensor:
+    """The mean of the window around every pixel, (B, 1, H, W); windows end at the edges."""
+    side = 2 * radius + 1
+    return functional.avg_pool2d(values, side, stride=1, padding=radius, count_include_pad=False)
+
+
+def _mixed(values: Tensor, matrix: tuple[tuple[float, ...], ...] | list[list[float]]) -> Tensor:
+    return torch.einsum("kc,...chw->...khw", torch.tensor(matrix, dtype=values.dtype, device=values.device), values)
+
+
+def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1)
