@@ -232,3 +232,23 @@ def test_sensor_shift_darkens_its_share_and_keeps_the_range(data: Path) -> None:
     brightness = {round(float(one.mean())) for one, same in zip(shifted, untouched, strict=True) if not same}
     assert len(brightness) > 10
     assert max(brightness) < 250
+
+
+def test_colours_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:
+    one = recipe(80)
+    one = dataclasses.replace(
+        one,
+        lesson="colorization",
+        model=dataclasses.replace(TINY, colour_outputs=2),
+        sources=(StillsSource("pictures", "drive/images", held_out=2),),
+        rounds=(dataclasses.replace(one.rounds[0], reconstruction_weight=0.1),),
+    )
+    trained = Trainer(one, load_split(one.sources, data), CPU)
+    progress = list(trained.run(tmp_path / "last.ckpt"))
+    scores = progress[-1].scores or {}
+    assert scores["chroma_distance"] < 0.9 * scores["chroma_distance_of_grey"]
+    trained.export(tmp_path / "color.safetensors")
+    weights = open_weights(str(tmp_path / "color.safetensors"))
+    assert weights.tasks == ("colorization",) and weights.classes == ()
+    colours = weights.load().colour(weights.load().encode(torch.zeros(1, 3, 61, 90)))
+    assert colours.shape == (1, 2, 16, 23)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ttt_cli.errors import UsageError
 
+AtCuts = Literal["reset", "ignore"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -26,6 +27,7 @@ class AdaptationSettings:
         weights want it whose g was trained to look ahead.
     forgetting: after each step the weights go this share of the way back to f_0, g_0, so that training on frames
         long past fades (0 in the paper). The weights then stay within learning_rate / forgetting of where they began.
+    cuts: at a hard cut between scenes the window is emptied, or it is not.
     gradient_norm: the gradient is scaled down to this norm where it is longer.
     """
 
@@ -39,6 +41,7 @@ class AdaptationSettings:
     reconstruction_rate_factor: float = 1.0
     weight_decay: float = 0.0
     forgetting: float = 0.0
+    cuts: AtCuts = "ignore"
     gradient_norm: float = 1.0
     seed: int = 0
     precision: Precision = "fp32"

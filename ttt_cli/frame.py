@@ -84,6 +84,7 @@ class Result:
     loss: mean reconstruction loss of this frame's training steps, or None where the method does not train.
     skipped_steps: training steps whose loss or gradient was not finite; the weights were put back before going on.
     window_estimate: where the window's size was estimated on this frame.
+    cut: a new scene begins with this frame, and the window was emptied.
     """
 
     frame: Frame
@@ -92,3 +93,4 @@ class Result:
     skipped_steps: int
     timing: Timing
     window_estimate: WindowEstimate | None = None
+    cut: bool = False

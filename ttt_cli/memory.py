@@ -40,6 +40,11 @@ class Window:
         self.images.append(image)
         self.pseudo_labels.append(torch.tensor(VOID, dtype=torch.uint8).expand(image.shape[-2:]))
 
+    def clear(self) -> None:
+        """Forgets all frames."""
+        self.images.clear()
+        self.pseudo_labels.clear()
+
     def label(self, pseudo_labels: Tensor) -> None:
         """Takes in the model's own labels of the current frame."""
         self.pseudo_labels[-1] = pseudo_labels.cpu()

@@ -23,6 +23,7 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.auto_window import LARGEST, AutoWindow, WindowEstimate
+from ttt_cli.cuts import Cuts
 from ttt_cli.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.memory import Snapshot, Window
 from ttt_cli.methods import method_named
@@ -61,6 +62,7 @@ class Adapter:
         self.auto_window = AutoWindow() if settings.auto_window and self.method.window is None else None
         size = None if self.method.sees_all_first else self.method.window or settings.window or None
         self.window = Window(size, LARGEST if self.auto_window else None)
+        self.cuts = Cuts() if settings.cuts == "reset" and not self.method.sees_all_first else None
         self.frames_seen = 0
         self.familiar = True
         self.predictor = self.method.predictor()
@@ -89,6 +91,9 @@ class Adapter:
         """Trains on the frame and the window before it, then predicts the frame."""
         began = self._now()
         self.frames_seen += 1
+        cut = self.cuts is not None and self.cuts.begins_scene(frame.image)
+        if cut:
+            self.window.clear()
         if self.steps:
             self.window.push(frame.image)
         if not self.method.carry:
@@ -109,6 +114,7 @@ class Adapter:
             skipped_steps=len(losses) - len(good),
             timing=Timing((trained - began) * 1000, (finished - trained) * 1000),
             window_estimate=estimate,
+            cut=cut,
         )
 
     def study(self, video: Video, on_study: OnStudy) -> None:
@@ -195,6 +201,8 @@ class Adapter:
 
     def _estimate_window(self) -> WindowEstimate | None:
         if self.auto_window is None or not self.steps or not self.auto_window.is_due(self.frames_seen):
+            return None
+        if len(self.window.images) < 2:
             return None
         encoder = list(self.model.encoder.parameters())
         moving = [parameter for parameter in encoder if parameter.requires_grad]

@@ -46,6 +46,7 @@ class Step:
     skipped_steps: int
     milliseconds: dict[str, float]
     window_estimate: WindowEstimate | None = None
+    cut: bool = False
 
 
 class Outputs:
@@ -139,6 +140,8 @@ class Outputs:
             "skipped_steps": step.skipped_steps,
             "milliseconds": {stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
         }
+        if step.cut:
+            entry["cut"] = True
         if step.window_estimate is not None:
             entry["window_estimate"] = dataclasses.asdict(step.window_estimate)
         log.write(to_json(entry) + "\n")

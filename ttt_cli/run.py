@@ -160,6 +160,7 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
             result.skipped_steps,
             milliseconds,
             result.window_estimate,
+            result.cut,
         )
 
 
