@@ -23,7 +23,7 @@ from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.metrics.panoptic import PanopticMetric
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.metrics.table import METRICS, metric_from_json
-from ttt_cli.segments import Instance, PanopticMap, Segment, encode
+from ttt_cli.segments import Chroma, Instance, PanopticMap, Segment, encode
 
 
 def plain_iou(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> list[float]:
@@ -218,6 +218,8 @@ def test_metrics_come_back_from_json(key: str) -> None:
     metric: Metric = PanopticMetric("abcd", frozenset({1})) if key == "pq" else METRICS[key]("abcd")
     if key == "miou":
         metric.update(prediction, truth)
+    elif key == "psnr":
+        metric.update(Chroma(torch.zeros(2, 3, 3)), torch.arange(300, dtype=torch.uint8).view(3, 10, 10) % 200)
     elif key == "pq":
         metric.update(regions([[1, 2]], {1: 1, 2: 0}), regions([[4, 4]], {4: 1}))
     else:

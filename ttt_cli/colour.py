@@ -42,7 +42,13 @@ def grey_of(images: Tensor) -> Tensor:
     return rgb_of(lab)
 
 
-def guided(chroma: Tensor, lightness: Tensor, radius: int = 4, softness: float = 20.0) -> Tensor:
+def coloured(image: Tensor, chroma: Tensor) -> Tensor:
+    """The lightness of an image, uint8 RGB (3, H, W), with other colours: a and b, float (2, h, w), of any size."""
+    lightness = lab_of(image)[0]
+    return rgb_of(torch.cat([lightness[None], guided(chroma, lightness)]))
+
+
+def guided(chroma: Tensor, lightness: Tensor, radius: int = 1, softness: float = 5.0) -> Tensor:
     """Chroma enlarged to the size of a picture, its edges where those of the picture are (He et al. 2013).
 
     chroma: float (C, h, w). lightness: L of the picture, float (H, W). radius: of the windows, in pixels of the chroma.

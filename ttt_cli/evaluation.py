@@ -251,7 +251,7 @@ def measure(
     device = next(entrant.model.parameters()).device
     forget_peak(device)
     adapter = Adapter(entrant.model, entrant.task, chosen, entrant.reconstruction, device)
-    video = for_model(stream.video, entrant.size)
+    video = for_model(stream.video, entrant.size, entrant.task.seen)
 
     def scored(results: Iterable[Result]) -> Tally:
         tally = Tally(entrant.task.new_metric())

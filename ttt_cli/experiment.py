@@ -146,6 +146,7 @@ def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell
         **subject,
         "warnings": [warning for stream in experiment.streams for warning in stream.warnings],
         "score": next(iter(tallies.values())).metric.title,
+        "unit": next(iter(tallies.values())).metric.unit,
         "settings": {name: dataclasses.asdict(one.adaptation) for name, one in experiment.settings.items()},
         "machine": machine(experiment.device),
         "versions": versions(),

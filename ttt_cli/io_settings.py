@@ -41,7 +41,9 @@ class OutputSettings:
     overlay: the video with the prediction drawn in. compare: the fixed model's beside it.
     alpha: opacity of the colours in it, 0..1. labels: names are written in it.
     masks: the prediction of every frame, as files. formats: in which formats (FORMATS in label_files.py); empty means
-        those that fit the task. classes: only these are drawn and written; empty means all.
+        those that fit the task.
+    saturation: colours that were predicted are multiplied by it.
+    classes: only these are drawn and written; empty means all.
     """
 
     overlay: bool = True
@@ -50,8 +52,11 @@ class OutputSettings:
     labels: bool = True
     masks: bool = True
     formats: tuple[str, ...] = ()
+    saturation: float = 1.0
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"alpha must be within 0 and 1, not {self.alpha}")
+        if not 0 <= self.saturation < math.inf:
+            raise UsageError(f"saturation must not be negative: {self.saturation}")

@@ -134,6 +134,7 @@ FORMATS: dict[str, dict[str, type[LabelFile]]] = {
     "semantic": {"palette": Palette},
     "instance": {"coco": CocoResults},
     "panoptic": {"palette": Palette, "coco": CocoPanoptic, "kitti-step": KittiStep},
+    "colorization": {},
 }
 """By task; all but kitti-step are written unless others are asked for."""
 NOT_BY_DEFAULT = ("kitti-step",)
@@ -143,7 +144,7 @@ def check_formats(task: str, wanted: Sequence[str]) -> None:
     """Raises UsageError for a format that the task does not have."""
     for name in wanted:
         if name not in FORMATS[task]:
-            known = ", ".join(FORMATS[task])
+            known = ", ".join(FORMATS[task]) or "none"
             raise UsageError(f"format {printable(name)!r} is none of the task {task}; it has {known}")
 
 

@@ -14,18 +14,20 @@ from types import TracebackType
 from typing import IO
 
 import numpy as np
+from torch import Tensor
 
 from ttt_cli.auto_window import WindowEstimate
+from ttt_cli.colour import coloured
 from ttt_cli.frame import Frame, Video
 from ttt_cli.label_files import LabelFile, label_files
 from ttt_cli.run_folder import RunFolder, to_json
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.segments import Labels, of_classes
+from ttt_cli.segments import Chroma, Labels, of_classes
 from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.tracks import Tracks
 from ttt_cli.video.draw import classes_in, overlay, side_by_side
 from ttt_cli.video.images import is_image
-from ttt_cli.video.paint import Paint, paint
+from ttt_cli.video.paint import paint
 from ttt_cli.video.writer import VideoWriter
 
 STEPS_WAITING = 4
@@ -149,30 +151,26 @@ class Outputs:
 
     def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
         """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
-        shown = [self._painted(labels)]
-        if step.fixed_labels is not None:
-            fixed = self._fixed_tracks.numbered(of_classes(step.fixed_labels, self._kept))
-            shown.insert(0, self._painted(fixed))
-        for one in shown:
-            self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
-        output = self.settings.output
-        drawn = [
-            overlay(
-                step.frame.image,
-                one.ids,
-                one.colours,
-                alpha=output.alpha,
-                legend=self._seen if output.labels else frozenset(),
-                tags=one.tags if output.labels else (),
-            )
-            for one in shown
-        ]
-        if len(drawn) == 1:
-            return drawn[0]
-        return side_by_side(drawn[0], drawn[1], ("fixed", self.settings.adaptation.method))
+        if step.fixed_labels is None:
+            return self._pictures(step.frame.image, [labels])[0]
+        fixed = self._fixed_tracks.numbered(of_classes(step.fixed_labels, self._kept))
+        left, right = self._pictures(step.frame.image, [fixed, labels])
+        return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
 
-    def _painted(self, labels: Labels) -> Paint:
-        return paint(labels, self.classes, self.video.size, self.settings.task.shown_score)
+    def _pictures(self, image: Tensor, labellings: list[Labels]) -> list[np.ndarray]:
+        """One overlay each; they share a legend of what was seen so far."""
+        output = self.settings.output
+        colours = [one.ab * output.saturation for one in labellings if isinstance(one, Chroma)]
+        if colours:
+            return [coloured(image, one).permute(1, 2, 0).contiguous().numpy() for one in colours]
+        paints = [paint(one, self.classes, self.video.size, self.settings.task.shown_score) for one in labellings]
+        for one in paints:
+            self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
+        legend = self._seen if output.labels else frozenset()
+        return [
+            overlay(image, one.ids, one.colours, alpha=output.alpha, legend=legend, tags=one.tags * output.labels)
+            for one in paints
+        ]
 
 
 @contextmanager

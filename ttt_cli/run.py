@@ -135,7 +135,7 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         fixed = Adapter(copy.deepcopy(model), task, unmoved, settings.reconstruction, request.device)
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
-    smaller = for_model(video, settings.input.size)
+    smaller = for_model(video, settings.input.size, task.seen)
 
     def frames() -> Iterator[Frame]:
         with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch)) as ahead:

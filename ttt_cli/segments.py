@@ -75,12 +75,24 @@ class PanopticMap:
         )
 
 
-Labels = Tensor | tuple[Instance, ...] | PanopticMap
-"""What is known of one frame, by task: semantic, uint8 (H, W) class ids with 255 for void; instance; panoptic."""
+@dataclass(frozen=True)
+class Chroma:
+    """The colours of a picture without its lightness. ab: a and b of Lab, float32 (2, h, w), of any size."""
+
+    ab: Tensor
+
+
+Labels = Tensor | tuple[Instance, ...] | PanopticMap | Chroma
+"""What is known of one frame, by task: semantic, uint8 (H, W) class ids with 255 for void; instance; panoptic.
+
+Colours are predicted as Chroma; their truth is the picture, uint8 RGB (3, H, W).
+"""
 
 
 def of_classes(labels: Labels, kept: frozenset[int]) -> Labels:
     """The labels without those of other classes than `kept`."""
+    if isinstance(labels, Chroma):
+        return labels
     if isinstance(labels, tuple):
         return tuple(one for one in labels if one.class_id in kept)
     if isinstance(labels, PanopticMap):

@@ -34,13 +34,13 @@ def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
     )
 
 
-def for_model(video: Video, shortest_side: int) -> Video:
-    """The same video, each image made smaller, if need be, for the model; `original` keeps it as it was."""
+def for_model(video: Video, shortest_side: int, seen: Callable[[Tensor], Tensor]) -> Video:
+    """The same video, each image made smaller, if need be, and as the task shows it; `original` keeps it as it was."""
 
-    def smaller(frame: Frame) -> Frame:
-        return dataclasses.replace(frame, image=shrink(frame.image, shortest_side), original=frame.image)
+    def shown(frame: Frame) -> Frame:
+        return dataclasses.replace(frame, image=seen(shrink(frame.image, shortest_side)), original=frame.image)
 
-    return dataclasses.replace(video, frames=lambda: map(smaller, video.frames()))
+    return dataclasses.replace(video, frames=lambda: map(shown, video.frames()))
 
 
 def shrink(image: Tensor, shortest_side: int) -> Tensor:

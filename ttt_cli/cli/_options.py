@@ -44,6 +44,16 @@ Config = Annotated[
         "--config", metavar="FILE", help="TOML with the sections input, task, adaptation, reconstruction, output."
     ),
 ]
+Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", help=f"online adapts; joint is the fixed model. (default: {AdaptationSettings.method})"),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")]
+Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip what is before.")]
+End = Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop there.")]
+Fps = Annotated[float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. (default: 10)")]
+Compare = Annotated[bool, typer.Option("--compare", help="The fixed model on the left, the adapted one on the right.")]
 Task = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME", help=f"semantic, instance or panoptic. (default: {TaskSettings.task})"),
@@ -93,6 +103,18 @@ MaxFrames = Annotated[int | None, typer.Option("--max-frames", metavar="N", help
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the output's path and nothing else.")]
+
+
+def input_table(
+    start: float | None,
+    end: float | None,
+    stride: int | None,
+    max_frames: int | None,
+    fps: float | None,
+    size: int | None,
+) -> dict[str, Any]:
+    """The section `input` as the command line has it."""
+    return {"start": start, "end": end, "stride": stride, "max_frames": max_frames, "fps": fps, "size": size}
 
 
 def adaptation_table(

@@ -212,7 +212,9 @@ def _show(outcome: Outcome, protocol: str) -> None:
     for stream in dict.fromkeys(row.stream for row in summary):
         rows = [row for row in summary if row.stream == stream]
         _console.table(
-            f"{stream}: {score} in percent; {labelled[stream]}", columns, [_row(row, protocols) for row in rows]
+            f"{stream}: {score} in {outcome.content['unit']}; {labelled[stream]}",
+            columns,
+            [_row(row, protocols) for row in rows],
         )
         details = list(rows[0].details)
         if details:
@@ -220,6 +222,8 @@ def _show(outcome: Outcome, protocol: str) -> None:
             _console.table(f"{stream}, pooled", ("method", *details), shown)
 
     names = list(records[0].by_class)
+    if not names:
+        return
     shown_records = [record for record in records if record.seed in (None, records[-1].seed)]
     by_method = [
         (f"{one.method} {one.stream}", *(f"{one.by_class[name]:.0f}" for name in names)) for one in shown_records

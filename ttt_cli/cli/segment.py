@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.io_settings import OutputSettings
@@ -32,15 +31,8 @@ tttv segment frames/ --gt labels/ --out runs/scored"""
 
 
 def segment(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")
-    ],
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method", help=f"online adapts; joint is the fixed model. (default: {AdaptationSettings.method})"
-        ),
-    ] = None,
+    source: options.Source,
+    method: options.Method = None,
     task: options.Task = None,
     window: options.Window = None,
     steps: options.Steps = None,
@@ -49,19 +41,15 @@ def segment(
     learning_rate: options.LearningRate = None,
     seed: options.Seed = None,
     weights: options.WeightsName = options.DEFAULT_WEIGHTS,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")
-    ] = None,
+    out: options.Out = None,
     device: options.DeviceName = options.Device.auto,
     precision: options.PrecisionName = options.Precision.auto,
     size: options.Size = None,
-    start: Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip what is before.")] = None,
-    end: Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop there.")] = None,
+    start: options.Start = None,
+    end: options.End = None,
     stride: options.Stride = None,
     max_frames: options.MaxFrames = None,
-    fps: Annotated[
-        float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. (default: 10)")
-    ] = None,
+    fps: options.Fps = None,
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and keep these classes only.")
     ] = None,
@@ -79,9 +67,7 @@ def segment(
         typer.Option("--alpha", metavar="0..1", help=f"Opacity of colours. (default: {OutputSettings.alpha})"),
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names into the overlay.")] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Overlay of the fixed model on the left, adapted on the right.")
-    ] = False,
+    compare: options.Compare = False,
     overwrite: options.Overwrite = False,
     config: options.Config = None,
     as_json: options.Json = False,
@@ -92,14 +78,7 @@ def segment(
     Writes overlay.mp4, masks/, frames.jsonl and run.json, and with --gt also metrics.json.
     """
     chosen = {
-        "input": {
-            "start": start,
-            "end": end,
-            "stride": stride,
-            "max_frames": max_frames,
-            "fps": fps,
-            "size": size,
-        },
+        "input": options.input_table(start, end, stride, max_frames, fps, size),
         "adaptation": options.adaptation_table(
             method=method,
             window=window,
@@ -124,6 +103,11 @@ def segment(
     request = build_request(
         source, chosen, weights=weights, config=config, device=device, out=out, truth=truth, overwrite=overwrite
     )
+    finish(request, as_json=as_json, quiet=quiet)
+
+
+def finish(request: Request, *, as_json: bool, quiet: bool) -> NoReturn:
+    """Carries the request out, says what came of it, and ends with its exit code."""
     finished = carry_out(request, shown=not (quiet or as_json))
     show(finished, as_json=as_json, quiet=quiet)
     if finished.report.reason and finished.report.status == "partial":

@@ -16,7 +16,7 @@ from ttt_cli.segments import Labels
 
 @dataclass(frozen=True)
 class Scores:
-    """All in percent; NaN where nothing was there to be scored.
+    """All in the unit of the metric; NaN where nothing was there to be scored.
 
     pooled: the headline figure over all frames at once. paper: that of each frame, averaged over the frames.
     by_class: the headline by class, pooled. details: what else the field reports, pooled.
@@ -33,12 +33,13 @@ class Metric(ABC):
 
     Protocol "pooled" is one account over everything. Protocol "paper" scores each frame, averages over a video, and
     counts videos by their number of frames, which makes it the mean over all frames.
-    key, title: what the headline figure is called, in files and by people. names: of the classes.
-    frame_scores: the headline of every frame, 0..1; NaN for a frame that has nothing to score.
+    key, title: what the headline figure is called, in files and by people. unit: of it. names: of the classes.
+    frame_scores: the headline of every frame, 0..1 where the unit is percent; NaN where there is nothing to score.
     """
 
     key: ClassVar[str]
     title: ClassVar[str]
+    unit: ClassVar[str] = "percent"
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ttt_cli.errors import TttvError
 from ttt_cli.metrics.semantic import SemanticMetric
-from ttt_cli.segments import Labels, PanopticMap, decode
+from ttt_cli.segments import Chroma, Labels, PanopticMap, decode
 from ttt_cli.tasks.classes import VOID
 
 LARGEST_MISMATCH_PIXELS = 1.5
@@ -59,6 +59,7 @@ class Consistency:
             for one in reversed([one for one in labels if one.score >= self.shown_score]):
                 classes[decode(one.mask)] = one.class_id
             return classes
+        assert not isinstance(labels, Chroma)
         class_map = (labels.class_map() if isinstance(labels, PanopticMap) else labels).numpy()
         return np.where(class_map == VOID, nothing, class_map).astype(np.uint8)
 

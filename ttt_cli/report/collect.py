@@ -17,15 +17,26 @@ from ttt_cli.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A folder of `tttv eval`. subject: data, weights and settings. score: what is scored, such as
-    mIoU. by_class: percent, by stream, title and class."""
+    """A folder of `tttv eval`. subject: data, weights and settings. score, unit: what is scored, such
+    as mIoU, and in what. by_class: percent, by stream, title and class."""
 
     path: Path
     subject: dict[str, Any]
     score: str
+    unit: str
     summary: list[Summary]
     by_class: dict[str, dict[str, dict[str, float | None]]]
     tallies: dict[Cell, Tally]
+
+    @property
+    def quantity(self) -> str:
+        """What is scored, with its unit."""
+        return f"{self.score} in {self.unit}"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether there is a score for each class."""
+        return any(scores for by_title in self.by_class.values() for scores in by_title.values())
 
 
 @dataclass(frozen=True)
@@ -62,4 +73,4 @@ def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
     for record in content.pop("records"):
         title = dataclasses.replace(summary[0], method=record["method"], window=record["window"]).title
         by_class.setdefault(record["stream"], {}).setdefault(title, record["by_class"])
-    return Evaluation(path, content, content.pop("score"), summary, by_class, tallies)
+    return Evaluation(path, content, content.pop("score"), content.pop("unit"), summary, by_class, tallies)

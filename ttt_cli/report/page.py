@@ -97,7 +97,7 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     sections = [
         Section(
             f"{name}: methods",
-            f"{text} {evaluation.score} in percent, pooled; deviation over seeds; in brackets gain over {BASELINE}.",
+            f"{text} {evaluation.quantity}, pooled; deviation over seeds; in brackets gain over {BASELINE}.",
             tables=[_methods_table(rows, streams, TABLE_1, others=True)],
         )
     ]
@@ -108,17 +108,19 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     if len(shown) > 1:
         series = {method: [_main_row(rows, method, stream).pooled for stream in streams] for method in shown}
         sections.append(
-            Section(f"{name}: at a glance", plots=[plots.bars(streams, series, evaluation.score, f"{name}: bars")])
+            Section(
+                f"{name}: at a glance",
+                plots=[plots.bars(streams, series, evaluation.quantity, f"{name}: bars")],
+            )
         )
     curves = [plot for stream in streams if (plot := _windows_plot(evaluation, stream))]
     if curves:
         sections.append(Section(f"{name}: windows", plots=curves))
     sections += [_along(evaluation, stream) for stream in streams]
-    by_class = [_class_table(evaluation.by_class[stream]) for stream in streams]
-    sections += [
-        Section(f"{name}: {evaluation.score} by class, {one}", tables=[table])
-        for one, table in zip(streams, by_class, strict=True)
-    ]
+    if evaluation.has_classes:
+        for stream in streams:
+            table = _class_table(evaluation.by_class[stream])
+            sections.append(Section(f"{name}: {evaluation.score} by class, {stream}", tables=[table]))
     return sections
 
 
@@ -201,7 +203,9 @@ def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
             sizes = [float(row.window or math.inf) for row in chosen]
             spread = [row.deviation for row in chosen]
             lines.append(plots.Line(method, sizes, [row.pooled for row in chosen], spread))
-    return plots.over_windows(lines, evaluation.score, f"{evaluation.path.name}, {stream}: windows") if lines else None
+    return (
+        plots.over_windows(lines, evaluation.quantity, f"{evaluation.path.name}, {stream}: windows") if lines else None
+    )
 
 
 def _along(evaluation: Evaluation, stream: str) -> Section:
@@ -213,7 +217,8 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
     shown = {name: first[name] for name in LINES if name in first} or dict(list(first.items())[:5])
     scores, losses, times = [], [], []
     for name, tally in shown.items():
-        values = [100 * value for value in tally.metric.frame_scores]
+        scale = 100 if tally.metric.unit == "percent" else 1
+        values = [scale * value for value in tally.metric.frame_scores]
         scores.append(plots.Line(name, _floats(tally.scored), _running_mean(values)))
         frames = _floats(range(tally.frames))
         spent = [adapt + predict for adapt, predict in zip(tally.adapt_seconds, tally.predict_seconds, strict=True)]
@@ -221,7 +226,7 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
         if any(loss is not None for loss in tally.losses):
             losses.append(plots.Line(name, frames, _running_mean([_number(loss) for loss in tally.losses])))
     title = f"{evaluation.path.name}: along {stream}"
-    quantities = {f"{evaluation.score} in percent": scores, "loss": losses, "milliseconds": times}
+    quantities = {evaluation.quantity: scores, "loss": losses, "milliseconds": times}
     drawn = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
     return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=drawn)
 

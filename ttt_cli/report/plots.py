@@ -67,7 +67,7 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: st
         lowest = min(value for values in series.values() for value in values)
         axes.set_ylim(bottom=max(0.0, lowest - 15))
         axes.set_xticks(range(len(groups)), groups)
-        axes.set_ylabel(f"{score} in percent, pooled")
+        axes.set_ylabel(f"{score}, pooled")
         _legend(axes)
         return _svg(figure, label)
 
@@ -89,7 +89,7 @@ def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
         axes.set_xticks([place(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("window in frames")
-        axes.set_ylabel(f"{score} in percent, pooled")
+        axes.set_ylabel(f"{score}, pooled")
         _legend(axes)
         return _svg(figure, label)
 

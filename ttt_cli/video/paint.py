@@ -36,6 +36,7 @@ def paint(labels: Labels, classes: Sequence[Class], size: tuple[int, int], shown
         ids = labels.class_map()
         names = [classes[one.class_id].name for one in objects]
     else:
+        assert isinstance(labels, tuple)
         # The surest come first; they are drawn last, over the others.
         objects = tuple(one for one in labels if one.score >= shown_score)
         ids = torch.full(size, VOID, dtype=torch.uint8)

@@ -1,0 +1,119 @@
+"""The task colorization: what the model sees, what comes out, and how that is scored."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, noise_frames, video_of
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.cli import main
+from ttt_cli.colour import coloured, grey_of, lab_of
+from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.online import Adapter, adapt
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.segments import Chroma
+from ttt_cli.tasks.colorization import ColorizationTask
+from ttt_cli.transforms import for_model
+from ttt_cli.video.reader import open_video
+from ttt_cli.weights import Weights, save_weights
+
+Capture = pytest.CaptureFixture[str]
+CPU = torch.device("cpu")
+COLOUR = dataclasses.replace(TINY, colour_outputs=2)
+
+
+@pytest.fixture(scope="module")
+def colour_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "colours.safetensors"
+    model = TwoHeadedModel(COLOUR, 0)
+    save_weights(model, Weights(path, "colours", ("colorization",), (), "none", COLOUR, ReconstructionSettings(), {}))
+    return path
+
+
+def picture(seed: int = 0) -> Tensor:
+    """uint8 (3, 64, 96), smooth and colourful."""
+    coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed)) * 255
+    return functional.interpolate(coarse, size=(64, 96), mode="bicubic")[0].clamp(0, 255).to(torch.uint8)
+
+
+def test_true_chroma_gives_the_picture_back() -> None:
+    image = picture()
+    small = functional.interpolate(lab_of(image)[None, 1:], size=(32, 48), mode="area")[0]
+    near, grey = (float((one.float() - image).abs().mean()) for one in (coloured(image, small), grey_of(image)))
+    assert near < grey / 5
+    assert torch.equal(coloured(image, torch.zeros(2, 16, 24)), grey_of(image))
+
+
+def test_better_colours_have_a_better_score() -> None:
+    image = picture()
+    truth = functional.interpolate(lab_of(image)[None, 1:], size=(16, 24), mode="area")[0]
+    scores = []
+    for share in (0.0, 0.5, 1.0):
+        metric = ColourMetric()
+        for _ in range(2):
+            metric.update(Chroma(truth * share), image)
+        scores.append(metric.compute())
+    assert scores[0].pooled < scores[1].pooled < scores[2].pooled
+    assert scores[0].details["SSIM"] < scores[2].details["SSIM"] <= 1
+    assert scores[0].details["colourfulness"] == pytest.approx(0, abs=0.5)
+    assert scores[2].details["colourfulness of the truth"] == pytest.approx(colourfulness(image.float()))
+    assert scores[1].details["flicker"] == 0
+    assert scores[1].pooled == scores[1].paper < HIGHEST_PSNR
+
+
+def test_flicker_is_the_change_of_chroma() -> None:
+    metric = ColourMetric()
+    for value in (0.0, 3.0, -1.0):
+        metric.update(Chroma(torch.full((2, 16, 24), value)), picture())
+    assert metric.compute().details["flicker"] == pytest.approx((3 + 4) / 2 * 2**0.5)
+
+
+def test_the_model_sees_no_colour() -> None:
+    torch.manual_seed(0)
+    model = TwoHeadedModel(COLOUR, 0)
+    task = ColorizationTask(())
+    frames = noise_frames(3, (64, 96))
+    grey = [dataclasses.replace(frame, image=grey_of(frame.image)) for frame in frames]
+    chroma = []
+    for one in (frames, grey):
+        adapter = Adapter(model, task, AdaptationSettings(), ReconstructionSettings(), CPU)
+        video = for_model(video_of(one), 360, task.seen)
+        chroma.append([result.prediction.at_size((64, 96)) for result in adapt(video, adapter)])
+    for coloured_input, grey_input in zip(*chroma, strict=True):
+        assert isinstance(coloured_input, Chroma) and isinstance(grey_input, Chroma)
+        assert coloured_input.ab.shape == (2, 16, 24)
+        assert torch.equal(coloured_input.ab, grey_input.ab)
+
+
+def test_the_film_keeps_its_lightness(colour_weights: Path, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index in range(3):
+        Image.fromarray(grey_of(picture()).permute(1, 2, 0).numpy()).save(frames / f"{index}.png")
+    arguments = ["segment", str(frames), "--weights", str(colour_weights), "--task", "colorization"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["frames.jsonl", "overlay.mp4", "run.json"]
+    written = next(open_video(str(tmp_path / "out" / "overlay.mp4")).frames()).image
+    difference = (lab_of(written)[0] - lab_of(grey_of(picture()))[0]).abs()
+    assert float(difference.mean()) < 2, "but for the video's own compression"
+
+
+def test_methods_and_tasks_that_do_not_fit_are_refused(
+    colour_weights: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for arguments, message in (
+        (["--weights", str(colour_weights)], "weights colours are for colorization, not for the task semantic"),
+        (["--weights", str(tiny_weights), "--task", "colorization"], "not for the task colorization"),
+        (["--weights", str(colour_weights), "--task", "colorization", "--method", "tent"], "a colour has none"),
+    ):
+        assert main(["segment", str(tmp_path / "absent.mp4"), *arguments]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""How near colours are to the true ones, how much colour there is, and how much it flickers."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from ttt_cli.colour import coloured
+from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.segments import Chroma, Labels
+
+HIGHEST_PSNR = 100.0
+"""Decibels for a picture without any error, whose PSNR is infinite."""
+QUANTITIES = ("SSIM", "colourfulness", "colourfulness of the truth", "flicker")
+
+
+class ColourMetric(Metric):
+    """PSNR in decibels of the coloured picture: higher is better, by both protocols alike the mean over frames.
+
+    SSIM, 0..1: higher is better. Colourfulness (Hasler and Suesstrunk 2003): 0 for grey, about 60 for vivid pictures;
+    best as high as the truth's. Flicker: the mean change of chroma from frame to frame in Lab's units, of the
+    prediction alone: lower is better, and not 0 where the picture moves.
+    """
+
+    key: ClassVar[str] = "psnr"
+    title: ClassVar[str] = "PSNR"
+    unit: ClassVar[str] = "dB"
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        super().__init__(names)
+        self.frames: list[dict[str, float]] = []
+        self._before: Tensor | None = None
+
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        """Counts one frame. truth: uint8 RGB (3, H, W), whose lightness the prediction's colours are put on."""
+        assert isinstance(prediction, Chroma) and isinstance(truth, Tensor)
+        found, true = coloured(truth, prediction.ab)[None].float(), truth[None].float()
+        psnr = float(peak_signal_noise_ratio(found, true, data_range=255.0))
+        before, self._before = self._before, prediction.ab
+        flicker = math.nan if before is None else float((prediction.ab - before).norm(dim=0).mean())
+        self.frames.append(
+            {
+                "SSIM": float(_first(structural_similarity_index_measure(found, true, data_range=255.0))),
+                "colourfulness": colourfulness(found[0]),
+                "colourfulness of the truth": colourfulness(true[0]),
+                "flicker": flicker,
+            }
+        )
+        self.frame_scores.append(min(psnr, HIGHEST_PSNR))
+
+    def __iadd__(self, other: ColourMetric) -> ColourMetric:
+        self.frames += other.frames
+        self.frame_scores += other.frame_scores
+        return self
+
+    def compute(self) -> Scores:
+        """The means over all frames."""
+        psnr = statistics.fmean(self.frame_scores) if self.frame_scores else math.nan
+        return Scores(psnr, psnr, {}, {name: self._mean(name) for name in QUANTITIES})
+
+    def counts(self) -> dict[str, Any]:
+        return {"frames": self.frames}
+
+    @classmethod
+    def from_counts(cls, content: dict[str, Any]) -> ColourMetric:
+        metric = cls(content["names"])
+        metric.frames = [{name: _number(value) for name, value in frame.items()} for frame in content["frames"]]
+        return metric
+
+    def _mean(self, name: str) -> float:
+        known = [frame[name] for frame in self.frames if not math.isnan(frame[name])]
+        return statistics.fmean(known) if known else math.nan
+
+
+def colourfulness(image: Tensor) -> float:
+    """Hasler and Suesstrunk's measure of a picture, float RGB in 0..255, (3, H, W)."""
+    red, green, blue = image
+    opponents = torch.stack([red - green, (red + green) / 2 - blue]).flatten(1)
+    return float(opponents.std(dim=1).norm() + 0.3 * opponents.mean(dim=1).norm())
+
+
+def _first(value: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
