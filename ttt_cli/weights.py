@@ -42,7 +42,7 @@ MAIN_ONLY = "main-only"
 RELEASES = {
     "street": Release(
         "street.safetensors",
-        "539d104699db7fcae36b3ec8f7318fcd30f0530288109a9fd70899633451b55b",
+        "6204b2444e39cb8ca83dbabc0324cef79ff361e1d05fed2f9a033eb4fd5a1a68",
         "driving and street scenes, CamVid's 11 classes",
     ),
 }

@@ -167,6 +167,7 @@ class Trainer:
 
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
+        self.lesson.begin(self.recipe.look_ahead)
         batch, images = self.draw(self.recipe.look_ahead.batch)
         ahead = self.look_ahead.step(self.lesson, images, batch, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
