@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,9 @@ tttv eval --dataset camvid --gt camvid --method all --seeds 3 --degrade low-ligh
 tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,inf
 
 tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
+
+
+MOST_COLUMNS = 12
 
 
 class Protocol(str, Enum):
@@ -203,32 +207,34 @@ def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[
 
 
 def _show(outcome: Outcome, protocol: str) -> None:
-    """One table for each stream, so that a terminal of 80 columns is wide enough; then details and classes."""
+    """Tables for each stream, so that a terminal of 80 columns is wide enough: scores, details, classes."""
     protocols = [one for one in ("pooled", "paper") if protocol in (one, "both")]
-    flicker = ["consistency"] if outcome.content["consistency"] else []
-    columns = ("method", *(name for one in protocols for name in (one, "gain")), "s/frame", "x joint", "MiB", *flicker)
-    score, records, summary = outcome.content["score"], outcome.records, outcome.summary
-    labelled = {record.stream: f"{record.frames_scored} of {record.frames} frames labelled" for record in records}
-    for stream in dict.fromkeys(row.stream for row in summary):
-        rows = [row for row in summary if row.stream == stream]
-        _console.table(
-            f"{stream}: {score} in {outcome.content['unit']}; {labelled[stream]}",
-            columns,
-            [_row(row, protocols) for row in rows],
-        )
-        details = list(rows[0].details)
-        if details:
-            shown = [(row.title, *(f"{row.details[name]:.1f}" for name in details)) for row in rows]
-            _console.table(f"{stream}, pooled", ("method", *details), shown)
+    columns = ("method", protocols[0], "gain", *protocols[1:], "s/frame", "x joint", "MiB")
+    score, unit = outcome.content["score"], outcome.content["unit"]
+    labelled = {one.stream: f"{one.frames_scored} of {one.frames} frames labelled" for one in outcome.records}
+    for stream in dict.fromkeys(row.stream for row in outcome.summary):
+        rows = [row for row in outcome.summary if row.stream == stream]
+        title = f"{stream}: {score} in {unit}; {labelled[stream]}"
+        _console.table(title, columns, [_row(row, protocols) for row in rows])
+        details = {row.title: row.details for row in rows}
+        if outcome.content["consistency"]:
+            details = {row.title: {**row.details, "consistency": row.consistency or math.nan} for row in rows}
+        _numbers(f"{stream}, pooled", details)
+        records = [one for one in outcome.records if one.stream == stream]
+        by_class = {one.method: one.by_class for one in records if one.seed in (None, records[-1].seed)}
+        _numbers(f"{stream}: {score} by class, pooled", by_class)
 
-    names = list(records[0].by_class)
-    if not names:
-        return
-    shown_records = [record for record in records if record.seed in (None, records[-1].seed)]
-    by_method = [
-        (f"{one.method} {one.stream}", *(f"{one.by_class[name]:.0f}" for name in names)) for one in shown_records
-    ]
-    _console.table(f"{score} by class, pooled", ("", *(name[:3] for name in names)), by_method)
+
+def _numbers(title: str, rows: dict[str, dict[str, float]]) -> None:
+    """A row for each method, a column for each quantity that any of them has; too many columns are for the files."""
+    known = [name for name in next(iter(rows.values())) if not all(math.isnan(row[name]) for row in rows.values())]
+    if 0 < len(known) <= MOST_COLUMNS:
+        width = 16 if len(known) < 7 else 3
+        shown = [
+            (method, *("-" if math.isnan(row[name]) else f"{row[name]:.1f}"[:4] for name in known))
+            for method, row in rows.items()
+        ]
+        _console.table(title, ("", *(name[:width] for name in known)), shown)
 
 
 def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
@@ -236,15 +242,17 @@ def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
         "pooled": (row.pooled, row.deviation, row.gain),
         "paper": (row.paper, row.paper_deviation, row.paper_gain),
     }
-    scores: list[str] = []
-    for mean, deviation, gain in (measured[one] for one in protocols):
-        scores.append(f"{mean:.2f}" + (f" ± {deviation:.2f}" if row.seeds > 1 else ""))
-        scores.append("-" if gain is None else f"{gain:+.2f}")
+    scores = [
+        f"{mean:.2f}" + (f" ± {deviation:.2f}" if row.seeds > 1 else "")
+        for mean, deviation, _ in (measured[one] for one in protocols)
+    ]
+    gain = measured[protocols[0]][2]
     return (
         row.title,
-        *scores,
+        scores[0],
+        "-" if gain is None else f"{gain:+.2f}",
+        *scores[1:],
         f"{row.seconds:.3f}",
         "-" if row.time_ratio is None else f"{row.time_ratio:.2f}",
         "-" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
-        *([] if row.consistency is None else [f"{row.consistency:.2f}"]),
     )
