@@ -75,10 +75,7 @@ class CocoResults(LabelFile):
     def close(self) -> None:
         with self.folder.instances.open("w", encoding="utf-8") as file:
             self.found.write_to(file)
-        with self.folder.coco.open("w", encoding="utf-8") as file:
-            file.write(f'{{"categories": {json.dumps(_categories(self.classes))}, "annotations": [], "images": ')
-            self.pictures.write_to(file)
-            file.write("}")
+        _write_coco(self.folder.coco, self.classes, {"images": self.pictures, "annotations": _Entries()})
 
 
 class CocoPanoptic(LabelFile):
@@ -109,12 +106,8 @@ class CocoPanoptic(LabelFile):
         self.annotations.add({"image_id": frame.index, "file_name": path.name, "segments_info": segments})
 
     def close(self) -> None:
-        with self.folder.panoptic_json.open("w", encoding="utf-8") as file:
-            file.write(f'{{"categories": {json.dumps(_categories(self.classes))}, "images": ')
-            self.pictures.write_to(file)
-            file.write(', "annotations": ')
-            self.annotations.write_to(file)
-            file.write("}")
+        lists = {"images": self.pictures, "annotations": self.annotations}
+        _write_coco(self.folder.panoptic_json, self.classes, lists)
 
 
 class KittiStep(LabelFile):
@@ -179,11 +172,18 @@ def _picture(frame: Frame) -> dict[str, Any]:
     return {"id": frame.index, "file_name": f"{frame.name}.png", "height": height, "width": width}
 
 
-def _categories(classes: Sequence[Class]) -> list[dict[str, Any]]:
-    return [
+def _write_coco(path: Path, classes: Sequence[Class], lists: dict[str, _Entries]) -> None:
+    """A COCO file: the classes as categories, and the lists by their names."""
+    categories = [
         {"id": index, "name": one.name, "isthing": int(one.is_thing), "color": one.colour}
         for index, one in enumerate(classes)
     ]
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f'{{"categories": {json.dumps(categories)}')
+        for name, entries in lists.items():
+            file.write(f', "{name}": ')
+            entries.write_to(file)
+        file.write("}")
 
 
 def _box(mask: Rle) -> list[float]:
