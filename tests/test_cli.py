@@ -655,7 +655,7 @@ reconstruction_head = { channels = 32, pixel_decoder_layers = 1, decoder_layers 
 [augmentation]
 crop_height = 64
 crop_width = 64
-[[rounds]]
+[schedule]
 steps = 3
 batch = 1
 """

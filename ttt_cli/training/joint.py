@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import statistics
 import time
@@ -18,7 +17,7 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import reconstruction_loss
 from ttt_cli.training.lessons import LESSONS, Lesson
 from ttt_cli.training.look_ahead import LookAhead
-from ttt_cli.training.recipe import Recipe, Round
+from ttt_cli.training.recipe import Recipe, Schedule
 from ttt_cli.training.stills import Split, Still
 from ttt_cli.weights import Weights, save_weights
 
@@ -46,32 +45,31 @@ class Trainer:
     """All state of a training run: model, averaged model, optimiser, generator, step."""
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
-        torch.manual_seed(recipe.rounds[0].seed)
+        self.schedule = recipe.schedule
+        torch.manual_seed(self.schedule.seed)
+        self.generator = Generator().manual_seed(self.schedule.seed)
         self.recipe, self.split, self.device = recipe, split, device
         lesson = LESSONS[recipe.lesson]
         self.model = TwoHeadedModel(recipe.model, len(lesson.classes), pretrained_encoder=recipe.imagenet)
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.lesson = lesson(recipe, split).to(device)
-        self.look_ahead = LookAhead(self.model, recipe.look_ahead, recipe.rounds[-1].reconstruction_weight)
-        self.ends = list(itertools.accumulate(one.steps for one in recipe.rounds))
-        self.steps = self.ends[-1] + recipe.look_ahead.steps
+        self.optimizer = torch.optim.AdamW(_groups(self.model, self.lesson, self.schedule), betas=(0.9, 0.999))
+        self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
+        self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
-        self._begin_round(0)
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
         """Joint training, then look-ahead: one yield a step; the state is saved to `checkpoint` now and then."""
         saved = time.monotonic()
         while self.step < self.steps:
-            if self.step in self.ends:
+            if self.step == self.schedule.steps:
                 self.model.load_state_dict(self.average.state_dict())
-                if self.step < self.ends[-1]:
-                    self._begin_round(self.ends.index(self.step) + 1)
-            losses = self._joint_step() if self.step < self.ends[-1] else self._look_ahead_step()
+            losses = self._joint_step() if self.step < self.schedule.steps else self._look_ahead_step()
             self.step += 1
-            at_end = self.step in (*self.ends, self.steps)
-            scores = self.validate() if at_end or self.step % self.round.validate_every_steps == 0 else None
-            if at_end or time.monotonic() - saved > 60 * self.round.checkpoint_every_minutes:
+            at_end = self.step in (self.schedule.steps, self.steps)
+            scores = self.validate() if at_end or self.step % self.schedule.validate_every_steps == 0 else None
+            if at_end or time.monotonic() - saved > 60 * self.schedule.checkpoint_every_minutes:
                 self.save(checkpoint)
                 saved = time.monotonic()
             yield Progress(self.step, self.steps, losses, scores)
@@ -91,7 +89,6 @@ class Trainer:
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
             "step": self.step,
-            "round": self.round_number,
         }
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
@@ -100,7 +97,6 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Goes on where `save` left off."""
         state = torch.load(path, map_location="cpu", weights_only=True)
-        self._begin_round(state["round"])
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.lesson.load_state_dict(state["lesson"])
@@ -129,24 +125,16 @@ class Trainer:
     def _familiar_loss(self) -> float | None:
         """l_s on the stills held out, one mask each; None where there are none, or g was not trained."""
         stills = self.split.all_held_out
-        if not stills or not self.round.reconstruction_weight:
+        if not stills or not self.schedule.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
         images = [self.lesson.seen(still.image[None].to(self.device)) for still in stills]
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
-    def _begin_round(self, number: int) -> None:
-        self.round_number, self.round = number, self.recipe.rounds[number]
-        torch.manual_seed(self.round.seed)
-        self.generator = Generator().manual_seed(self.round.seed)
-        self.lesson.begin(self.round)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.lesson, self.round), betas=(0.9, 0.999))
-        self.round_began = self.ends[number] - self.round.steps
-
     def _joint_step(self) -> Losses:
-        schedule, step = self.round, self.step - self.round_began
-        self._set_learning_rate(step)
+        schedule = self.schedule
+        self._set_learning_rate()
         self.model.train()
         batch, images = self.draw(schedule.batch)
         images = self.lesson.seen(images)
@@ -162,12 +150,11 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         # A young average would still hold the random start, so the decay grows with the number of steps.
-        self._update_average(min(schedule.average_decay, (1 + step) / (10 + step)))
+        self._update_average(min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
         return Losses(float(main.detach()), float(reconstruction.detach()))
 
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
-        self.lesson.begin(self.recipe.look_ahead)
         batch, images = self.draw(self.recipe.look_ahead.batch)
         ahead = self.look_ahead.step(self.lesson, images, batch, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
@@ -182,8 +169,8 @@ class Trainer:
     def _update_average(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
-    def _set_learning_rate(self, step: int) -> None:
-        schedule = self.round
+    def _set_learning_rate(self) -> None:
+        schedule, step = self.schedule, self.step
         if step < schedule.warmup_steps:
             share = (step + 1) / schedule.warmup_steps
         else:
@@ -193,7 +180,7 @@ class Trainer:
             group["lr"] = group["peak"] * share
 
 
-def _groups(model: TwoHeadedModel, lesson: Lesson, schedule: Round) -> list[dict[str, object]]:
+def _groups(model: TwoHeadedModel, lesson: Lesson, schedule: Schedule) -> list[dict[str, object]]:
     """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     encoder = {id(p) for p in model.encoder.parameters()}

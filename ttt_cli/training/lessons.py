@@ -14,9 +14,8 @@ from ttt_cli.datasets.low_light import low_light
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.classes import CAMVID, Class
 from ttt_cli.tasks.semantic import SemanticTask
-from ttt_cli.training.look_ahead import LookAheadSettings
 from ttt_cli.training.losses import MainLoss
-from ttt_cli.training.recipe import Recipe, Round
+from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Split, Still
 from ttt_cli.weights import ALL_TASKS
 
@@ -32,9 +31,6 @@ class Lesson(nn.Module):
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__()
-
-    def begin(self, schedule: Round | LookAheadSettings) -> None:
-        """Told of each round, and of what comes after."""
 
     def seen(self, images: Tensor) -> Tensor:
         """What the model is shown of images in 0..255, (B, 3, H, W)."""
@@ -58,9 +54,6 @@ class Segmentation(Lesson):
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__(recipe, split)
         self.main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), recipe.model.main_head.channels)
-
-    def begin(self, schedule: Round | LookAheadSettings) -> None:
-        self.main_loss.matching_weight = schedule.matching_weight
 
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
         loss: Tensor = self.main_loss(model.segment(model.encode(images)), batch)

@@ -38,8 +38,7 @@ class LookAheadSettings:
     batch: images a step.
     learning_rate: of g; it falls along a half cosine to nothing.
     inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
-    matching_weight: as in recipe.Round.
-    weight: factor of the look-ahead gradient; that of l_s is the last round's reconstruction_weight.
+    weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
     shifted: share of the images that are shown as another sensor setting would.
     stops: these lose 0 to this many stops of light.
     """
@@ -48,7 +47,6 @@ class LookAheadSettings:
     batch: int = 2
     learning_rate: float = 3e-4
     inner_rate: float = 1e-3
-    matching_weight: float = 1.0
     weight: float = 1.0
     shifted: float = 0.5
     stops: float = 4.0

@@ -43,7 +43,7 @@ class MainLossSettings:
 class MainLoss(nn.Module):
     """l_m of a batch: set matching over queries, plus cross-entropy and overlap of the pixels' classes.
 
-    It has weights of its own to train: those of the dense classifier. matching_weight: factor of the set matching.
+    It has weights of its own to train: those of the dense classifier.
     """
 
     def __init__(self, settings: MainLossSettings, pixel_share: Tensor, channels: int) -> None:
@@ -53,7 +53,6 @@ class MainLoss(nn.Module):
         """
         super().__init__()
         self.settings = settings
-        self.matching_weight = 1.0
         config = Mask2FormerConfig(
             backbone_config=SwinConfig(),
             num_labels=len(pixel_share),
@@ -86,7 +85,7 @@ class MainLoss(nn.Module):
         )
         # The parts of earlier decoder layers carry the layer's number behind their name.
         weighted = [self.weights[name.rstrip("_0123456789")] * value for name, value in parts.items()]
-        matched = self.matching_weight * torch.stack(weighted).sum() / (1 + len(queries.auxiliary))
+        matched = torch.stack(weighted).sum() / (1 + len(queries.auxiliary))
         dense = self.dense_classifier(queries.pixel_features).softmax(dim=1)
         return (
             matched

@@ -14,12 +14,11 @@ from ttt_cli.weights import MAIN_ONLY
 
 
 @dataclass(frozen=True)
-class Round:
-    """A round of joint training: the optimiser, and how long. Each but the first begins at the averaged weights.
+class Schedule:
+    """Joint training: the optimiser, and how long.
 
     learning_rate: of both heads; encoder_learning_rate: of f. Both warm up linearly over `warmup_steps`, then fall
         along a half cosine to `final_share` of themselves.
-    matching_weight: factor of those parts of l_m that tell objects apart (Mask2Former's own) beside those of pixels.
     reconstruction_weight: factor of l_s beside l_m; 0 trains the main task alone.
     reconstruction_batch: how many images of the batch l_s is taken of.
     average_decay: the weights that come out are an exponential average of the trained ones, with this decay a step.
@@ -33,7 +32,6 @@ class Round:
     final_share: float = 0.05
     weight_decay: float = 0.05
     gradient_norm: float = 10.0
-    matching_weight: float = 1.0
     reconstruction_weight: float = 5.0
     reconstruction_batch: int = 4
     average_decay: float = 0.998
@@ -60,7 +58,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     main_loss: MainLossSettings = field(default_factory=MainLossSettings)
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
-    rounds: tuple[Round, ...] = (Round(),)
+    schedule: Schedule = field(default_factory=Schedule)
     look_ahead: LookAheadSettings = field(default_factory=LookAheadSettings)
     adaptation: dict[str, Any] = field(default_factory=dict)
 
@@ -70,6 +68,6 @@ def main_only(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         name=f"{recipe.name}-{MAIN_ONLY}",
-        rounds=tuple(replace(one, reconstruction_weight=0.0) for one in recipe.rounds),
+        schedule=replace(recipe.schedule, reconstruction_weight=0.0),
         look_ahead=replace(recipe.look_ahead, steps=0),
     )
