@@ -100,7 +100,10 @@ def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeaded
         ("online", 1),
         ("online", 0),
     ]
-    assert [row.title for row in summarise(records)][2:] == ["online, window 1", "online, window inf"]
+    summary = summarise(records)
+    assert [row.title for row in summary][2:] == ["online, window 1", "online, window inf"]
+    for row, record in zip(summary, records, strict=True):
+        assert row.by_class == pytest.approx(record.by_class, nan_ok=True)
 
 
 def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.evaluation import Cell, Tally
+from ttt_cli.metrics.base import mean_of_known
 
 BASELINE = "joint"
 ALL_STREAMS = "all"
@@ -54,7 +55,7 @@ class Summary:
     """A method with one window on a stream, averaged over seeds.
 
     deviation, paper_deviation: over the seeds, 0 for one seed. gain, paper_gain: points above `joint`; time_ratio:
-    model time over that of `joint`; all None where `joint` was not run.
+    model time over that of `joint`; all None where `joint` was not run. details, by_class: as in Record.
     """
 
     stream: str
@@ -68,6 +69,7 @@ class Summary:
     paper_deviation: float
     paper_gain: float | None
     details: dict[str, float]
+    by_class: dict[str, float]
     seconds: float
     time_ratio: float | None
     peak_mebibytes: float | None
@@ -105,6 +107,7 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
         baseline = groups.get((stream, BASELINE, None), [None])[0]
         pooled = [record.pooled for record in group]
         paper = [record.paper for record in group]
+        consistency = [record.consistency for record in group if record.consistency is not None]
         seconds = statistics.fmean(record.seconds for record in group)
         rows.append(
             Summary(
@@ -118,11 +121,12 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
                 paper=statistics.fmean(paper),
                 paper_deviation=_deviation(paper),
                 paper_gain=None if baseline is None else statistics.fmean(paper) - baseline.paper,
-                details={name: statistics.fmean(one.details[name] for one in group) for name in group[0].details},
+                details=_averaged([one.details for one in group]),
+                by_class=_averaged([one.by_class for one in group]),
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
                 peak_mebibytes=max((one.peak_mebibytes for one in group if one.peak_mebibytes), default=None),
-                consistency=_mean_of_known([record.consistency for record in group]),
+                consistency=mean_of_known(consistency) if consistency else None,
             )
         )
     return rows
@@ -132,9 +136,8 @@ def _deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _averaged(tables: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(table[name] for table in tables) for name in tables[0]}
 
 
 def write_csv(path: Path, records: Sequence[Record]) -> None:

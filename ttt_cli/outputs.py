@@ -166,10 +166,10 @@ class Outputs:
         paints = [paint(one, self.classes, self.video.size, self.settings.task.shown_score) for one in labellings]
         for one in paints:
             self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
-        legend = self._seen if output.labels else frozenset()
+        if not output.labels:
+            return [overlay(image, one.ids, one.colours, alpha=output.alpha, legend=frozenset()) for one in paints]
         return [
-            overlay(image, one.ids, one.colours, alpha=output.alpha, legend=legend, tags=one.tags * output.labels)
-            for one in paints
+            overlay(image, one.ids, one.colours, alpha=output.alpha, legend=self._seen, tags=one.tags) for one in paints
         ]
 
 

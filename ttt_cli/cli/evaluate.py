@@ -220,9 +220,7 @@ def _show(outcome: Outcome, protocol: str) -> None:
         if outcome.content["consistency"]:
             details = {row.title: {**row.details, "consistency": row.consistency or math.nan} for row in rows}
         _numbers(f"{stream}, pooled", details)
-        records = [one for one in outcome.records if one.stream == stream]
-        by_class = {one.method: one.by_class for one in records if one.seed in (None, records[-1].seed)}
-        _numbers(f"{stream}: {score} by class, pooled", by_class)
+        _numbers(f"{stream}: {score} by class, pooled", {row.title: row.by_class for row in rows})
 
 
 def _numbers(title: str, rows: dict[str, dict[str, float]]) -> None:

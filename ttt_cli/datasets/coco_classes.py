@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import colorsys
-
-from ttt_cli.tasks.classes import Class
+from ttt_cli.tasks.classes import Class, distinct_colour
 
 # The categories of COCO panoptic by their id. Those that come in objects are first, and are the classes of COCO's
 # instances in the same order.
@@ -151,8 +149,4 @@ _COLOURS = {one.name: one.colour for one in COCO_PANOPTIC.values()}
 
 def colour_of(name: str, place: int) -> tuple[int, int, int]:
     """A colour, RGB 0..255, for the class `name`: COCO's, or else one that differs from `place` to `place`."""
-    if name in _COLOURS:
-        return _COLOURS[name]
-    # Steps of the golden ratio around the circle of hues never come close to an earlier one.
-    red, green, blue = colorsys.hsv_to_rgb(place * 0.618034 % 1, 0.7, 0.9)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    return _COLOURS[name] if name in _COLOURS else distinct_colour(place, 0.7, 0.9)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
+from numpy.typing import ArrayLike
 from typing_extensions import Self
 
 from ttt_cli.segments import Labels
@@ -68,9 +68,15 @@ class Metric(ABC):
 
     def paper(self) -> float:
         """The mean over frames, in percent."""
-        frames = torch.tensor(self.frame_scores, dtype=torch.float64)
-        return float(frames.nanmean()) * 100 if len(frames) else math.nan
+        return mean_of_known(self.frame_scores) * 100
 
     def as_json(self) -> dict[str, Any]:
         """Everything; `metric_from_json` (table.py) reads it."""
         return {"key": self.key, "names": self.names, "frame_scores": self.frame_scores, **self.counts()}
+
+
+def mean_of_known(values: ArrayLike) -> float:
+    """The mean of what is not NaN; NaN where nothing is."""
+    array = np.asarray(values, dtype=np.float64)
+    known = array[~np.isnan(array)]
+    return float(known.mean()) if known.size else float("nan")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ttt_cli.colour import coloured
-from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.segments import Chroma, Labels
 
 HIGHEST_PSNR = 100.0
@@ -61,8 +60,9 @@ class ColourMetric(Metric):
 
     def compute(self) -> Scores:
         """The means over all frames."""
-        psnr = statistics.fmean(self.frame_scores) if self.frame_scores else math.nan
-        return Scores(psnr, psnr, {}, {name: self._mean(name) for name in QUANTITIES})
+        psnr = mean_of_known(self.frame_scores)
+        details = {name: mean_of_known([frame[name] for frame in self.frames]) for name in QUANTITIES}
+        return Scores(psnr, psnr, {}, details)
 
     def counts(self) -> dict[str, Any]:
         return {"frames": self.frames}
@@ -72,10 +72,6 @@ class ColourMetric(Metric):
         metric = cls(content["names"])
         metric.frames = [{name: _number(value) for name, value in frame.items()} for frame in content["frames"]]
         return metric
-
-    def _mean(self, name: str) -> float:
-        known = [frame[name] for frame in self.frames if not math.isnan(frame[name])]
-        return statistics.fmean(known) if known else math.nan
 
 
 def colourfulness(image: Tensor) -> float:

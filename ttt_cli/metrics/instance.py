@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.segments import Instance, Labels
 
 AREAS = ("all", "small", "medium", "large")
@@ -48,7 +48,7 @@ class InstanceMetric(Metric):
             if found is not None:
                 frame[f"{place // len(AREAS)} {place % len(AREAS)}"] = _plain(found)
         self.frames.append(frame)
-        self.frame_scores.append(_mean(self._precision([frame])[..., 0]) / 100)
+        self.frame_scores.append(mean_of_known(self._precision([frame])[..., 0]) / 100)
 
     def __iadd__(self, other: InstanceMetric) -> InstanceMetric:
         self.frames += other.frames
@@ -58,10 +58,10 @@ class InstanceMetric(Metric):
     def compute(self) -> Scores:
         """AP by both protocols; AP50, AP75, and AP by size: below 32 x 32 pixels, up to 96 x 96, and larger."""
         precision = self._precision(self.frames)
-        by_class = {name: _mean(precision[:, :, index, 0]) for index, name in enumerate(self.names)}
-        details = {"AP50": _mean(precision[0, :, :, 0]), "AP75": _mean(precision[5, :, :, 0])}
-        details |= {f"AP {area}": _mean(precision[..., index]) for index, area in enumerate(AREAS) if index}
-        return Scores(pooled=_mean(precision[..., 0]), paper=self.paper(), by_class=by_class, details=details)
+        by_class = {name: mean_of_known(precision[:, :, index, 0]) for index, name in enumerate(self.names)}
+        details = {"AP50": mean_of_known(precision[0, :, :, 0]), "AP75": mean_of_known(precision[5, :, :, 0])}
+        details |= {f"AP {area}": mean_of_known(precision[..., index]) for index, area in enumerate(AREAS) if index}
+        return Scores(pooled=mean_of_known(precision[..., 0]), paper=self.paper(), by_class=by_class, details=details)
 
     def counts(self) -> dict[str, Any]:
         return {"frames": self.frames}
@@ -79,7 +79,7 @@ class InstanceMetric(Metric):
         return evaluator
 
     def _precision(self, frames: list[dict[str, Matches]]) -> np.ndarray:
-        """Percent (IoU thresholds, recalls, K, areas), -1 where there is no object to find."""
+        """Percent (IoU thresholds, recalls, K, areas), NaN where there is no object to find."""
         evaluator = self._evaluator(_coco((), len(self.names)), _coco((), len(self.names)))
         evaluator.params.imgIds = list(range(len(frames)))
         evaluator._paramsEval = evaluator.params
@@ -92,7 +92,7 @@ class InstanceMetric(Metric):
         with contextlib.redirect_stdout(io.StringIO()):
             evaluator.accumulate()
         precision: np.ndarray = evaluator.eval["precision"][..., -1]
-        return np.where(precision < 0, -1, precision * 100)
+        return np.where(precision < 0, np.nan, precision * 100)
 
 
 def _coco(instances: tuple[Instance, ...], classes: int) -> COCO:
@@ -141,8 +141,3 @@ def _restored(matches: Matches | None) -> Any:
         "dtIgnore": (np.array(matches["ignored"], dtype=int)[None] & bits) > 0,
         "gtIgnore": np.array(matches["truth_ignored"]),
     }
-
-
-def _mean(precision: np.ndarray) -> float:
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else float("nan")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.segments import Labels, PanopticMap
 
 
@@ -34,7 +34,7 @@ class PanopticMetric(Metric):
             raise ValueError(f"prediction {sizes} differ in size")
         frame = _matched(prediction, truth, len(self.names))
         self.tally += frame
-        self.frame_scores.append(_mean(_quality(frame)[0]))
+        self.frame_scores.append(mean_of_known(_quality(frame)[0]))
 
     def __iadd__(self, other: PanopticMetric) -> PanopticMetric:
         self.tally += other.tally
@@ -45,9 +45,14 @@ class PanopticMetric(Metric):
         """PQ by both protocols; SQ, RQ, and PQ of things and of stuff."""
         pq, sq, rq = _quality(self.tally) * 100
         is_thing = np.isin(np.arange(len(self.names)), list(self.things))
-        details = {"SQ": _mean(sq), "RQ": _mean(rq), "PQ things": _mean(pq[is_thing]), "PQ stuff": _mean(pq[~is_thing])}
+        details = {
+            "SQ": mean_of_known(sq),
+            "RQ": mean_of_known(rq),
+            "PQ things": mean_of_known(pq[is_thing]),
+            "PQ stuff": mean_of_known(pq[~is_thing]),
+        }
         by_class = dict(zip(self.names, pq.tolist(), strict=True))
-        return Scores(pooled=_mean(pq), paper=self.paper(), by_class=by_class, details=details)
+        return Scores(pooled=mean_of_known(pq), paper=self.paper(), by_class=by_class, details=details)
 
     def counts(self) -> dict[str, Any]:
         return {"things": sorted(self.things), "tally": self.tally.tolist()}
@@ -114,9 +119,3 @@ def _quality(tally: np.ndarray) -> np.ndarray:
     sq = np.where(occurs, np.divide(iou, matched, out=np.zeros_like(iou), where=matched > 0), np.nan)
     rq = np.divide(matched, weight, out=np.full_like(iou, np.nan), where=occurs)
     return np.stack([pq, sq, rq])
-
-
-def _mean(values: np.ndarray) -> float:
-    """Over what is not NaN; NaN where nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

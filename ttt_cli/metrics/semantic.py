@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from ttt_cli.metrics.base import Metric, Scores
+from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.segments import Labels
 from ttt_cli.tasks.classes import VOID
 
@@ -33,7 +33,7 @@ class SemanticMetric(Metric):
             prediction.long(), truth.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
         )
         self.confusion += counts
-        self.frame_scores.append(float(_iou(counts).nanmean()))
+        self.frame_scores.append(mean_of_known(_iou(counts)))
 
     def __iadd__(self, other: SemanticMetric) -> SemanticMetric:
         self.confusion += other.confusion
@@ -44,7 +44,7 @@ class SemanticMetric(Metric):
         """A class that occurs in neither label nor prediction has no IoU."""
         iou = _iou(self.confusion) * 100
         by_class = dict(zip(self.names, iou.tolist(), strict=True))
-        return Scores(pooled=float(iou.nanmean()), paper=self.paper(), by_class=by_class, details={})
+        return Scores(pooled=mean_of_known(iou), paper=self.paper(), by_class=by_class, details={})
 
     def counts(self) -> dict[str, Any]:
         return {"confusion": self.confusion.tolist()}

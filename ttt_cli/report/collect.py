@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,14 @@ from ttt_cli.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A folder of `tttv eval`. subject: data, weights and settings. score, unit: what is scored, such
-    as mIoU, and in what. by_class: percent, by stream, title and class."""
+    """A folder of `tttv eval`. subject: data, weights and settings. score, unit: what is scored, such as mIoU, and in
+    what. Numbers that are not known are None in `summary`."""
 
     path: Path
     subject: dict[str, Any]
     score: str
     unit: str
     summary: list[Summary]
-    by_class: dict[str, dict[str, dict[str, float | None]]]
     tallies: dict[Cell, Tally]
 
     @property
@@ -36,7 +34,7 @@ class Evaluation:
     @property
     def has_classes(self) -> bool:
         """Whether there is a score for each class."""
-        return any(scores for by_title in self.by_class.values() for scores in by_title.values())
+        return any(row.by_class for row in self.summary)
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,5 @@ def read(path: Path) -> Evaluation | SegmentRun:
 def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
     summary = [Summary(**row) for row in content.pop("summary")]
     tallies = {cell: finished.tally for cell, finished in read_cells(path / CELLS)[1].items()}
-    by_class: dict[str, dict[str, dict[str, float | None]]] = {}
-    for record in content.pop("records"):
-        title = dataclasses.replace(summary[0], method=record["method"], window=record["window"]).title
-        by_class.setdefault(record["stream"], {}).setdefault(title, record["by_class"])
-    return Evaluation(path, content, content.pop("score"), content.pop("unit"), summary, by_class, tallies)
+    del content["records"]
+    return Evaluation(path, content, content.pop("score"), content.pop("unit"), summary, tallies)

@@ -119,7 +119,7 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     sections += [_along(evaluation, stream) for stream in streams]
     if evaluation.has_classes:
         for stream in streams:
-            table = _class_table(evaluation.by_class[stream])
+            table = _class_table([row for row in evaluation.summary if row.stream == stream])
             sections.append(Section(f"{name}: {evaluation.score} by class, {stream}", tables=[table]))
     return sections
 
@@ -231,13 +231,13 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
     return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=drawn)
 
 
-def _class_table(by_title: dict[str, dict[str, float | None]]) -> Table:
-    names = list(next(iter(by_title.values())))
-    best = {name: max(_number(of[name], -1.0) for of in by_title.values()) for name in names}
+def _class_table(summary: list[Summary]) -> Table:
+    names = list(summary[0].by_class)
+    best = {name: max(_number(row.by_class[name], -1.0) for row in summary) for name in names}
     rows = []
-    for title, of in by_title.items():
-        shown = {name: _number(of[name]) for name in names}
-        rows.append((title, [Entry("-" if math.isnan(v) else f"{v:.1f}", v == best[n]) for n, v in shown.items()]))
+    for row in summary:
+        shown = {name: _number(row.by_class[name]) for name in names}
+        rows.append((row.title, [Entry("-" if math.isnan(v) else f"{v:.1f}", v == best[n]) for n, v in shown.items()]))
     return Table(["method", *names], rows)
 
 

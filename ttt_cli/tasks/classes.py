@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,15 @@ class Class:
 def things_of(classes: Iterable[Class]) -> frozenset[int]:
     """The ids of those classes that come in objects."""
     return frozenset(index for index, one in enumerate(classes) if one.is_thing)
+
+
+def distinct_colour(number: int, saturation: float, brightness: float) -> tuple[int, int, int]:
+    """A colour, RGB 0..255, that differs from those of near numbers; saturation, brightness: 0..1.
+
+    Steps of the golden ratio around the circle of hues never come close to an earlier one.
+    """
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, saturation, brightness)
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 # Names, order and colours of the SegNet split of CamVid; the files of that split write void as 11.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ttt_cli.segments import Instance, Labels, PanopticMap, decode
-from ttt_cli.tasks.classes import VOID, Class, things_of
+from ttt_cli.tasks.classes import VOID, Class, distinct_colour, things_of
 from ttt_cli.video.draw import Tag
 
 
@@ -46,9 +45,8 @@ def paint(labels: Labels, classes: Sequence[Class], size: tuple[int, int], shown
 
 
 def object_colour(number: int) -> tuple[int, int, int]:
-    """A colour for the object of this number; the golden angle keeps those of near numbers apart."""
-    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.85 if number % 2 else 0.6, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    """A bright colour for the object of this number, pale and strong in turn."""
+    return distinct_colour(number, 0.85 if number % 2 else 0.6, 1.0)
 
 
 def _with_objects(ids: Tensor, classes: Sequence[Class], objects: Sequence[Instance], names: Sequence[str]) -> Paint:
