@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 from ttt_cli.frame import Frame, Video
 from ttt_cli.model.encoder import EncoderSize
@@ -46,6 +50,33 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ReconstructionSettings(target="image")
     save_weights(model, Weights(path, "tiny", ALL_TASKS, CAMVID, "none", TINY, settings, {}))
     return path
+
+
+COLOUR = dataclasses.replace(TINY, colour_outputs=2)
+
+
+@pytest.fixture(scope="session")
+def colour_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file with a tiny model for colorization."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "colours.safetensors"
+    model = TwoHeadedModel(COLOUR, 0)
+    save_weights(model, Weights(path, "colours", ("colorization",), (), "none", COLOUR, ReconstructionSettings(), {}))
+    return path
+
+
+def picture(seed: int = 0) -> Tensor:
+    """uint8 RGB (3, 64, 96), smooth and colourful."""
+    coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed)) * 255
+    return functional.interpolate(coarse, size=(64, 96), mode="bicubic")[0].clamp(0, 255).to(torch.uint8)
+
+
+def save_frames(images: list[Tensor], folder: Path) -> Path:
+    """Writes images, uint8 RGB (3, H, W), as 0.png, 1.png, ... into a new folder, and gives it back."""
+    folder.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(folder / f"{index}.png")
+    return folder
 
 
 def noise_frames(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[Frame]:

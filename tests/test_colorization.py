@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, noise_frames, video_of
-from PIL import Image
-from torch import Tensor
+from conftest import COLOUR, noise_frames, picture, save_frames, video_of
 from torch.nn import functional
 
 from ttt_cli.adaptation import AdaptationSettings
@@ -19,38 +17,30 @@ from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.segments import Chroma
+from ttt_cli.segments import Area, Chroma
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.transforms import for_model
 from ttt_cli.video.reader import open_video
-from ttt_cli.weights import Weights, save_weights
 
 Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
-COLOUR = dataclasses.replace(TINY, colour_outputs=2)
-
-
-@pytest.fixture(scope="module")
-def colour_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "colours.safetensors"
-    model = TwoHeadedModel(COLOUR, 0)
-    save_weights(model, Weights(path, "colours", ("colorization",), (), "none", COLOUR, ReconstructionSettings(), {}))
-    return path
-
-
-def picture(seed: int = 0) -> Tensor:
-    """uint8 (3, 64, 96), smooth and colourful."""
-    coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed)) * 255
-    return functional.interpolate(coarse, size=(64, 96), mode="bicubic")[0].clamp(0, 255).to(torch.uint8)
 
 
 def test_true_chroma_gives_the_picture_back() -> None:
     image = picture()
     small = functional.interpolate(lab_of(image)[None, 1:], size=(32, 48), mode="area")[0]
-    near, grey = (float((one.float() - image).abs().mean()) for one in (coloured(image, small), grey_of(image)))
+    near, grey = (float((one.float() - image).abs().mean()) for one in (coloured(image, Chroma(small)), grey_of(image)))
     assert near < grey / 5
-    assert torch.equal(coloured(image, torch.zeros(2, 16, 24)), grey_of(image))
+    assert torch.equal(coloured(image, Chroma(torch.zeros(2, 16, 24))), grey_of(image))
+
+
+def test_beyond_its_area_a_picture_is_grey() -> None:
+    image, area = picture(), Area(8, 16, 40, 56)
+    chroma = Chroma(torch.full((2, 10, 14), 30.0), area)
+    found, grey = coloured(image, chroma), grey_of(image)
+    assert not torch.equal(area.of(found), area.of(grey))
+    area.of(found)[:] = area.of(grey)
+    assert torch.equal(found, grey)
 
 
 def test_better_colours_have_a_better_score() -> None:
@@ -95,10 +85,7 @@ def test_the_model_sees_no_colour() -> None:
 
 
 def test_the_film_keeps_its_lightness(colour_weights: Path, tmp_path: Path) -> None:
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    for index in range(3):
-        Image.fromarray(grey_of(picture()).permute(1, 2, 0).numpy()).save(frames / f"{index}.png")
+    frames = save_frames([grey_of(picture())] * 3, tmp_path / "frames")
     arguments = ["segment", str(frames), "--weights", str(colour_weights), "--task", "colorization"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["frames.jsonl", "overlay.mp4", "run.json"]

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ttt_cli.segments import Area, Chroma
+
 # IEC 61966-2-1: linear RGB to XYZ, and the white point that it takes (1, 1, 1) to.
 XYZ_OF_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 WHITE = (0.9504700, 1.0000001, 1.0888300)
+FAINTEST_CHROMA = 3.0
 # CIE: below the cube of this, the cube root is replaced by a line.
 KNEE = 6 / 29
 
@@ -42,10 +45,18 @@ def grey_of(images: Tensor) -> Tensor:
     return rgb_of(lab)
 
 
-def coloured(image: Tensor, chroma: Tensor) -> Tensor:
-    """The lightness of an image, uint8 RGB (3, H, W), with other colours: a and b, float (2, h, w), of any size."""
-    lightness = lab_of(image)[0]
-    return rgb_of(torch.cat([lightness[None], guided(chroma, lightness)]))
+def is_coloured(image: Tensor) -> bool:
+    """Whether a picture, uint8 RGB (3, H, W), has colours to speak of; compression alone tints grey a little."""
+    return float(lab_of(image)[1:].norm(dim=0).mean()) > FAINTEST_CHROMA
+
+
+def coloured(image: Tensor, chroma: Chroma, saturation: float = 1.0) -> Tensor:
+    """The lightness of an image, uint8 RGB (3, H, W), with other colours times `saturation`; grey beyond their area."""
+    lightness = lab_of(image)[:1]
+    ab = torch.zeros(2, *image.shape[-2:])
+    area = chroma.area or Area(0, 0, *image.shape[-2:])
+    area.of(ab)[:] = guided(chroma.ab * saturation, area.of(lightness)[0])
+    return rgb_of(torch.cat([lightness, ab]))
 
 
 def guided(chroma: Tensor, lightness: Tensor, radius: int = 1, softness: float = 5.0) -> Tensor:

@@ -257,7 +257,8 @@ def measure(
         tally = Tally(entrant.task.new_metric())
         flicker = Consistency(tally.metric.names, entrant.task.settings.shown_score) if entrant.consistency else None
         for result in results:
-            tally.add(result, stream.truth(result.frame.name), stream.video.size)
+            truth = entrant.task.own_truth(result.frame)
+            tally.add(result, stream.truth(result.frame.name) if truth is None else truth, stream.video.size)
             if flicker is not None:
                 seen = result.frame.image
                 flicker.update(seen, result.prediction.at_size((seen.shape[-2], seen.shape[-1])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -71,6 +71,10 @@ class Prediction(ABC):
     @abstractmethod
     def present(self) -> frozenset[int]:
         """The classes that occur in it."""
+
+    def averaged(self, past: Sequence[Prediction]) -> Prediction:
+        """The mean of past predictions, this one among them. Raises TypeError for a task that has no such thing."""
+        raise TypeError(f"{type(self).__name__} can not be averaged")
 
     @abstractmethod
     def at_size(self, size: tuple[int, int]) -> Labels:

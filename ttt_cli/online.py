@@ -90,10 +90,14 @@ class Adapter:
     def step(self, frame: Frame) -> Result:
         """Trains on the frame and the window before it, then predicts the frame."""
         began = self._now()
-        self.frames_seen += 1
         cut = self.cuts is not None and self.cuts.begins_scene(frame.image)
         if cut:
             self.window.clear()
+            self.predictor = self.method.predictor()
+        known = self.task.without_model(frame.image)
+        if known is not None:
+            return Result(frame, known, None, 0, Timing((self._now() - began) * 1000, 0.0), cut=cut)
+        self.frames_seen += 1
         if self.steps:
             self.window.push(frame.image)
         if not self.method.carry:
@@ -121,7 +125,8 @@ class Adapter:
         """Offline: trains on the whole video, all in memory, as many steps as `online` takes in one go through it."""
         if not self.window.images:
             for frame in video.frames():
-                self.window.push(frame.image)
+                if self.task.without_model(frame.image) is None:
+                    self.window.push(frame.image)
         total = self.study_steps * len(self.window.images)
         began = self._now()
         for done in range(total):

@@ -160,9 +160,9 @@ class Outputs:
     def _pictures(self, image: Tensor, labellings: list[Labels]) -> list[np.ndarray]:
         """One overlay each; they share a legend of what was seen so far."""
         output = self.settings.output
-        colours = [one.ab * output.saturation for one in labellings if isinstance(one, Chroma)]
+        colours = [coloured(image, one, output.saturation) for one in labellings if isinstance(one, Chroma)]
         if colours:
-            return [coloured(image, one).permute(1, 2, 0).contiguous().numpy() for one in colours]
+            return [one.permute(1, 2, 0).contiguous().numpy() for one in colours]
         paints = [paint(one, self.classes, self.video.size, self.settings.task.shown_score) for one in labellings]
         for one in paints:
             self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ttt_cli.frame import Prediction
 from ttt_cli.model.two_headed import OUTPUT_STRIDE
-from ttt_cli.tasks.semantic import SemanticPrediction, upsample
+from ttt_cli.tasks.semantic import SemanticPrediction
 
 BUT_SEMANTIC = ("instance", "panoptic", "colorization")
 Predict = Callable[[Tensor], Prediction]
@@ -89,25 +89,22 @@ class Vote(Plain):
 
 @dataclass
 class Smoothing(Plain):
-    """The probabilities of the last frames averaged (paper, section 6.1).
+    """The predictions of the last frames averaged, probabilities or colours (paper, section 6.1).
 
     window: how many frames; the paper chose it on its validation set without naming it.
     """
 
-    undefined_for: ClassVar[tuple[str, ...]] = BUT_SEMANTIC
+    undefined_for: ClassVar[tuple[str, ...]] = ("instance", "panoptic")
     undefined_because: ClassVar[str] = "objects of several frames can not be averaged like the classes of a pixel"
     window: int = 3
-    past: deque[Tensor] = field(default_factory=deque)
+    past: deque[Prediction] = field(default_factory=deque)
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         now = predict(image)
-        assert isinstance(now, SemanticPrediction)
-        self.past.append(now.probabilities)
+        self.past.append(now)
         if len(self.past) > self.window:
             self.past.popleft()
-        mean = torch.stack(list(self.past)).mean(dim=0)
-        size = (image.shape[-2], image.shape[-1])
-        return SemanticPrediction(upsample(mean[None], size)[0].argmax(dim=0).to(torch.uint8), mean)
+        return now.averaged(self.past)
 
 
 PREDICTORS = {"vote": Vote, "smoothing": Smoothing}

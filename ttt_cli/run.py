@@ -21,6 +21,7 @@ import torch
 
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
+from ttt_cli.film import picture_area
 from ttt_cli.frame import Frame, Video
 from ttt_cli.label_files import check_formats
 from ttt_cli.methods import method_named
@@ -29,9 +30,11 @@ from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
+from ttt_cli.segments import Area, Chroma, Labels
+from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.transforms import for_model, open_input
+from ttt_cli.transforms import for_model, open_input, within
 from ttt_cli.video.threads import Stopwatch, prefetch
 from ttt_cli.weights import Weights
 
@@ -43,7 +46,8 @@ class Request:
     """What is asked of a run.
 
     source: a video file, or a folder or glob of pictures. out: None is runs/NAME-METHOD, below the current folder.
-    truth: a folder of labels named like the frames, or None.
+    truth: a folder of labels named like the frames, or None. gray_first: the video's own colours are the truth of
+        those that are predicted.
     """
 
     source: str
@@ -52,6 +56,7 @@ class Request:
     device: torch.device
     out: Path | None = None
     truth: Path | None = None
+    gray_first: bool = False
     overwrite: bool = False
 
 
@@ -108,6 +113,7 @@ def run(
                     report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
                     report.seconds["total"] = round(time.perf_counter() - began, 3)
                     report.audio_note = outputs.audio_note
+                    report.warnings = _warnings(request, tally)
                     if scores is not None:
                         write_json(folder.metrics, scores.as_json())
                     report.files = folder.written()
@@ -115,9 +121,11 @@ def run(
 
 
 def _scores(request: Request, video: Video) -> Scores | None:
+    settings, classes = request.settings, request.weights.classes
+    if request.gray_first:
+        return Scores(lambda name: None, ColorizationTask(classes, settings.task), settings.adaptation.method)
     if request.truth is None:
         return None
-    settings, classes = request.settings, request.weights.classes
     if settings.task.task != "semantic":
         raise UsageError(f"--gt takes class ids, which do not score the task {settings.task.task}; use tttv eval")
     truth = label_truth(request.truth, video, lambda path: class_map(path, video.size, len(classes), len(classes)))
@@ -135,7 +143,8 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         fixed = Adapter(copy.deepcopy(model), task, unmoved, settings.reconstruction, request.device)
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
-    smaller = for_model(video, settings.input.size, task.seen)
+    area = picture_area(video, settings.task.crop) if settings.task.task == ColorizationTask.name else None
+    smaller = for_model(within(video, area), settings.input.size, task.seen)
 
     def frames() -> Iterator[Frame]:
         with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch)) as ahead:
@@ -150,11 +159,11 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         fixed_labels = None
         if fixed is not None:
             fixed_result = fixed.step(result.frame)
-            fixed_labels = fixed_result.prediction.at_size(video.size)
+            fixed_labels = _placed(fixed_result.prediction.at_size(video.size), area)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
         yield Step(
             result.frame.whole(),
-            result.prediction.at_size(video.size),
+            _placed(result.prediction.at_size(video.size), area),
             fixed_labels,
             result.loss,
             result.skipped_steps,
@@ -162,6 +171,20 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
             result.window_estimate,
             result.cut,
         )
+
+
+def _warnings(request: Request, tally: Tally) -> list[str]:
+    found = []
+    if tally.has_colours and not request.gray_first:
+        found.append("the input has colours of its own, which are not used; --gray-first scores the result by them")
+    if tally.frames and tally.grey_frames == tally.frames:
+        found.append("every frame looks like a title card, so none was coloured; title_cards = false would try")
+    return found
+
+
+def _placed(labels: Labels, area: Area | None) -> Labels:
+    """Labels of the part of a frame that the model saw, for the frame."""
+    return dataclasses.replace(labels, area=area) if isinstance(labels, Chroma) else labels
 
 
 @contextmanager

@@ -16,15 +16,18 @@ from typing import Any
 import torch
 
 from ttt_cli import __version__
+from ttt_cli.colour import is_coloured
 from ttt_cli.frame import Video
 from ttt_cli.metrics.base import Metric
 from ttt_cli.outputs import Step
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.segments import Labels
+from ttt_cli.segments import Chroma, Labels
 from ttt_cli.tasks.base import Task
 from ttt_cli.weights import Weights, sha256
 
 LOSSES_AVERAGED = 10
+EVERY_PIXEL = 8
+"""Of rows and columns, to tell whether a frame has colours."""
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Report:
     seconds: of the whole run ("total") and of each stage; stages overlap, so they may add up to more than the total.
     first_loss, last_loss: means over the first and the last ten frames, or halves of a shorter run.
     audio_note: why the input's sound could not be kept, where it was not.
+    cuts: the frames that a scene begins with, by index, where cuts reset the window. grey_frames: title cards and
+        others that no colour was given, in colorization. warnings: what the user should know of the input.
     files: what was written, relative to the run's folder.
     """
 
@@ -53,6 +58,9 @@ class Report:
     first_loss: float | None = None
     last_loss: float | None = None
     audio_note: str | None = None
+    cuts: list[int] = field(default_factory=list)
+    grey_frames: int = 0
+    warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
 
@@ -102,6 +110,9 @@ class Tally:
     def __init__(self) -> None:
         self.frames = self.skipped_steps = 0
         self.milliseconds: Counter[str] = Counter()
+        self.cuts: list[int] = []
+        self.grey_frames = 0
+        self.has_colours = False
         self._first_losses: list[float] = []
         self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
 
@@ -110,6 +121,11 @@ class Tally:
         self.frames += 1
         self.skipped_steps += step.skipped_steps
         self.milliseconds.update(step.milliseconds)
+        if step.cut:
+            self.cuts.append(step.frame.index)
+        if isinstance(step.labels, Chroma):
+            self.grey_frames += not step.labels.ab.any()
+            self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::EVERY_PIXEL, ::EVERY_PIXEL])
         if step.loss is not None:
             self._last_losses.append(step.loss)
             if len(self._first_losses) < LOSSES_AVERAGED:
@@ -118,6 +134,7 @@ class Tally:
     def write_to(self, report: Report) -> None:
         """Brings the totals into the report."""
         report.frames, report.skipped_steps = self.frames, self.skipped_steps
+        report.cuts, report.grey_frames = self.cuts, self.grey_frames
         if self._last_losses:
             # In a short run the two means share no frame; in a run of one frame they are the same.
             count = min(LOSSES_AVERAGED, max(1, self.frames // 2))
@@ -136,7 +153,9 @@ class Scores:
 
     def update(self, step: Step) -> None:
         """Scores one frame where it has a label. Raises TttvError for a label that does not fit."""
-        truth = self.truth(step.frame.name)
+        truth = self.task.own_truth(step.frame)
+        if truth is None:
+            truth = self.truth(step.frame.name)
         if truth is None:
             self.without_label += 1
             return
@@ -145,9 +164,10 @@ class Scores:
                 self.metrics.setdefault(method, self.task.new_metric()).update(labels, truth)
 
     def as_json(self) -> dict[str, Any]:
-        """Scores in percent, see metrics.base.Scores, for the method and, with compare, for the fixed model."""
+        """Scores in their unit, see metrics.base.Scores, for the method and, with compare, for the fixed model."""
         return {
             "score": self.task.new_metric().title,
+            "unit": self.task.new_metric().unit,
             "frames_without_label": self.without_label,
             "methods": {
                 method: {**dataclasses.asdict(metric.compute()), "frames_scored": len(metric.frame_scores)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -75,11 +75,29 @@ class PanopticMap:
         )
 
 
+class Area(NamedTuple):
+    """A rectangle of a frame, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, image: Tensor) -> Tensor:
+        """What an image (..., H, W) has there; changes go through to the image."""
+        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
 @dataclass(frozen=True)
 class Chroma:
-    """The colours of a picture without its lightness. ab: a and b of Lab, float32 (2, h, w), of any size."""
+    """The colours of a picture without its lightness.
+
+    ab: a and b of Lab, float32 (2, h, w), of any size. area: the part of the frame that they are of, the rest is grey;
+    None is all of it.
+    """
 
     ab: Tensor
+    area: Area | None = None
 
 
 Labels = Tensor | tuple[Instance, ...] | PanopticMap | Chroma

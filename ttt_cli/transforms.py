@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ttt_cli.frame import Frame, Video
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.segments import Area
 from ttt_cli.video.reader import open_video
 
 
@@ -34,11 +35,22 @@ def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
     )
 
 
+def within(video: Video, area: Area | None) -> Video:
+    """The same video, of each image only what is in the area; `original` keeps it as it was. None is all of it."""
+    if area is None:
+        return video
+
+    def cut(frame: Frame) -> Frame:
+        return dataclasses.replace(frame, image=area.of(frame.image), original=frame.whole().image)
+
+    return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(cut, video.frames()))
+
+
 def for_model(video: Video, shortest_side: int, seen: Callable[[Tensor], Tensor]) -> Video:
     """The same video, each image made smaller, if need be, and as the task shows it; `original` keeps it as it was."""
 
     def shown(frame: Frame) -> Frame:
-        return dataclasses.replace(frame, image=seen(shrink(frame.image, shortest_side)), original=frame.image)
+        return dataclasses.replace(frame, image=seen(shrink(frame.image, shortest_side)), original=frame.whole().image)
 
     return dataclasses.replace(video, frames=lambda: map(shown, video.frames()))
 

@@ -115,5 +115,10 @@ def error(text: object) -> None:
     print(f"error: {printable(text)}", file=sys.stderr)
 
 
+def warning(text: object) -> None:
+    """One line on standard error, of what does not stop the program."""
+    print(f"warning: {printable(text)}", file=sys.stderr)
+
+
 def _stdout() -> Console:
     return Console(markup=False, highlight=False, emoji=False)

@@ -32,6 +32,13 @@ class Precision(str, Enum):
     fp16 = "fp16"
 
 
+class AtCuts(str, Enum):
+    """What happens to the window at a cut between scenes."""
+
+    reset = "reset"
+    ignore = "ignore"
+
+
 DEFAULT_WEIGHTS = "street"
 _ELSE = "the weights' recommendation, else"
 
@@ -85,6 +92,12 @@ LearningRate = Annotated[
         "--lr", metavar="RATE", help=f"Learning rate. (default: {_ELSE} {AdaptationSettings.learning_rate:g})"
     ),
 ]
+Cuts = Annotated[
+    AtCuts | None,
+    typer.Option(
+        "--cuts", help=f"At a cut between scenes the window is emptied, or not. (default: {AdaptationSettings.cuts})"
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help=f"Random seed. (default: {AdaptationSettings.seed})")
 ]
@@ -124,6 +137,7 @@ def adaptation_table(
     steps: int | None,
     batch: int | None,
     learning_rate: float | None,
+    cuts: AtCuts | None,
     seed: int | None,
     precision: Precision,
 ) -> dict[str, Any]:
@@ -135,6 +149,7 @@ def adaptation_table(
         "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
+        "cuts": None if cuts is None else cuts.value,
         "seed": seed,
         "precision": None if precision is Precision.auto else precision.value,
     }

@@ -39,7 +39,6 @@ def demo(
         config=None,
         device=device,
         out=out or DEFAULT_FOLDER,
-        truth=None,
         overwrite=overwrite or out is None,
     )
     finished = carry_out(request, shown=True)

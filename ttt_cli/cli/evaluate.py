@@ -75,6 +75,7 @@ def evaluate(
     batch: options.Batch = None,
     mask_ratio: options.MaskRatio = None,
     learning_rate: options.LearningRate = None,
+    cuts: options.Cuts = None,
     weights: options.WeightsName = options.DEFAULT_WEIGHTS,
     device: options.DeviceName = options.Device.auto,
     precision: options.PrecisionName = options.Precision.auto,
@@ -121,7 +122,13 @@ def evaluate(
     opened, place = open_weights(weights), choose_device(device.value)
     named = [name.strip() for name in method.split(",")]
     adaptation = options.adaptation_table(
-        window=None, steps=steps, batch=batch, learning_rate=learning_rate, seed=None, precision=precision
+        window=None,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        cuts=cuts,
+        seed=None,
+        precision=precision,
     )
     chosen: dict[str, dict[str, Any]] = {
         "input": {"size": size, "stride": stride, "max_frames": max_frames},
@@ -153,7 +160,7 @@ def evaluate(
     folder = out or Path("runs") / "-".join(part for part in parts if part)
     if not (quiet or as_json):
         for warning in (warning for stream in streams for warning in stream.warnings):
-            _console.error(f"warning: {warning}")
+            _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", shown=not (quiet or as_json)) as bar:
         outcome = experiment.run(asked, folder, overwrite, _watcher(bar))
     if as_json:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ttt_cli.outputs import Step
     from ttt_cli.run import Request, Run
 
+CUTS_SHOWN = 5
 EXIT_CODES = {"done": 0, "partial": 3, "interrupted": 130}
 
 EPILOG = """Examples:
@@ -39,6 +40,7 @@ def segment(
     batch: options.Batch = None,
     mask_ratio: options.MaskRatio = None,
     learning_rate: options.LearningRate = None,
+    cuts: options.Cuts = None,
     seed: options.Seed = None,
     weights: options.WeightsName = options.DEFAULT_WEIGHTS,
     out: options.Out = None,
@@ -85,6 +87,7 @@ def segment(
             steps=steps,
             batch=batch,
             learning_rate=learning_rate,
+            cuts=cuts,
             seed=seed,
             precision=precision,
         ),
@@ -127,7 +130,8 @@ def build_request(
     config: Path | None,
     device: options.Device,
     out: Path | None,
-    truth: Path | None,
+    truth: Path | None = None,
+    gray_first: bool = False,
     overwrite: bool,
 ) -> Request:
     """Settles all settings; see run_settings.py for which wins."""
@@ -139,7 +143,7 @@ def build_request(
     place = choose_device(device.value)
     settings = resolve(opened, config, chosen, place)
     own = weights_for(settings.adaptation.method, opened)
-    return Request(source, own, settings, place, out, truth, overwrite)
+    return Request(source, own, settings, place, out, truth, gray_first, overwrite)
 
 
 def carry_out(request: Request, shown: bool) -> Run:
@@ -172,6 +176,8 @@ def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
     from ttt_cli.run_folder import to_json
 
     report, folder = finished.report, finished.folder
+    for warning in report.warnings:
+        _console.warning(warning)
     if as_json:
         metrics = None if finished.scores is None else finished.scores.as_json()
         print(to_json({"folder": str(folder.path), **report.as_json(), "metrics": metrics}))
@@ -195,6 +201,11 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     rows += [(f"  {stage}", f"{spent:.1f} s") for stage, spent in report.seconds.items() if stage != "total"]
     if report.first_loss is not None and report.last_loss is not None:
         rows.append(("reconstruction loss", f"{report.first_loss:.4f} -> {report.last_loss:.4f}"))
+    if report.cuts:
+        listed = ", ".join(map(str, report.cuts[:CUTS_SHOWN])) + (", ..." if len(report.cuts) > CUTS_SHOWN else "")
+        rows.append(("cuts", f"{len(report.cuts)}, at frame {listed}"))
+    if report.grey_frames:
+        rows.append(("frames left grey", str(report.grey_frames)))
     if report.skipped_steps:
         rows.append(("steps skipped (loss not finite)", str(report.skipped_steps)))
     if report.audio_note:
@@ -202,8 +213,10 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     if finished.scores is not None:
         scores = finished.scores.as_json()
         for method, values in scores["methods"].items():
-            rows.append((f"{scores['score']} {method}, pooled", f"{values['pooled']:.1f} %"))
-            rows.append((f"{scores['score']} {method}, paper", f"{values['paper']:.1f} %"))
+            unit = "%" if scores["unit"] == "percent" else scores["unit"]
+            rows.append((f"{scores['score']} {method}, pooled", f"{values['pooled']:.1f} {unit}"))
+            rows.append((f"{scores['score']} {method}, paper", f"{values['paper']:.1f} {unit}"))
+            rows += [(f"{name} {method}", f"{value:.3f}") for name, value in values["details"].items()]
         if scores["frames_without_label"]:
             rows.append(("frames without a label", str(scores["frames_without_label"])))
     return rows

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ttt_cli.colour import coloured
+from ttt_cli.colour import coloured, is_coloured
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.segments import Chroma, Labels
 
@@ -22,9 +22,10 @@ QUANTITIES = ("SSIM", "colourfulness", "colourfulness of the truth", "flicker")
 class ColourMetric(Metric):
     """PSNR in decibels of the coloured picture: higher is better, by both protocols alike the mean over frames.
 
-    SSIM, 0..1: higher is better. Colourfulness (Hasler and Suesstrunk 2003): 0 for grey, about 60 for vivid pictures;
-    best as high as the truth's. Flicker: the mean change of chroma from frame to frame in Lab's units, of the
-    prediction alone: lower is better, and not 0 where the picture moves.
+    A frame whose truth is grey has no PSNR and no SSIM. SSIM, 0..1: higher is better. Colourfulness (Hasler and
+    Suesstrunk 2003): 0 for grey, about 60 for vivid pictures; best as high as the truth's. Flicker: the mean change of
+    chroma from frame to frame in Lab's units, of the prediction alone: lower is better, and not 0 where the picture
+    moves.
     """
 
     key: ClassVar[str] = "psnr"
@@ -39,19 +40,19 @@ class ColourMetric(Metric):
     def update(self, prediction: Labels, truth: Labels) -> None:
         """Counts one frame. truth: uint8 RGB (3, H, W), whose lightness the prediction's colours are put on."""
         assert isinstance(prediction, Chroma) and isinstance(truth, Tensor)
-        found, true = coloured(truth, prediction.ab)[None].float(), truth[None].float()
-        psnr = float(peak_signal_noise_ratio(found, true, data_range=255.0))
+        found = coloured(truth, prediction)
+        frame = {"colourfulness": colourfulness(found.float())}
         before, self._before = self._before, prediction.ab
-        flicker = math.nan if before is None else float((prediction.ab - before).norm(dim=0).mean())
-        self.frames.append(
-            {
-                "SSIM": float(_first(structural_similarity_index_measure(found, true, data_range=255.0))),
-                "colourfulness": colourfulness(found[0]),
-                "colourfulness of the truth": colourfulness(true[0]),
-                "flicker": flicker,
-            }
-        )
-        self.frame_scores.append(min(psnr, HIGHEST_PSNR))
+        if before is not None and before.shape == prediction.ab.shape:  # Not from a title card to a picture.
+            frame["flicker"] = float((prediction.ab - before).norm(dim=0).mean())
+        psnr = math.nan
+        if is_coloured(truth):
+            pair = found[None].float(), truth[None].float()
+            psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
+            frame["SSIM"] = float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))
+            frame["colourfulness of the truth"] = colourfulness(truth.float())
+        self.frames.append(frame)
+        self.frame_scores.append(psnr)
 
     def __iadd__(self, other: ColourMetric) -> ColourMetric:
         self.frames += other.frames
@@ -61,7 +62,7 @@ class ColourMetric(Metric):
     def compute(self) -> Scores:
         """The means over all frames."""
         psnr = mean_of_known(self.frame_scores)
-        details = {name: mean_of_known([frame[name] for frame in self.frames]) for name in QUANTITIES}
+        details = {name: mean_of_known([frame.get(name, math.nan) for frame in self.frames]) for name in QUANTITIES}
         return Scores(psnr, psnr, {}, details)
 
     def counts(self) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class ColourMetric(Metric):
     @classmethod
     def from_counts(cls, content: dict[str, Any]) -> ColourMetric:
         metric = cls(content["names"])
-        metric.frames = [{name: _number(value) for name, value in frame.items()} for frame in content["frames"]]
+        metric.frames = list(content["frames"])
         return metric
 
 
@@ -83,7 +84,3 @@ def colourfulness(image: Tensor) -> float:
 
 def _first(value: Tensor | tuple[Tensor, ...]) -> Tensor:
     return value[0] if isinstance(value, tuple) else value
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

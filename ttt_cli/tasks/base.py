@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_cli.frame import Prediction
+from ttt_cli.frame import Frame, Prediction
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
+from ttt_cli.segments import Labels
 from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.tasks.settings import TaskSettings
 
@@ -31,6 +32,14 @@ class Task(ABC):
     def seen(self, image: Tensor) -> Tensor:
         """What the model is shown of an image, uint8 RGB (3, H, W): the same size and type."""
         return image
+
+    def without_model(self, image: Tensor) -> Prediction | None:
+        """The prediction for an image that the model is neither trained on nor asked about; None for all others."""
+        return None
+
+    def own_truth(self, frame: Frame) -> Labels | None:
+        """The truth of a frame that needs no label; None where the task's truth are labels."""
+        return None
 
     @abstractmethod
     def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:

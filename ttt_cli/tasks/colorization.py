@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ttt_cli.colour import grey_of
-from ttt_cli.frame import Prediction
+from ttt_cli.film import is_title_card
+from ttt_cli.frame import Frame, Prediction
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import Features, TwoHeadedModel
 from ttt_cli.segments import Chroma
@@ -24,6 +27,9 @@ class ColourPrediction(Prediction):
     def present(self) -> frozenset[int]:
         return frozenset()
 
+    def averaged(self, past: Sequence[Prediction]) -> ColourPrediction:
+        return ColourPrediction(torch.stack([one.chroma for one in past if isinstance(one, ColourPrediction)]).mean(0))
+
     def at_size(self, size: tuple[int, int]) -> Chroma:
         """Chroma stays small: it is enlarged along the edges of the picture that it is put on (colour.coloured)."""
         return Chroma(self.chroma.cpu())
@@ -38,6 +44,16 @@ class ColorizationTask(Task):
     def seen(self, image: Tensor) -> Tensor:
         """The image in grey of the same lightness."""
         return grey_of(image)
+
+    def without_model(self, image: Tensor) -> ColourPrediction | None:
+        """Title cards stay grey."""
+        if not (self.settings.title_cards and is_title_card(image)):
+            return None
+        return ColourPrediction(torch.zeros(2, 1, 1))
+
+    def own_truth(self, frame: Frame) -> Tensor:
+        """The frame's own colours."""
+        return frame.whole().image
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColourPrediction:
         """What h says of the features of a batch of one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -72,6 +73,11 @@ class SemanticPrediction(Prediction):
 
     def present(self) -> frozenset[int]:
         return frozenset(torch.unique(self.class_map).tolist())
+
+    def averaged(self, past: Sequence[Prediction]) -> SemanticPrediction:
+        mean = torch.stack([one.probabilities for one in past if isinstance(one, SemanticPrediction)]).mean(dim=0)
+        image_size = (self.class_map.shape[0], self.class_map.shape[1])
+        return SemanticPrediction(upsample(mean[None], image_size)[0].argmax(dim=0).to(torch.uint8), mean)
 
     def at_size(self, size: tuple[int, int]) -> Tensor:
         """The most likely class of every pixel of a frame that the model may have seen smaller: uint8 (height, width).

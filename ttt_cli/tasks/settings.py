@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from ttt_cli.errors import UsageError
+from ttt_cli.errors import UsageError, printable
+
+CROP = r"([1-9]\d{0,5})x([1-9]\d{0,5})\+(\d{1,6})\+(\d{1,6})"
+"""Width, height, left, top."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,9 @@ class TaskSettings:
     shown_score: instance: objects below this score are kept in instances.json, for metrics, but not drawn.
     object_threshold: panoptic: queries that are less sure of their class give no segment (Mask2Former: 0.8).
     overlap_threshold: panoptic: nor do those that others leave less than this share of their mask (Mask2Former: 0.8).
+    crop: colorization: what part of the frames is coloured: "auto" leaves out the dark borders of old films, "none"
+        nothing, WxH+X+Y says it in pixels.
+    title_cards: colorization: they are told from pictures, and left grey.
     """
 
     task: str = "semantic"
@@ -23,6 +30,8 @@ class TaskSettings:
     shown_score: float = 0.5
     object_threshold: float = 0.8
     overlap_threshold: float = 0.8
+    crop: str = "auto"
+    title_cards: bool = True
 
     def __post_init__(self) -> None:
         if self.largest_count < 1:
@@ -30,3 +39,5 @@ class TaskSettings:
         for name in ("shown_score", "object_threshold", "overlap_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be within 0 and 1, not {getattr(self, name)}")
+        if self.crop not in ("auto", "none") and not re.fullmatch(CROP, self.crop):
+            raise UsageError(f"crop must be auto, none or WxH+X+Y such as 640x480+10+0, not {printable(self.crop)!r}")

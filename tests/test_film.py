@@ -1,0 +1,97 @@
+"""Old films: title cards and borders stay grey, and nothing of them is trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import picture, save_frames, video_of
+from shared_data import shared
+from torch import Tensor
+
+from ttt_cli.cli import main
+from ttt_cli.errors import UsageError
+from ttt_cli.film import is_title_card, picture_area
+from ttt_cli.frame import Frame
+from ttt_cli.outputs import Step
+from ttt_cli.run import Request, run
+from ttt_cli.run_settings import resolve
+from ttt_cli.segments import Area, Chroma
+from ttt_cli.video.reader import open_video
+from ttt_cli.weights import open_weights
+
+CPU = torch.device("cpu")
+BORDERED = Area(8, 16, 48, 64)
+
+
+def title_card() -> Tensor:
+    image = torch.zeros(3, 64, 96, dtype=torch.uint8)
+    image[:, 24:28, 16:80] = 230
+    return image
+
+
+def bordered(seed: int = 0) -> Tensor:
+    """uint8 (3, 64, 96), black around a picture."""
+    image = torch.zeros(3, 64, 96, dtype=torch.uint8)
+    BORDERED.of(image)[:] = BORDERED.of(picture(seed)).clamp(min=90)
+    return image
+
+
+def frames_of(images: list[Tensor]) -> list[Frame]:
+    return [Frame(index, f"{index:06d}", index / 10, image) for index, image in enumerate(images)]
+
+
+def test_letters_on_ink_are_a_title_card() -> None:
+    assert is_title_card(title_card()) and is_title_card(torch.zeros(3, 64, 96, dtype=torch.uint8))
+    assert is_title_card((title_card().float() / 2).to(torch.uint8)), "fading"
+    assert not is_title_card(picture()) and not is_title_card(bordered())
+
+
+def test_the_picture_is_found_within_its_border() -> None:
+    video = video_of(frames_of([title_card()] * 30 + [bordered(seed) for seed in range(30)]))
+    assert picture_area(video, "auto") == BORDERED
+    assert picture_area(video, "none") is None
+    assert picture_area(video, "40x32+2+4") == Area(4, 2, 32, 40)
+    assert picture_area(video_of(frames_of([picture()])), "auto") is None
+    assert picture_area(video_of(frames_of([title_card()])), "auto") is None
+    with pytest.raises(UsageError, match="96x64 pixels only"):
+        picture_area(video, "97x64+0+0")
+
+
+def test_real_film() -> None:
+    video = open_video(shared("data/clips/lumiere.mp4"))
+    assert [frame.index for frame in video.frames() if is_title_card(frame.image)] == list(range(202))
+    area = picture_area(video, "auto")
+    assert area is not None
+    for found, true in zip(area, (39, 44, 281, 394), strict=True):
+        assert abs(found - true) <= 4
+
+
+def test_borders_and_title_cards_stay_grey(colour_weights: Path, tmp_path: Path) -> None:
+    source = save_frames([title_card()] * 2 + [bordered(seed) for seed in range(3)], tmp_path / "film")
+    weights = open_weights(str(colour_weights))
+    chosen = {"task": {"task": "colorization"}, "adaptation": {"cuts": "reset"}}
+    settings = resolve(weights, None, chosen, CPU)
+    steps: list[Step] = []
+    report = run(
+        Request(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append
+    ).report
+
+    assert [step.loss is None for step in steps] == [True, True, False, False, False]
+    for step in steps:
+        assert isinstance(step.labels, Chroma) and step.labels.area == BORDERED
+        assert bool(step.labels.ab.any()) == (step.loss is not None)
+    assert report.grey_frames == 2 and report.cuts == [2]
+    assert len(report.warnings) == 1 and "colours of its own" in report.warnings[0]
+
+
+def test_a_film_of_title_cards_plays_and_is_said_to_be_one(colour_weights: Path, tmp_path: Path) -> None:
+    source = save_frames([title_card()] * 3, tmp_path / "cards")
+    out = tmp_path / "out"
+    arguments = ["segment", str(source), "--task", "colorization", "--weights", str(colour_weights)]
+    assert main([*arguments, "--out", str(out)]) == 0
+    (warning,) = json.loads((out / "run.json").read_text())["warnings"]
+    assert "looks like a title card" in warning
+    assert len(list(open_video(str(out / "overlay.mp4")).frames())) == 3
