@@ -12,6 +12,7 @@ from shared_data import shared
 from torch import Tensor
 
 from ttt_cli.cli import main
+from ttt_cli.colour import grey_of
 from ttt_cli.errors import UsageError
 from ttt_cli.film import is_title_card, picture_area
 from ttt_cli.frame import Frame
@@ -22,6 +23,7 @@ from ttt_cli.segments import Area, Chroma
 from ttt_cli.video.reader import open_video
 from ttt_cli.weights import open_weights
 
+Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
 BORDERED = Area(8, 16, 48, 64)
 
@@ -95,3 +97,36 @@ def test_a_film_of_title_cards_plays_and_is_said_to_be_one(colour_weights: Path,
     (warning,) = json.loads((out / "run.json").read_text())["warnings"]
     assert "looks like a title card" in warning
     assert len(list(open_video(str(out / "overlay.mp4")).frames())) == 3
+
+
+def test_any_colour_video_can_be_evaluated(colour_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    for name in ("b", "a"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        save_frames([picture(seed) for seed in range(3)], tmp_path / "videos" / name)
+    arguments = ["eval", "--dataset", "color-video", "--gt", str(tmp_path / "videos"), "--weights", str(colour_weights)]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["score"] == "PSNR" and content["unit"] == "dB"
+    joint = next(row for row in content["summary"] if row["method"] == "joint" and row["stream"] == "all")
+    assert 0 < joint["pooled"] < 100 and joint["details"]["flicker"] > 0
+    assert [one["stream"] for one in content["records"]][:3] == ["a", "b", "all"]
+
+
+def test_what_has_no_colours_has_no_psnr(colour_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    save_frames([grey_of(bordered(seed)) for seed in range(3)], films / "Repas de bébé")
+    save_frames([picture()], films / "holiday")
+    arguments = ["eval", "--dataset", "lumiere", "--gt", str(films), "--weights", str(colour_weights)]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    row = content["summary"][0]
+    assert row["stream"] == "Baby's Meal" and row["pooled"] is None and row["details"]["SSIM"] is None
+    assert row["details"]["flicker"] > 0
+    strange, missing, length = content["warnings"]
+    assert "1 of 2 videos are none" in strange and "9 of the ten films are missing" in missing
+    assert "lasts 0 s, Baby's Meal 41 s" in length
+
+    (films / "Repas de bébé").rename(films / "lunch")
+    assert main([*arguments, "--out", str(tmp_path / "other")]) == 1
+    assert "has none of the ten films" in capsys.readouterr().err

@@ -46,7 +46,9 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Option(
-            "--dataset", metavar="NAME", help="Layout: camvid, coco-videos, kitti-step, coco, davis or folder."
+            "--dataset",
+            metavar="NAME",
+            help="Layout: camvid, coco-videos, kitti-step, coco, davis, folder, color-video or lumiere.",
         ),
     ],
     truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="The labels, as the data set comes.")],
@@ -112,7 +114,7 @@ def evaluate(
     be added later.
     """
     from ttt_cli import experiment
-    from ttt_cli.datasets import open_streams
+    from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.stream import Request
     from ttt_cli.evaluation import fitting
     from ttt_cli.run_folder import to_json
@@ -120,6 +122,7 @@ def evaluate(
     from ttt_cli.weights import open_weights
 
     opened, place = open_weights(weights), choose_device(device.value)
+    task = task or (default_task(dataset) if config is None else None)
     named = [name.strip() for name in method.split(",")]
     adaptation = options.adaptation_table(
         window=None,

@@ -10,6 +10,7 @@ from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.coco import coco_streams
 from ttt_cli.datasets.coco_videos import EVERY, SPLITS, coco_videos_streams
 from ttt_cli.datasets.davis import davis_streams
+from ttt_cli.datasets.films import color_video_streams, lumiere_streams
 from ttt_cli.datasets.folder import folder_streams
 from ttt_cli.datasets.kitti_step import SEQUENCES, kitti_step_streams
 from ttt_cli.datasets.stream import Dataset, Request, Stream, scored_each
@@ -24,7 +25,15 @@ DATASETS: dict[str, Dataset] = {
     "coco": Dataset(coco_streams, ("instance",)),
     "davis": Dataset(davis_streams, ("instance",)),
     "folder": Dataset(folder_streams, ALL_TASKS),
+    "color-video": Dataset(color_video_streams, ("colorization",)),
+    "lumiere": Dataset(lumiere_streams, ("colorization",)),
 }
+
+
+def default_task(name: str) -> str | None:
+    """The only task that the data set `name` is for; None where there are several, or no such data set."""
+    tasks = DATASETS[name].tasks if name in DATASETS else ()
+    return tasks[0] if len(tasks) == 1 else None
 
 
 def open_streams(name: str, request: Request) -> list[Stream]:

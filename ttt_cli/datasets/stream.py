@@ -37,7 +37,7 @@ class Request:
     """What is asked of a data set.
 
     truth: the folder or file of the labels. images: where the frames are; None is where the layout has them.
-    wanted: which frames are taken. task: semantic, instance or panoptic.
+    wanted: which frames are taken. task: a name in TASKS.
     every: of each video, only the frames 0, every, 2 every ... are scored; None is the data set's own default.
     split: one part of the data set; None is its default.
     """
