@@ -105,6 +105,17 @@ def pixels_from_queries(mask_logits: Tensor) -> Tensor:
     return functional.pixel_shuffle(mask_logits, OUTPUT_STRIDE)
 
 
+class Colours(NamedTuple):
+    """The output of a colour head.
+
+    ab: (B, colour_outputs, H/4, W/4), of the image without its padding. pixel_features: (B, C, H/4, W/4), what it is
+    a linear function of.
+    """
+
+    ab: Tensor
+    pixel_features: Tensor
+
+
 class HeadOutput(NamedTuple):
     """Class logits (none without a classifier) and mask logits after every decoder layer, and the pixel features."""
 
@@ -144,10 +155,11 @@ class ColourHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
         self.colour_predictor = nn.Conv2d(size.channels, outputs, 1)
         self.post_init()
 
-    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Colours:
+        """size: (height, width) of the output without its padding."""
         pixels = self.pixel_decoder(list(maps), output_hidden_states=False, return_dict=True)
-        colours: Tensor = self.colour_predictor(pixels.mask_features)
-        return colours
+        features = pixels.mask_features[..., : size[0], : size[1]]
+        return Colours(self.colour_predictor(features), features)
 
 
 def _config(size: HeadSize) -> Mask2FormerConfig:
@@ -200,11 +212,11 @@ class TwoHeadedModel(nn.Module):
         auxiliary = tuple(zip(class_logits[:-1], mask_logits[:-1], strict=True))
         return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, pixel_features, features.image_size)
 
-    def colour(self, features: Features) -> Tensor:
-        """h of a model with a colour head: (B, colour_outputs, H/4, W/4), of the image without its padding."""
-        height, width = features.image_size
-        colours: Tensor = self.main_head(features.maps)
-        return colours[..., : math.ceil(height / OUTPUT_STRIDE), : math.ceil(width / OUTPUT_STRIDE)]
+    def colour(self, features: Features) -> Colours:
+        """h of a model with a colour head."""
+        height, width = (math.ceil(side / OUTPUT_STRIDE) for side in features.image_size)
+        colours: Colours = self.main_head(features.maps, (height, width))
+        return colours
 
     def reconstruct(self, features: Features) -> Tensor:
         """g: the whole image, (B, 3, H, W), in the units of the reconstruction target (see reconstruction.py)."""

@@ -57,7 +57,7 @@ class ColorizationTask(Task):
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColourPrediction:
         """What h says of the features of a batch of one."""
-        return ColourPrediction(model.colour(features)[0].float())
+        return ColourPrediction(model.colour(features).ab[0].float())
 
     def new_metric(self) -> ColourMetric:
         """PSNR and what else tells good colours."""
