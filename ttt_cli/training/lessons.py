@@ -131,7 +131,7 @@ def _bins_of_srgb() -> Tensor:
     """The middles, (Q, 2) in Lab's units, of the cells of the ab plane that have colours of sRGB in them."""
     values = torch.arange(0.0, 256.0, 3.0)
     colours = torch.stack(torch.meshgrid(values, values, values, indexing="ij")).reshape(3, 1, -1)
-    cells: Tensor = torch.unique((lab_of(colours)[1:, 0] / BIN).round(), dim=1)  # type: ignore[no-untyped-call]
+    cells: Tensor = torch.unique((lab_of(colours)[1:, 0] / BIN).round(), dim=1)
     return cells.T * BIN
 
 
