@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import COLOUR, noise_frames, picture, save_frames, video_of
+from torch import Tensor
 from torch.nn import functional
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.colour import coloured, grey_of, lab_of
+from ttt_cli.errors import TttvError
+from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
+from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.reconstruction import ReconstructionSettings
@@ -104,3 +111,62 @@ def test_methods_and_tasks_that_do_not_fit_are_refused(
     ):
         assert main(["segment", str(tmp_path / "absent.mp4"), *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+class Dots(torch.nn.Module):
+    """In the place of Inception: 8 numbers and 5 logits of a picture."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        small = functional.adaptive_avg_pool2d(images.float(), (2, 2)).flatten(1) / 255
+        return small[:, :8], 4 * small[:, 3:8]
+
+
+class Difference(torch.nn.Module):
+    """In the place of LPIPS."""
+
+    def forward(self, found: Tensor, true: Tensor) -> Tensor:
+        return (found - true).abs().mean()
+
+
+def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual, "_alexnet", Difference)
+    monkeypatch.setattr(perceptual, "_inception", Dots)
+    truths = [picture(seed) for seed in range(12)]
+    chroma = [functional.interpolate(lab_of(one)[None, 1:], size=(32, 48), mode="area")[0] for one in truths]
+    whole, halves, grey = ColourMetric(), [ColourMetric(), ColourMetric()], ColourMetric()
+    for index, (image, ab) in enumerate(zip(truths, chroma, strict=True)):
+        for metric, share in ((whole, 1.0), (halves[index // 6], 1.0), (grey, 0.0)):
+            metric.update(Chroma(ab * share), image)
+    good, bad = whole.compute().details, grey.compute().details
+    assert good["LPIPS"] < bad["LPIPS"] and good["FID"] < bad["FID"] and good["IS"] >= bad["IS"] >= 1
+    found = torch.cat([Dots()(coloured(image, Chroma(ab))[None])[0] for image, ab in zip(truths, chroma, strict=True)])
+    true = torch.cat([Dots()(image[None])[0] for image in truths])
+    reference = FrechetInceptionDistance(feature=perceptual._Stored(8))
+    reference.update(found, real=False)
+    reference.update(true, real=True)
+    assert good["FID"] == pytest.approx(float(reference.compute()), rel=0.05)
+
+    merged = metric_from_json(json.loads(json.dumps(halves[0].as_json())))
+    merged += halves[1]
+    assert merged.compute().details["FID"] == pytest.approx(good["FID"])
+
+
+def test_absent_networks_are_named_with_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    lines = ColourMetric.left_out()
+    assert lines[0].startswith("LPIPS is left out: put https://") and str(tmp_path / "checkpoints") in lines[0]
+    assert lines[1].startswith("FID and IS are left out: ")
+    metric = ColourMetric()
+    metric.update(Chroma(torch.zeros(2, 16, 24)), picture())
+    scores = metric.compute()
+    assert math.isnan(scores.details["LPIPS"]) and "FID" not in scores.details and scores.pooled > 0
+
+
+def test_a_damaged_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / perceptual.ALEXNET).write_bytes(b"not a network")
+    perceptual._alexnet.cache_clear()
+    with pytest.raises(TttvError, match="is not the network that it should be"):
+        perceptual.lpips(picture(), picture())
+    perceptual._alexnet.cache_clear()

@@ -25,6 +25,7 @@ from ttt_cli.methods import METHODS, check_defined
 from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
 from ttt_cli.run_settings import RunSettings
+from ttt_cli.tasks.table import TASKS
 from ttt_cli.weights import Weights, sha256, weights_for
 
 METRICS = "metrics.json"
@@ -49,6 +50,12 @@ class Experiment:
     seeds: Sequence[int]
     device: torch.device
     consistency: bool = False
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is left out, of the data and of the metrics, one line each."""
+        metric = TASKS[self.common.task.task](self.weights.classes, self.common.task).new_metric()
+        return [*(warning for stream in self.streams for warning in stream.warnings), *metric.left_out()]
 
     def subject(self) -> dict[str, Any]:
         """All that the score of a cell depends on, beside stream, method, window and seed."""
@@ -144,7 +151,7 @@ def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell
     summary = summarise(records)
     content = {
         **subject,
-        "warnings": [warning for stream in experiment.streams for warning in stream.warnings],
+        "warnings": experiment.warnings,
         "score": next(iter(tallies.values())).metric.title,
         "unit": next(iter(tallies.values())).metric.unit,
         "settings": {name: dataclasses.asdict(one.adaptation) for name, one in experiment.settings.items()},

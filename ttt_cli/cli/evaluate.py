@@ -162,7 +162,7 @@ def evaluate(
     parts = ["eval", dataset, "" if chosen_task == "semantic" else chosen_task, degrade, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
     if not (quiet or as_json):
-        for warning in (warning for stream in streams for warning in stream.warnings):
+        for warning in asked.warnings:
             _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", shown=not (quiet or as_json)) as bar:
         outcome = experiment.run(asked, folder, overwrite, _watcher(bar))

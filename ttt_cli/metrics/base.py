@@ -45,6 +45,11 @@ class Metric(ABC):
         self.names = tuple(names)
         self.frame_scores: list[float] = []
 
+    @classmethod
+    def left_out(cls) -> list[str]:
+        """What is not measured on this machine, and what would change that; one line each."""
+        return []
+
     @abstractmethod
     def update(self, prediction: Labels, truth: Labels) -> None:
         """Counts one frame. Raises ValueError where sizes differ."""

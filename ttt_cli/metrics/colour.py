@@ -12,17 +12,19 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from ttt_cli.colour import coloured, is_coloured
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
+from ttt_cli.metrics.perceptual import InceptionFeatures, left_out, lpips
 from ttt_cli.segments import Chroma, Labels
 
 HIGHEST_PSNR = 100.0
 """Decibels for a picture without any error, whose PSNR is infinite."""
-QUANTITIES = ("SSIM", "colourfulness", "colourfulness of the truth", "flicker")
+QUANTITIES = ("SSIM", "LPIPS", "colourfulness", "colourfulness of the truth", "flicker")
 
 
 class ColourMetric(Metric):
     """PSNR in decibels of the coloured picture: higher is better, by both protocols alike the mean over frames.
 
-    A frame whose truth is grey has no PSNR and no SSIM. SSIM, 0..1: higher is better. Colourfulness (Hasler and
+    A frame whose truth is grey has no PSNR, SSIM and LPIPS. SSIM, 0..1: higher is better. LPIPS, FID and IS: see
+    perceptual.py; they are missing, or NaN, where their networks are. Colourfulness (Hasler and
     Suesstrunk 2003): 0 for grey, about 60 for vivid pictures; best as high as the truth's. Flicker: the mean change of
     chroma from frame to frame in Lab's units, of the prediction alone: lower is better, and not 0 where the picture
     moves.
@@ -35,7 +37,12 @@ class ColourMetric(Metric):
     def __init__(self, names: Sequence[str] = ()) -> None:
         super().__init__(names)
         self.frames: list[dict[str, float]] = []
+        self.features = InceptionFeatures()
         self._before: Tensor | None = None
+
+    @classmethod
+    def left_out(cls) -> list[str]:
+        return left_out()
 
     def update(self, prediction: Labels, truth: Labels) -> None:
         """Counts one frame. truth: uint8 RGB (3, H, W), whose lightness the prediction's colours are put on."""
@@ -51,11 +58,16 @@ class ColourMetric(Metric):
             psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
             frame["SSIM"] = float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))
             frame["colourfulness of the truth"] = colourfulness(truth.float())
+            distance = lpips(found, truth)
+            if distance is not None:
+                frame["LPIPS"] = distance
+        self.features.update(found, truth if is_coloured(truth) else None)
         self.frames.append(frame)
         self.frame_scores.append(psnr)
 
     def __iadd__(self, other: ColourMetric) -> ColourMetric:
         self.frames += other.frames
+        self.features += other.features
         self.frame_scores += other.frame_scores
         return self
 
@@ -63,15 +75,16 @@ class ColourMetric(Metric):
         """The means over all frames."""
         psnr = mean_of_known(self.frame_scores)
         details = {name: mean_of_known([frame.get(name, math.nan) for frame in self.frames]) for name in QUANTITIES}
-        return Scores(psnr, psnr, {}, details)
+        return Scores(psnr, psnr, {}, {**details, **self.features.compute()})
 
     def counts(self) -> dict[str, Any]:
-        return {"frames": self.frames}
+        return {"frames": self.frames, "features": self.features.as_json()}
 
     @classmethod
     def from_counts(cls, content: dict[str, Any]) -> ColourMetric:
         metric = cls(content["names"])
         metric.frames = list(content["frames"])
+        metric.features = InceptionFeatures.from_json(content["features"])
         return metric
 
 

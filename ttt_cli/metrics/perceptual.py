@@ -1,0 +1,149 @@
+"""LPIPS, FID and IS: how colours look to networks that know pictures, as far as these are on this machine.
+
+Their weights can not come with the program. They are looked for where torch keeps what it downloads: in
+$TORCH_HOME/hub/checkpoints, which is ~/.cache/torch/hub/checkpoints unless TORCH_HOME says otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+import pickle
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+from ttt_cli.errors import TttvError, printable
+
+ALEXNET = "alexnet-owt-7be5be79.pth"
+ALEXNET_FROM = f"https://download.pytorch.org/models/{ALEXNET}"
+INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_FROM = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
+
+
+def left_out() -> list[str]:
+    """Which of the metrics can not be computed here, and how to get what they need; a line for each network."""
+    lines = []
+    if not _file(ALEXNET).is_file():
+        lines.append(f"LPIPS is left out: put {ALEXNET_FROM} into {printable(_file(ALEXNET).parent)}")
+    if find_spec("torch_fidelity") is None:
+        lines.append('FID and IS are left out: python -m pip install "tttv[perceptual]"')
+    elif not _file(INCEPTION).is_file():
+        lines.append(f"FID and IS are left out: put {INCEPTION_FROM} into {printable(_file(INCEPTION).parent)}")
+    return lines
+
+
+def lpips(found: Tensor, true: Tensor) -> float | None:
+    """LPIPS by AlexNet between two pictures, uint8 RGB (3, H, W): lower is better, 0 for the same; None without it."""
+    network = _alexnet()
+    if network is None:
+        return None
+    with torch.no_grad():
+        return float(network(*(image[None].float() / 127.5 - 1 for image in (found, true))))
+
+
+class InceptionFeatures:
+    """What Inception sees in coloured pictures and in the true ones, for FID (lower is better) and IS (higher is)."""
+
+    NAMES = ("found", "logits", "true")
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[Tensor]] = {name: [] for name in self.NAMES}
+
+    def update(self, found: Tensor, true: Tensor | None) -> None:
+        """Takes a coloured picture, uint8 RGB (3, H, W), and the true one if there is one; nothing without network."""
+        network = _inception()
+        if network is None:
+            return
+        with torch.no_grad():
+            features, logits = network(found[None])
+            self.of["found"].append(features[0].half())
+            self.of["logits"].append(logits[0].half())
+            if true is not None:
+                self.of["true"].append(network(true[None])[0][0].half())
+
+    def compute(self) -> dict[str, float]:
+        """FID and IS over all pictures; what can not be said is missing. FID of few frames is too high by itself."""
+        if not self.of["found"]:
+            return {}
+        scores: dict[str, float] = {}
+        features = {name: torch.stack(self.of[name]).double() for name in ("found", "true") if len(self.of[name]) > 1}
+        if len(features) == 2:
+            distance = FrechetInceptionDistance(feature=_Stored(features["found"].shape[1]))
+            for name, one in features.items():
+                distance.update(one, real=name == "true")
+            scores["FID"] = float(distance.compute())
+        logits = torch.stack(self.of["logits"]).float()
+        score = InceptionScore(feature=_Stored(logits.shape[1]), splits=min(10, len(logits)))
+        score.update(logits)
+        with torch.random.fork_rng():  # It shuffles the pictures.
+            torch.manual_seed(0)
+            scores["IS"] = float(score.compute()[0])
+        return scores
+
+    def __iadd__(self, other: InceptionFeatures) -> InceptionFeatures:
+        for name in self.NAMES:
+            self.of[name] += other.of[name]
+        return self
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for `from_json`: float16 in base64, a picture a string."""
+        return {
+            name: [base64.b64encode(one.numpy().tobytes()).decode() for one in pictures]
+            for name, pictures in self.of.items()
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> InceptionFeatures:
+        """Reads what `as_json` gave."""
+        features = cls()
+        for name in cls.NAMES:
+            arrays = (np.frombuffer(base64.b64decode(one), np.float16).copy() for one in content[name])
+            features.of[name] = [torch.from_numpy(array) for array in arrays]
+        return features
+
+
+class _Stored(nn.Module):
+    """Takes the place of Inception where its features have been computed before."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _file(name: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+@cache
+def _alexnet() -> nn.Module | None:
+    return _opened(ALEXNET, lambda path: LearnedPerceptualImagePatchSimilarity("alex"))
+
+
+@cache
+def _inception() -> nn.Module | None:
+    if find_spec("torch_fidelity") is None:
+        return None
+    return _opened(INCEPTION, lambda path: NoTrainInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], path))
+
+
+def _opened(name: str, build: Callable[[str], nn.Module]) -> nn.Module | None:
+    path = _file(name)
+    if not path.is_file():
+        return None
+    try:
+        return build(str(path)).eval()
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        cause = printable(error).splitlines()[0]
+        raise TttvError(f"{printable(path)}: is not the network that it should be ({cause}); get it again") from error
