@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
@@ -135,7 +135,14 @@ def _alexnet() -> nn.Module | None:
 def _inception() -> nn.Module | None:
     if find_spec("torch_fidelity") is None:
         return None
-    return _opened(INCEPTION, lambda path: NoTrainInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], path))
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    return _opened(
+        INCEPTION,
+        lambda path: FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=path
+        ),
+    )
 
 
 def _opened(name: str, build: Callable[[str], nn.Module]) -> nn.Module | None:
