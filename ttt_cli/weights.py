@@ -45,6 +45,11 @@ RELEASES = {
         "6204b2444e39cb8ca83dbabc0324cef79ff361e1d05fed2f9a033eb4fd5a1a68",
         "driving and street scenes, CamVid's 11 classes",
     ),
+    f"street-{MAIN_ONLY}": Release(
+        f"street-{MAIN_ONLY}.safetensors",
+        "a4edc801896a83bb25f1e34fb8e70ace9c2d585f42f81875537300636f4a821a",
+        f"the same trained without reconstruction, for --method {MAIN_ONLY}",
+    ),
 }
 
 
