@@ -170,3 +170,13 @@ def test_a_damaged_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(TttvError, match="is not the network that it should be"):
         perceptual.lpips(picture(), picture())
     perceptual._alexnet.cache_clear()
+
+
+@pytest.mark.parametrize("image", [torch.zeros(3, 5, 36), torch.full((3, 34, 3), 128.0), torch.full((3, 64, 96), 3.0)])
+def test_tiny_dark_and_constant_frames(image: Tensor, colour_weights: Path, tmp_path: Path) -> None:
+    frames = save_frames([image.to(torch.uint8)] * 3, tmp_path / "frames")
+    config = tmp_path / "all.toml"
+    config.write_text("[task]\ntitle_cards = false\n")
+    arguments = ["segment", str(frames), "--weights", str(colour_weights), "--task", "colorization"]
+    assert main([*arguments, "--config", str(config), "--out", str(tmp_path / "out")]) == 0
+    assert len(list(open_video(str(tmp_path / "out" / "overlay.mp4")).frames())) == 3

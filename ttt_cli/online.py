@@ -104,6 +104,7 @@ class Adapter:
             self.reset()
         estimate = self._estimate_window()
         self.method.look(self.model, frame.image[None].to(self.device))
+        self.start_statistics.pull(self.settings.forgetting)
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)

@@ -14,19 +14,18 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 
 @dataclass(frozen=True)
 class StatisticsAdapt(Method):
-    """Batch normalisation's statistics move towards each frame's by a forward pass on it.
+    """Batch normalisation's statistics move towards each frame's by a forward pass on it, and fade as weights do.
 
     Layer normalisation keeps no statistics, it takes those of its input anyway: there, nothing changes.
-    momentum: share of the new frame in the statistics, chosen on stills held out (benchmarks/tune.py) among 0.003,
-        0.01, 0.03 and 0.1: with the last one, PyTorch's own default, few frames decide, and the model is lost.
+    momentum: share of the new frame in the statistics.
     """
 
-    momentum: float = 0.03
+    momentum: float = 0.1
 
     def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
-        """Mean and variance (and the counter) of every batch normalisation of f."""
+        """Mean and variance of every batch normalisation of f."""
         for module in _batch_norms(model):
-            yield from module.buffers(recurse=False)
+            yield from (one for one in (module.running_mean, module.running_var) if one is not None)
 
     @torch.no_grad()
     def look(self, model: TwoHeadedModel, image: Tensor) -> None:
@@ -37,6 +36,8 @@ class StatisticsAdapt(Method):
         model.encode(image)
         for module in _batch_norms(model):
             module.training = False
+            if module.num_batches_tracked is not None:
+                module.num_batches_tracked.sub_(1)  # The count of frames, which nothing asks for, stays as it was.
 
 
 def _batch_norms(model: TwoHeadedModel) -> Iterator[nn.modules.batchnorm._BatchNorm]:
