@@ -103,12 +103,17 @@ class Adapter:
         if not self.method.carry:
             self.reset()
         estimate = self._estimate_window()
-        self.method.look(self.model, frame.image[None].to(self.device))
-        self.start_statistics.pull(self.settings.forgetting)
+        if self.method.probe_every and (self.frames_seen - 1) % self.method.probe_every == 0:
+            self.familiar = self._looks_familiar(frame)
+        if not (self.method.probe_every and self.familiar):
+            self.method.look(self.model, frame.image[None].to(self.device))
+            self.start_statistics.pull(self.settings.forgetting)
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)
-        self._teach_itself(frame, prediction)
+        pseudo_labels = self.method.pseudo_labels(prediction) if self.steps and self.familiar else None
+        if pseudo_labels is not None:
+            self.window.label(pseudo_labels)
         finished = self._now()
 
         good = [loss for loss in losses if loss is not None]
@@ -174,17 +179,6 @@ class Adapter:
             return fixed
         moved.restore()
         return prediction
-
-    def _teach_itself(self, frame: Frame, prediction: Prediction) -> None:
-        """Keeps the prediction as a label for later steps, for methods that want it and video that is familiar."""
-        if not self.steps:
-            return
-        every = self.method.probe_every
-        if every and (self.frames_seen - 1) % every == 0:
-            self.familiar = self._looks_familiar(frame)
-        pseudo_labels = self.method.pseudo_labels(prediction) if self.familiar else None
-        if pseudo_labels is not None:
-            self.window.label(pseudo_labels)
 
     @torch.no_grad()
     def _looks_familiar(self, frame: Frame) -> bool:

@@ -9,6 +9,7 @@ from ttt_cli.methods.base import Method
 from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.methods.ln_adapt import StatisticsAdapt
 from ttt_cli.methods.online import MaskedReconstruction
+from ttt_cli.methods.online_ln_adapt import ReconstructAndFollow
 from ttt_cli.methods.online_self_train import ReconstructAndSelfTrain
 from ttt_cli.methods.self_train import SelfTrain
 from ttt_cli.methods.tent import Tent
@@ -32,6 +33,7 @@ METHODS: dict[str, Method] = {
         SelfTrain("self-train"),
         SelfTrain("self-train+cb", balance=ClassBalance()),
         ReconstructAndSelfTrain("online+self-train"),
+        ReconstructAndFollow("online+ln-adapt"),
         Method("majority-vote", predictor=Vote),
         Method("temporal-smoothing", predictor=Smoothing),
     )

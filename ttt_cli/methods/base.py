@@ -25,7 +25,8 @@ class Method:
     sees_all_first: the method trains on the whole video before it predicts the first frame, so it is not online.
     oracle: it does so again and again, and the labels choose the best time to stop; `tttv eval` alone can do that.
     balance: when to go back to f_0, or None for never.
-    probe_every: after so many frames it is asked anew whether the video is familiar (see Adapter); 0 is never.
+    probe_every: after so many frames it is asked anew whether f_0, g_0 reconstruct the video well; then it gives
+        pseudo-labels, and no look is taken, else the other way round. 0 is never: then it gives both.
     predictor: how the adapted model's output becomes the prediction.
     undefined_for: tasks that the method makes no sense for, and undefined_because: why.
     """
