@@ -33,6 +33,7 @@ TABLE_1 = {
     "self-train+cb": "Self-Train with Class Balance",
     "online": "Online TTT-MAE",
     "online+self-train": "Online TTT-MAE with Self-Train (ours)",
+    "online+ln-adapt": "Online TTT-MAE with LN Adapt (ours)",
     "majority-vote": "Majority Vote",
     "temporal-smoothing": "Temporal Smoothing",
 }
@@ -42,8 +43,8 @@ TABLE_4 = {
     "explicit": "Explicit Memory Only",
     "online": "Online TTT-MAE",
 }
-BARS = ("main-only", "joint", "offline", "offline-oracle", "online", "online+self-train")
-LINES = ("joint", "tent", "offline", "online", "online+self-train")
+BARS = ("main-only", "joint", "offline", "offline-oracle", "online", "online+self-train", "online+ln-adapt")
+LINES = ("joint", "tent", "offline", "online", "online+self-train", "online+ln-adapt")
 SMOOTHED = 10
 """Frames that the curves along a video are averaged over."""
 

@@ -25,8 +25,9 @@ COLOURS = {
     "tent": "#cc79a7",
     "online": "#009e73",
     "online+self-train": "#d55e00",
+    "online+ln-adapt": "#7570b3",
 }
-OTHERS = ("#8c8c8c", "#a6761d", "#7570b3", "#66a61e", "#e7298a")
+OTHERS = ("#8c8c8c", "#a6761d", "#66a61e", "#e7298a")
 # Text and axes are drawn in this colour, which no series has, and then given the colour of the page's text.
 INK = "#010203"
 STYLE: dict[Any, Any] = {
