@@ -311,6 +311,36 @@ def test_on_unfamiliar_video_self_training_is_plain_online_training(tiny_model: 
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_statistics_follow_unfamiliar_video_alone(tiny_model: TwoHeadedModel) -> None:
+    before = values(tiny_model)
+    outcomes = {}
+    for method, familiar_loss in (("online", 1e-6), ("online+ln-adapt", 1e6), ("online+ln-adapt", 1e-6)):
+        settings = ReconstructionSettings(familiar_loss=familiar_loss)
+        adapter = Adapter(tiny_model, SemanticTask(CAMVID), AdaptationSettings(method=method), settings, CPU)
+        for frame in noise_frames(3):
+            adapter.step(frame)
+        outcomes[method, familiar_loss] = values(tiny_model)
+        adapter.restore()
+        assert same(before, values(tiny_model))
+    online, familiar, unfamiliar = outcomes.values()
+    assert same(online, familiar)
+    moved = {name for name in online if not torch.equal(online[name], unfamiliar[name])}
+    assert any(name.endswith("running_mean") for name in moved)
+
+
+def test_statistics_fade_back_to_the_trained_ones(tiny_model: TwoHeadedModel) -> None:
+    trained = dict(values(tiny_model))
+    apart = []
+    for forgetting in (0.0, 0.5):
+        adapter = adapter_for(tiny_model, method="ln-adapt", forgetting=forgetting)
+        for frame in noise_frames(3):
+            adapter.step(frame)
+        now = values(tiny_model)
+        apart.append(sum(float((now[n] - trained[n]).abs().sum()) for n in now if n.endswith("running_mean")))
+        adapter.restore()
+    assert 0 < apart[1] < apart[0]
+
+
 def test_cross_entropy_leaves_pixels_without_a_label_out() -> None:
     probabilities = torch.tensor([0.8, 0.2]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
     labels = torch.full((1, 8, 8), VOID, dtype=torch.uint8)
