@@ -24,10 +24,13 @@ from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.run import Request, run
+from ttt_cli.run_settings import resolve
 from ttt_cli.segments import Area, Chroma
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.transforms import for_model
 from ttt_cli.video.reader import open_video
+from ttt_cli.weights import open_weights
 
 Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
@@ -99,6 +102,18 @@ def test_the_film_keeps_its_lightness(colour_weights: Path, tmp_path: Path) -> N
     written = next(open_video(str(tmp_path / "out" / "overlay.mp4")).frames()).image
     difference = (lab_of(written)[0] - lab_of(grey_of(picture()))[0]).abs()
     assert float(difference.mean()) < 2, "but for the video's own compression"
+
+
+def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path: Path) -> None:
+    frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
+    weights = open_weights(str(colour_weights))
+    settings = resolve(weights, None, {"task": {"task": "colorization"}}, CPU)
+    request = Request(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
+    finished = run(request, lambda video: None, lambda step: None)
+    scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
+    assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR
+    assert finished.report.warnings == []
 
 
 def test_methods_and_tasks_that_do_not_fit_are_refused(

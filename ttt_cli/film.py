@@ -50,9 +50,8 @@ def picture_area(video: Video, crop: str) -> Area | None:
         width, height, left, top = map(int, named.groups())
         if left + width > video.size[1] or top + height > video.size[0]:
             raise UsageError(f"crop {printable(crop)}: the frames have {video.size[1]}x{video.size[0]} pixels only")
-        area = Area(top, left, height, width)
-    else:
-        area = _lit_area(video)
+        return Area(top, left, height, width)
+    area = _lit_area(video)
     return None if area == (0, 0, *video.size) or min(area.height, area.width) < SMALLEST_AREA else area
 
 

@@ -42,7 +42,7 @@ LUMIERE = (
     _film("Horse Trick Riders", 46, "horse riders voltige"),
     _film("Fishing for Goldfish", 42, "goldfish peche"),
     _film("Blacksmiths", 49, "blacksmiths forgerons"),
-    _film("Baby's Meal", 41, "baby babys repas"),
+    _film("Baby's Meal", 41, "baby repas"),
     _film("Jumping Onto the Blanket", 41, "blanket couverture"),
     _film("Cordeliers Square in Lyon", 44, "cordeliers"),
     _film("The Sea", 38, "sea mer"),
