@@ -90,10 +90,7 @@ class Adapter:
     def step(self, frame: Frame) -> Result:
         """Trains on the frame and the window before it, then predicts the frame."""
         began = self._now()
-        cut = self.cuts is not None and self.cuts.begins_scene(frame.image)
-        if cut:
-            self.window.clear()
-            self.predictor = self.method.predictor()
+        cut = self._begin_scene(frame)
         known = self.task.without_model(frame.image)
         if known is not None:
             return Result(frame, known, None, 0, Timing((self._now() - began) * 1000, 0.0), cut=cut)
@@ -103,17 +100,11 @@ class Adapter:
         if not self.method.carry:
             self.reset()
         estimate = self._estimate_window()
-        if self.method.probe_every and (self.frames_seen - 1) % self.method.probe_every == 0:
-            self.familiar = self._looks_familiar(frame)
-        if not (self.method.probe_every and self.familiar):
-            self.method.look(self.model, frame.image[None].to(self.device))
-            self.start_statistics.pull(self.settings.forgetting)
+        self._follow(frame)
         losses = [self.update() for _ in range(self.steps)]
         trained = self._now()
         prediction = self.predict(frame)
-        pseudo_labels = self.method.pseudo_labels(prediction) if self.steps and self.familiar else None
-        if pseudo_labels is not None:
-            self.window.label(pseudo_labels)
+        self._teach_itself(prediction)
         finished = self._now()
 
         good = [loss for loss in losses if loss is not None]
@@ -179,6 +170,29 @@ class Adapter:
             return fixed
         moved.restore()
         return prediction
+
+    def _begin_scene(self, frame: Frame) -> bool:
+        """Whether a scene begins with this frame; what is remembered of the one before is forgotten then."""
+        if self.cuts is None or not self.cuts.begins_scene(frame.image):
+            return False
+        self.window.clear()
+        self.predictor = self.method.predictor()
+        return True
+
+    def _follow(self, frame: Frame) -> None:
+        """Statistics follow the frame, for methods that want it, where they ask for it on video that is unfamiliar."""
+        every = self.method.probe_every
+        if every and (self.frames_seen - 1) % every == 0:
+            self.familiar = self._looks_familiar(frame)
+        if not (every and self.familiar):
+            self.method.look(self.model, frame.image[None].to(self.device))
+            self.start_statistics.pull(self.settings.forgetting)
+
+    def _teach_itself(self, prediction: Prediction) -> None:
+        """Keeps the prediction as a label for later steps, for methods that want it and video that is familiar."""
+        pseudo_labels = self.method.pseudo_labels(prediction) if self.steps and self.familiar else None
+        if pseudo_labels is not None:
+            self.window.label(pseudo_labels)
 
     @torch.no_grad()
     def _looks_familiar(self, frame: Frame) -> bool:
