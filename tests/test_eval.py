@@ -37,6 +37,7 @@ from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_folder import locked
 from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.tasks.semantic import SemanticTask
+from ttt_cli.video.reader import open_video
 from ttt_cli.weights import open_weights, save_weights
 
 Capture = pytest.CaptureFixture[str]
@@ -341,3 +342,13 @@ def test_the_layout_of_the_real_data() -> None:
         truth = stream.truth(frame.name)
         assert truth is not None
         assert tuple(truth.shape) == stream.video.size == (360, 480)
+
+
+def test_videos_show_every_pass_with_the_first_seed(tiny_weights: Path, tmp_path: Path) -> None:
+    make_drive(tmp_path / "drive")
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(tmp_path / "drive"), "--weights", str(tiny_weights)]
+    assert main([*arguments, "--seeds", "2", "--videos", "--out", str(tmp_path / "out")]) == 0
+    videos = sorted((tmp_path / "out").glob("*.mp4"))
+    assert [path.name for path in videos] == ["drive-joint.mp4", "drive-online-window-16.mp4"]
+    for path in videos:
+        assert len(list(open_video(str(path)).frames())) == 3

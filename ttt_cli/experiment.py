@@ -6,7 +6,7 @@ The folder keeps every finished cell, so that a stopped evaluation goes on and a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,17 +17,22 @@ import torch
 
 from ttt_cli.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
 from ttt_cli.datasets.stream import Stream
+from ttt_cli.drawing import Drawing
 from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.frame import Result
 from ttt_cli.journal import CELLS, Finished, Journal
-from ttt_cli.methods import METHODS, check_defined
+from ttt_cli.methods import METHODS, check_defined, method_named
 from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
 from ttt_cli.run_settings import RunSettings
+from ttt_cli.tasks.classes import things_of
 from ttt_cli.tasks.table import TASKS
+from ttt_cli.tracks import Tracks
+from ttt_cli.video.writer import VideoWriter
 from ttt_cli.weights import Weights, sha256, weights_for
 
+OnFrame = Callable[[Result], None]
 METRICS = "metrics.json"
 TABLE = "metrics.csv"
 LATEX = "metrics.tex"
@@ -39,6 +44,7 @@ class Experiment:
 
     data: says where the streams come from, for the record. settings: of every method. common: what they share, which
     no method's own recommendations are in. consistency: whether it is measured how little predictions flicker.
+    videos: whether each pass with the first seed leaves an overlay video.
     """
 
     data: dict[str, Any]
@@ -50,6 +56,7 @@ class Experiment:
     seeds: Sequence[int]
     device: torch.device
     consistency: bool = False
+    videos: bool = False
 
     @property
     def warnings(self) -> list[str]:
@@ -126,8 +133,14 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
         missing = [cell for cell in cells if not journal.has(cell, checksums[paths[cell.method]])]
         watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
         for cell in missing:
-            on_frame, on_study = partial(watcher.frame, cell), partial(watcher.study, cell)
-            tally = measure(cell, by_name[cell.stream], ready[cell.method], on_frame, on_study)
+            stream = by_name[cell.stream]
+            with _recording(experiment, cell, stream, folder) as record:
+
+                def on_frame(result: Result, cell: Cell = cell, record: OnFrame = record) -> None:
+                    record(result)
+                    watcher.frame(cell, result)
+
+                tally = measure(cell, stream, ready[cell.method], on_frame, partial(watcher.study, cell))
             journal.add(cell, Finished(tally, checksums[paths[cell.method]]))
             watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
@@ -136,6 +149,25 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
             write_csv(folder / TABLE, outcome.records)
             write_latex(folder / LATEX, outcome.summary)
     return outcome
+
+
+@contextmanager
+def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path) -> Iterator[OnFrame]:
+    """Draws the frames that are passed to it into a video, where that is asked for."""
+    if not experiment.videos or cell.seed not in (None, experiment.seeds[0]) or method_named(cell.method).oracle:
+        yield lambda result: None
+        return
+    settings, size = experiment.common, stream.video.size
+    tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
+    drawing = Drawing(stream.classes, size, settings.output, settings.task.shown_score)
+    window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
+    with VideoWriter(folder / f"{stream.name}-{cell.method}{window}.mp4", stream.video.fps, size) as writer:
+
+        def record(result: Result) -> None:
+            labels = tracks.numbered(result.prediction.at_size(size))
+            writer.write(drawing.pictures(result.frame.whole().image, [labels])[0])
+
+        yield record
 
 
 def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:

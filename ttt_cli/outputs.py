@@ -14,20 +14,18 @@ from types import TracebackType
 from typing import IO
 
 import numpy as np
-from torch import Tensor
 
 from ttt_cli.auto_window import WindowEstimate
-from ttt_cli.colour import coloured
+from ttt_cli.drawing import Drawing
 from ttt_cli.frame import Frame, Video
 from ttt_cli.label_files import LabelFile, label_files
 from ttt_cli.run_folder import RunFolder, to_json
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.segments import Chroma, Labels, of_classes
+from ttt_cli.segments import Labels, of_classes
 from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.tracks import Tracks
-from ttt_cli.video.draw import classes_in, overlay, side_by_side
+from ttt_cli.video.draw import side_by_side
 from ttt_cli.video.images import is_image
-from ttt_cli.video.paint import paint
 from ttt_cli.video.writer import VideoWriter
 
 STEPS_WAITING = 4
@@ -63,7 +61,7 @@ class Outputs:
         self.audio_note: str | None = None
         names = settings.output.classes
         self._kept = frozenset(index for index, one in enumerate(classes) if not names or one.name in names)
-        self._seen: frozenset[int] = frozenset()
+        self._drawing = Drawing(classes, video.size, settings.output, settings.task.shown_score)
         self._tracks, self._fixed_tracks = (Tracks(things_of(classes), settings.task.shown_score) for _ in range(2))
         self._steps: queue.Queue[Step | None] = queue.Queue(STEPS_WAITING)
         self._error: BaseException | None = None
@@ -152,25 +150,10 @@ class Outputs:
     def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
         """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
         if step.fixed_labels is None:
-            return self._pictures(step.frame.image, [labels])[0]
+            return self._drawing.pictures(step.frame.image, [labels])[0]
         fixed = self._fixed_tracks.numbered(of_classes(step.fixed_labels, self._kept))
-        left, right = self._pictures(step.frame.image, [fixed, labels])
+        left, right = self._drawing.pictures(step.frame.image, [fixed, labels])
         return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
-
-    def _pictures(self, image: Tensor, labellings: list[Labels]) -> list[np.ndarray]:
-        """One overlay each; they share a legend of what was seen so far."""
-        output = self.settings.output
-        colours = [coloured(image, one, output.saturation) for one in labellings if isinstance(one, Chroma)]
-        if colours:
-            return [one.permute(1, 2, 0).contiguous().numpy() for one in colours]
-        paints = [paint(one, self.classes, self.video.size, self.settings.task.shown_score) for one in labellings]
-        for one in paints:
-            self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
-        if not output.labels:
-            return [overlay(image, one.ids, one.colours, alpha=output.alpha, legend=frozenset()) for one in paints]
-        return [
-            overlay(image, one.ids, one.colours, alpha=output.alpha, legend=self._seen, tags=one.tags) for one in paints
-        ]
 
 
 @contextmanager

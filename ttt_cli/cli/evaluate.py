@@ -91,6 +91,10 @@ def evaluate(
         bool,
         typer.Option("--consistency", help="Measure too how little the predictions flicker (needs OpenCV)."),
     ] = False,
+    videos: Annotated[
+        bool,
+        typer.Option("--videos", help="An overlay video of each pass with the first seed."),
+    ] = False,
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Frames in random order, which destroys what online training lives on.")
     ] = False,
@@ -158,6 +162,7 @@ def evaluate(
         seeds=parse_seeds(seeds),
         device=place,
         consistency=consistency,
+        videos=videos,
     )
     parts = ["eval", dataset, "" if chosen_task == "semantic" else chosen_task, degrade, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
@@ -176,6 +181,8 @@ def evaluate(
             _console.line(f"left out: {reason}")
         for name in (experiment.METRICS, experiment.TABLE, experiment.LATEX):
             _console.line(folder / name)
+        for path in sorted(folder.glob("*.mp4")) if videos else ():
+            _console.line(path)
 
 
 def _watcher(bar: _console.Bar) -> Watcher:

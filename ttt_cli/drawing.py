@@ -1,0 +1,42 @@
+"""What was predicted, drawn into the frames of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ttt_cli.colour import coloured
+from ttt_cli.io_settings import OutputSettings
+from ttt_cli.segments import Chroma, Labels
+from ttt_cli.tasks.classes import Class
+from ttt_cli.video.draw import classes_in, overlay
+from ttt_cli.video.paint import paint
+
+
+class Drawing:
+    """One video, whose legend has all that was seen so far. shown_score: objects below it are not drawn."""
+
+    def __init__(
+        self, classes: Sequence[Class], size: tuple[int, int], settings: OutputSettings, shown_score: float
+    ) -> None:
+        """size: (height, width) of the frames."""
+        self.classes, self.size, self.settings, self.shown_score = tuple(classes), size, settings, shown_score
+        self._seen: frozenset[int] = frozenset()
+
+    def pictures(self, image: Tensor, labellings: Sequence[Labels]) -> list[np.ndarray]:
+        """The next frame, uint8 RGB (3, H, W), once for each of the labellings, uint8 (H, W, 3); one legend for all."""
+        settings = self.settings
+        colours = [coloured(image, one, settings.saturation) for one in labellings if isinstance(one, Chroma)]
+        if colours:
+            return [one.permute(1, 2, 0).contiguous().numpy() for one in colours]
+        paints = [paint(one, self.classes, self.size, self.shown_score) for one in labellings]
+        for one in paints:
+            self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
+        if not settings.labels:
+            return [overlay(image, one.ids, one.colours, alpha=settings.alpha, legend=frozenset()) for one in paints]
+        return [
+            overlay(image, one.ids, one.colours, alpha=settings.alpha, legend=self._seen, tags=one.tags)
+            for one in paints
+        ]
