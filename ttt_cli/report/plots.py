@@ -59,7 +59,9 @@ class Line:
 def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: str, label: str) -> str:
     """Bars side by side, one group for each stream (the paper's Figure 2)."""
     colours = _colours(list(series))
-    with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
+    # A figure of two digits and a half must fit above every bar.
+    across = min(14.0, max(7.0, 0.55 * len(series) * len(groups)))
+    with _axes(width=across, height=3.2, label=label) as (figure, axes):
         width = 0.8 / max(3, len(series))
         for index, (name, values) in enumerate(series.items()):
             places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
