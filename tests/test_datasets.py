@@ -749,7 +749,8 @@ def test_huge_json_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_data_set_has_a_test_of_its_layout() -> None:
-    assert set(DATASETS) == {*MAKE, "camvid"}
+    elsewhere = {"camvid", "color-video", "lumiere"}  # In test_eval.py and test_film.py.
+    assert set(DATASETS) == {*MAKE, *elsewhere}
 
 
 def test_real_davis() -> None:
