@@ -11,6 +11,7 @@ from ttt_cli.segments import Area, Chroma
 # IEC 61966-2-1: linear RGB to XYZ, and the white point that it takes (1, 1, 1) to.
 XYZ_OF_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 WHITE = (0.9504700, 1.0000001, 1.0888300)
+# Of Lab, on average over a picture: old films, compressed, stay below.
 FAINTEST_CHROMA = 3.0
 # CIE: below the cube of this, the cube root is replaced by a line.
 KNEE = 6 / 29

@@ -257,8 +257,7 @@ def measure(
         tally = Tally(entrant.task.new_metric())
         flicker = Consistency(tally.metric.names, entrant.task.settings.shown_score) if entrant.consistency else None
         for result in results:
-            truth = entrant.task.own_truth(result.frame)
-            tally.add(result, stream.truth(result.frame.name) if truth is None else truth, stream.video.size)
+            tally.add(result, entrant.task.truth_of(result.frame, stream.truth), stream.video.size)
             if flicker is not None:
                 seen = result.frame.image
                 flicker.update(seen, result.prediction.at_size((seen.shape[-2], seen.shape[-1])))

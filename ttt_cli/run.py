@@ -21,7 +21,6 @@ import torch
 
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
-from ttt_cli.film import picture_area
 from ttt_cli.frame import Frame, Video
 from ttt_cli.label_files import check_formats
 from ttt_cli.methods import method_named
@@ -31,7 +30,6 @@ from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.segments import Area, Chroma, Labels
-from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import for_model, open_input, within
@@ -123,7 +121,8 @@ def run(
 def _scores(request: Request, video: Video) -> Scores | None:
     settings, classes = request.settings, request.weights.classes
     if request.gray_first:
-        return Scores(lambda name: None, ColorizationTask(classes, settings.task), settings.adaptation.method)
+        task = TASKS[settings.task.task](classes, settings.task)
+        return Scores(lambda name: None, task, settings.adaptation.method)
     if request.truth is None:
         return None
     if settings.task.task != "semantic":
@@ -143,7 +142,7 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         fixed = Adapter(copy.deepcopy(model), task, unmoved, settings.reconstruction, request.device)
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
-    area = picture_area(video, settings.task.crop) if settings.task.task == ColorizationTask.name else None
+    area = task.area_of(video)
     smaller = for_model(within(video, area), settings.input.size, task.seen)
 
     def frames() -> Iterator[Frame]:

@@ -153,9 +153,7 @@ class Scores:
 
     def update(self, step: Step) -> None:
         """Scores one frame where it has a label. Raises TttvError for a label that does not fit."""
-        truth = self.task.own_truth(step.frame)
-        if truth is None:
-            truth = self.truth(step.frame.name)
+        truth = self.task.truth_of(step.frame, self.truth)
         if truth is None:
             self.without_label += 1
             return

@@ -133,12 +133,12 @@ def input_table(
 def adaptation_table(
     *,
     method: str | None = None,
-    window: str | None,
+    window: str | None = None,
     steps: int | None,
     batch: int | None,
     learning_rate: float | None,
     cuts: AtCuts | None,
-    seed: int | None,
+    seed: int | None = None,
     precision: Precision,
 ) -> dict[str, Any]:
     """The section "adaptation" of what the command line says."""

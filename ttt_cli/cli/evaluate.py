@@ -129,13 +129,7 @@ def evaluate(
     task = task or (default_task(dataset) if config is None else None)
     named = [name.strip() for name in method.split(",")]
     adaptation = options.adaptation_table(
-        window=None,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        cuts=cuts,
-        seed=None,
-        precision=precision,
+        steps=steps, batch=batch, learning_rate=learning_rate, cuts=cuts, precision=precision
     )
     chosen: dict[str, dict[str, Any]] = {
         "input": {"size": size, "stride": stride, "max_frames": max_frames},

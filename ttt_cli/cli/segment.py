@@ -131,7 +131,6 @@ def build_request(
     device: options.Device,
     out: Path | None,
     truth: Path | None = None,
-    gray_first: bool = False,
     overwrite: bool,
 ) -> Request:
     """Settles all settings; see run_settings.py for which wins."""
@@ -143,7 +142,7 @@ def build_request(
     place = choose_device(device.value)
     settings = resolve(opened, config, chosen, place)
     own = weights_for(settings.adaptation.method, opened)
-    return Request(source, own, settings, place, out, truth, gray_first, overwrite)
+    return Request(source, own, settings, place, out, truth, overwrite=overwrite)
 
 
 def carry_out(request: Request, shown: bool) -> Run:

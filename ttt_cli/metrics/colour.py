@@ -53,7 +53,8 @@ class ColourMetric(Metric):
         if before is not None and before.shape == prediction.ab.shape:  # Not from a title card to a picture.
             frame["flicker"] = float((prediction.ab - before).norm(dim=0).mean())
         psnr = math.nan
-        if is_coloured(truth):
+        known = truth if is_coloured(truth) else None
+        if known is not None:
             pair = found[None].float(), truth[None].float()
             psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
             frame["SSIM"] = float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))
@@ -61,7 +62,7 @@ class ColourMetric(Metric):
             distance = lpips(found, truth)
             if distance is not None:
                 frame["LPIPS"] = distance
-        self.features.update(found, truth if is_coloured(truth) else None)
+        self.features.update(found, known)
         self.frames.append(frame)
         self.frame_scores.append(psnr)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_cli.frame import Frame, Prediction
+from ttt_cli.frame import Frame, Prediction, Video
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
-from ttt_cli.segments import Labels
+from ttt_cli.segments import Area, Labels
 from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.tasks.settings import TaskSettings
 
@@ -37,9 +38,13 @@ class Task(ABC):
         """The prediction for an image that the model is neither trained on nor asked about; None for all others."""
         return None
 
-    def own_truth(self, frame: Frame) -> Labels | None:
-        """The truth of a frame that needs no label; None where the task's truth are labels."""
+    def area_of(self, video: Video) -> Area | None:
+        """The part of a video's frames that the model is shown; None is all of them."""
         return None
+
+    def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Labels | None:
+        """What the prediction of a frame is scored by, None for nothing. label: that of the frame of a name."""
+        return label(frame.name)
 
     @abstractmethod
     def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ttt_cli.colour import grey_of
-from ttt_cli.film import is_title_card
-from ttt_cli.frame import Frame, Prediction
+from ttt_cli.film import is_title_card, picture_area
+from ttt_cli.frame import Frame, Prediction, Video
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import Features, TwoHeadedModel
-from ttt_cli.segments import Chroma
+from ttt_cli.segments import Area, Chroma, Labels
 from ttt_cli.tasks.base import Task
 
 
@@ -51,8 +51,12 @@ class ColorizationTask(Task):
             return None
         return ColourPrediction(torch.zeros(2, 1, 1))
 
-    def own_truth(self, frame: Frame) -> Tensor:
-        """The frame's own colours."""
+    def area_of(self, video: Video) -> Area | None:
+        """What is within the borders of an old film, or as the settings have it."""
+        return picture_area(video, self.settings.crop)
+
+    def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Tensor:
+        """The frame's own colours; no label is asked for."""
         return frame.whole().image
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColourPrediction:
