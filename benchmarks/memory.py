@@ -33,7 +33,7 @@ def main() -> None:
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", source, str(clip)]
         subprocess.run(ffmpeg, check=True)
         weights, device = open_weights(arguments.weights), torch.device("cpu")
-        settings = resolve(weights, None, {}, device)
+        settings = resolve(weights, None, {"task": {"task": weights.tasks[0]}}, device)
         peaks: list[float] = []
         request = Request(str(clip), weights, settings, device, out=Path(folder) / "run")
 

@@ -2,7 +2,8 @@
 
 python benchmarks/ratio.py ../shared/data/camvid/video_0016E5_15hz/images --fps 15
 
-With `--run "--task panoptic --method joint" --over "--method joint"` it is panoptic's time over that of semantic.
+With `--command colorize` both are runs of that command. With `--run "--task panoptic --method joint" --over
+"--method joint"` it is panoptic's time over that of semantic.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import time
 from pathlib import Path
 
 
-def timed_run(arguments: list[str], out: Path) -> tuple[float, dict[str, float]]:
-    """Wall seconds of one `tttv segment` process from start to end, and the seconds of its stages."""
-    command = [sys.executable, "-m", "ttt_cli", "segment", *arguments, "--out", str(out), "--quiet"]
+def timed_run(name: str, arguments: list[str], out: Path) -> tuple[float, dict[str, float]]:
+    """Wall seconds of one `tttv` process from start to end, and the seconds of its stages."""
+    command = [sys.executable, "-m", "ttt_cli", name, *arguments, "--out", str(out), "--quiet"]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - began
@@ -30,6 +31,7 @@ def timed_run(arguments: list[str], out: Path) -> tuple[float, dict[str, float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--command", default="segment", choices=("segment", "colorize"))
     parser.add_argument("--run", default="--method online", help="options of the run that is measured")
     parser.add_argument("--over", default="--method joint", help="options of the run that it is measured against")
     parser.add_argument("input")
@@ -40,7 +42,7 @@ def main() -> None:
             walls = {}
             for number, options in enumerate((arguments.over, arguments.run)):
                 chosen = [arguments.input, *passed_on, *shlex.split(options)]
-                walls[options], stages = timed_run(chosen, Path(folder) / f"{index}-{number}")
+                walls[options], stages = timed_run(arguments.command, chosen, Path(folder) / f"{index}-{number}")
                 parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items() if stage != "total")
                 print(f"round {index}, {options}: {walls[options]:.1f} s with start-up; stages (they overlap): {parts}")
             ratios.append(walls[arguments.run] / walls[arguments.over])

@@ -38,6 +38,11 @@ class StreamRecipe:
     degrade: str = ""
 
 
+def read_streams(recipe: Path) -> list[StreamRecipe]:
+    """The entries of a file such as recipes/streams.toml."""
+    return [from_table(StreamRecipe, one, str(recipe)) for one in read_toml(recipe)["streams"]]
+
+
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
     """The labelled video of one entry."""
     wanted = InputSettings(fps=recipe.fps, max_frames=max_frames)
@@ -86,8 +91,7 @@ def main() -> None:
 
     weights = open_weights(arguments.weights)
     names = all_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
-    entries = [from_table(StreamRecipe, one, str(arguments.recipe)) for one in read_toml(arguments.recipe)["streams"]]
-    streams = [open_stream(entry, arguments.data, arguments.max_frames) for entry in entries]
+    streams = [open_stream(one, arguments.data, arguments.max_frames) for one in read_streams(arguments.recipe)]
     asked = Experiment(
         data={"dataset": "recipes/streams.toml"},
         streams=[shuffled(stream) for stream in streams] if arguments.shuffle else streams,

@@ -6,10 +6,12 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import COLOUR, noise_frames, picture, save_frames, video_of
+from shared_data import shared
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -17,7 +19,11 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.colour import coloured, grey_of, lab_of
+from ttt_cli.datasets.old_film import old_film
+from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError
+from ttt_cli.evaluation import degraded
+from ttt_cli.frame import Frame
 from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
@@ -29,6 +35,7 @@ from ttt_cli.run_settings import resolve
 from ttt_cli.segments import Area, Chroma
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.transforms import for_model
+from ttt_cli.video import ffmpeg
 from ttt_cli.video.reader import open_video
 from ttt_cli.weights import open_weights
 
@@ -64,6 +71,8 @@ def test_better_colours_have_a_better_score() -> None:
         scores.append(metric.compute())
     assert scores[0].pooled < scores[1].pooled < scores[2].pooled
     assert scores[0].details["SSIM"] < scores[2].details["SSIM"] <= 1
+    assert scores[0].details["SSIM"] == pytest.approx(scores[2].details["SSIM of grey"])
+    assert scores[0].pooled == pytest.approx(scores[2].details["PSNR of grey"])
     assert scores[0].details["colourfulness"] == pytest.approx(0, abs=0.5)
     assert scores[2].details["colourfulness of the truth"] == pytest.approx(colourfulness(image.float()))
     assert scores[1].details["flicker"] == 0
@@ -96,12 +105,54 @@ def test_the_model_sees_no_colour() -> None:
 
 def test_the_film_keeps_its_lightness(colour_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([grey_of(picture())] * 3, tmp_path / "frames")
-    arguments = ["segment", str(frames), "--weights", str(colour_weights), "--task", "colorization"]
+    arguments = ["colorize", str(frames), "--weights", str(colour_weights)]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["frames.jsonl", "overlay.mp4", "run.json"]
     written = next(open_video(str(tmp_path / "out" / "overlay.mp4")).frames()).image
     difference = (lab_of(written)[0] - lab_of(grey_of(picture()))[0]).abs()
     assert float(difference.mean()) < 2, "but for the video's own compression"
+
+
+def test_options_of_colorize(colour_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
+
+    def colorize(*arguments: str, saturation: str = "1000") -> tuple[dict[str, Any], Tensor]:
+        """The model says next to nothing, so it is made loud."""
+        out = tmp_path / "-".join(["out", saturation, *arguments])
+        command = ["colorize", str(frames), "--weights", str(colour_weights), "--out", str(out), "--json"]
+        assert main([*command, "--saturation", saturation, *arguments]) == 0
+        return json.loads(capsys.readouterr().out), next(open_video(str(out / "overlay.mp4")).frames()).image
+
+    plain, image = colorize()
+    assert plain["settings"]["adaptation"]["method"] == "online" and plain["metrics"] is None
+    assert "--gray-first" in plain["warnings"][0]
+    assert lab_of(image)[1:].abs().mean() > 1
+    _, grey = colorize(saturation="0")
+    assert lab_of(grey)[1:].abs().mean() < 1
+    _, part = colorize("--crop", "40x32+8+16")
+    outside = lab_of(part)[1:]
+    assert outside[:, 20:44, 12:44].abs().mean() > 1
+    assert outside[:, :, 60:].abs().mean() < 1, "but for the video's own compression"
+    smooth, _ = colorize("--smooth", "--gray-first", "--method", "joint")
+    assert (
+        smooth["settings"]["adaptation"]["method"] == "joint+smoothing"
+        and smooth["warnings"] == ColourMetric.left_out()
+    )
+    assert list(smooth["metrics"]["methods"]) == ["joint+smoothing"]
+    _, beside = colorize("--compare")
+    assert beside.shape[-1] >= 2 * image.shape[-1]
+
+
+def test_ten_bits_and_interlaced(colour_weights: Path, tmp_path: Path) -> None:
+    source = shared("data/broken_videos/torchcodec_h265_10bits.mp4")
+    arguments = ["colorize", str(source), "--weights", str(colour_weights), "--max-frames", "2"]
+    assert main([*arguments, "--out", str(tmp_path / "deep")]) == 0
+    woven = tmp_path / "interlaced.mp4"
+    encode = "-f lavfi -i testsrc=size=96x64:rate=10:duration=0.4 -vf tinterlace=interleave_top -flags +ildct+ilme"
+    assert ffmpeg.run([*encode.split(), ffmpeg.file_url(woven)])[0] == 0
+    arguments = ["colorize", str(woven), "--weights", str(colour_weights), "--gray-first"]
+    assert main([*arguments, "--out", str(tmp_path / "woven")]) == 0
+    assert json.loads((tmp_path / "woven" / "run.json").read_text())["frames"] > 0
 
 
 def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path: Path) -> None:
@@ -113,19 +164,40 @@ def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
     assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR
-    assert finished.report.warnings == []
+    assert finished.report.warnings == ColourMetric.left_out()
 
 
 def test_methods_and_tasks_that_do_not_fit_are_refused(
     colour_weights: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     for arguments, message in (
-        (["--weights", str(colour_weights)], "weights colours are for colorization, not for the task semantic"),
+        (
+            ["--weights", str(colour_weights), "--task", "semantic"],
+            "weights colours are for colorization, not for the task semantic",
+        ),
         (["--weights", str(tiny_weights), "--task", "colorization"], "not for the task colorization"),
         (["--weights", str(colour_weights), "--task", "colorization", "--method", "tent"], "a colour has none"),
     ):
         assert main(["segment", str(tmp_path / "absent.mp4"), *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_old_film_is_blind_to_red_and_the_same_for_the_same_seed() -> None:
+    image = picture()
+    film = old_film(image, 3)
+    assert film.shape == image.shape and torch.equal(film[0], film[2])
+    assert torch.equal(film, old_film(image, 3)) and not torch.equal(film, old_film(image, 4))
+    red, blue = torch.zeros(3, 32, 32), torch.zeros(3, 32, 32)
+    red[0] = blue[2] = 255
+    assert old_film(red, 0).float().mean() < old_film(blue, 0).float().mean() / 2
+
+
+def test_degraded_colours_are_scored_by_the_clean_ones() -> None:
+    video = video_of([Frame(index, str(index), index / 10, picture(index)) for index in range(2)])
+    stream = degraded(Stream("film", (), video, lambda name: None), "old-film")
+    for clean, frame in zip(video.frames(), for_model(stream.video, 32, grey_of).frames(), strict=True):
+        assert not torch.equal(frame.whole().image, clean.image)
+        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth), clean.image)
 
 
 class Dots(torch.nn.Module):
@@ -192,6 +264,6 @@ def test_tiny_dark_and_constant_frames(image: Tensor, colour_weights: Path, tmp_
     frames = save_frames([image.to(torch.uint8)] * 3, tmp_path / "frames")
     config = tmp_path / "all.toml"
     config.write_text("[task]\ntitle_cards = false\n")
-    arguments = ["segment", str(frames), "--weights", str(colour_weights), "--task", "colorization"]
+    arguments = ["colorize", str(frames), "--weights", str(colour_weights)]
     assert main([*arguments, "--config", str(config), "--out", str(tmp_path / "out")]) == 0
     assert len(list(open_video(str(tmp_path / "out" / "overlay.mp4")).frames())) == 3

@@ -92,7 +92,7 @@ def test_borders_and_title_cards_stay_grey(colour_weights: Path, tmp_path: Path)
 def test_a_film_of_title_cards_plays_and_is_said_to_be_one(colour_weights: Path, tmp_path: Path) -> None:
     source = save_frames([title_card()] * 3, tmp_path / "cards")
     out = tmp_path / "out"
-    arguments = ["segment", str(source), "--task", "colorization", "--weights", str(colour_weights)]
+    arguments = ["colorize", str(source), "--weights", str(colour_weights)]
     assert main([*arguments, "--out", str(out)]) == 0
     (warning,) = json.loads((out / "run.json").read_text())["warnings"]
     assert "looks like a title card" in warning

@@ -16,7 +16,7 @@ from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import Trainer
 from ttt_cli.training.lessons import Segmentation
-from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, sensor_shift
+from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, shift
 from ttt_cli.training.losses import overlap_loss
 from ttt_cli.training.recipe import Recipe, Schedule, main_only
 from ttt_cli.training.stills import Augmentation, Still, StillsSource, augment, load_camvid, load_split, mask_targets
@@ -213,9 +213,9 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
     assert measured[0] - measured[1] == pytest.approx(2 * nudge * length, rel=0.2)
 
 
-def test_sensor_shift_darkens_its_share_and_keeps_the_range(data: Path) -> None:
+def test_sensor_shift_darkens_its_share_and_keeps_the_range() -> None:
     images = torch.full((40, 3, 16, 16), 200.0)
-    shifted = sensor_shift(images, LookAheadSettings(stops=4.0, shifted=0.5), torch.Generator().manual_seed(0))
+    shifted = shift(images, LookAheadSettings(stops=4.0, shifted=0.5), torch.Generator().manual_seed(0))
     assert shifted.shape == images.shape
     assert 0 <= float(shifted.min()) <= float(shifted.max()) <= 255
     untouched = [torch.equal(one, image) for one, image in zip(shifted, images, strict=True)]
@@ -223,6 +223,17 @@ def test_sensor_shift_darkens_its_share_and_keeps_the_range(data: Path) -> None:
     brightness = {round(float(one.mean())) for one, same in zip(shifted, untouched, strict=True) if not same}
     assert len(brightness) > 10
     assert max(brightness) < 250
+
+
+def test_film_shift_takes_the_colours_of_its_share() -> None:
+    images = 255 * torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    settings = LookAheadSettings(shift="film", shifted=0.5)
+    shifted = shift(images, settings, torch.Generator().manual_seed(0))
+    assert torch.equal(shifted, shift(images, settings, torch.Generator().manual_seed(0)))
+    untouched = [torch.equal(one, image) for one, image in zip(shifted, images, strict=True)]
+    assert 10 < sum(untouched) < 30
+    for one, same in zip(shifted, untouched, strict=True):
+        assert same or (torch.equal(one[0], one[1]) and one.min() >= 0 and one.max() <= 255 and one.std() > 1)
 
 
 def test_colours_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from ttt_cli.segments import Area, Chroma
 # IEC 61966-2-1: linear RGB to XYZ, and the white point that it takes (1, 1, 1) to.
 XYZ_OF_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 WHITE = (0.9504700, 1.0000001, 1.0888300)
-# Of Lab, on average over a picture: old films, compressed, stay below.
-FAINTEST_CHROMA = 3.0
+# Of Lab, on average over a picture, about its own mean: the lumiere film, tinted and compressed, stays below 2.7.
+FAINTEST_COLOURS = 3.0
 # CIE: below the cube of this, the cube root is replaced by a line.
 KNEE = 6 / 29
 
@@ -47,8 +47,9 @@ def grey_of(images: Tensor) -> Tensor:
 
 
 def is_coloured(image: Tensor) -> bool:
-    """Whether a picture, uint8 RGB (3, H, W), has colours to speak of; compression alone tints grey a little."""
-    return float(lab_of(image)[1:].norm(dim=0).mean()) > FAINTEST_CHROMA
+    """Whether a picture, uint8 RGB (3, H, W), has more than one colour to speak of: tinted film is black and white."""
+    chroma = lab_of(image)[1:]
+    return float((chroma - chroma.mean(dim=(1, 2), keepdim=True)).norm(dim=0).mean()) > FAINTEST_COLOURS
 
 
 def coloured(image: Tensor, chroma: Chroma, saturation: float = 1.0) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.datasets.low_light import low_light
+from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.errors import TttvError, UsageError, printable
 from ttt_cli.frame import Frame, Result, Video
@@ -41,7 +42,11 @@ def _in_low_light(frame: Frame) -> Tensor:
     return low_light(frame.image, frame.index)
 
 
-DEGRADATIONS: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light}
+def _on_old_film(frame: Frame) -> Tensor:
+    return old_film(frame.image, frame.index)
+
+
+DEGRADATIONS: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light, "old-film": _on_old_film}
 
 
 # After each, the oracle may stop: the paper's best iteration is near 1000 steps on videos of 100 to 1000 frames.

@@ -23,7 +23,7 @@ class Frame:
     name: what output files of this frame are called: six-digit index for a video file, the file's stem for a folder.
     seconds: time stamp, counted from the first frame of the input.
     image: uint8 RGB, (3, H, W), 0..255. original: the same as it came from the input, where `image` is a smaller copy
-        for the model; else None.
+        for the model; else None. clean: what it was before it was degraded on purpose, for scoring; else None.
     """
 
     index: int
@@ -31,6 +31,7 @@ class Frame:
     seconds: float
     image: Tensor
     original: Tensor | None = None
+    clean: Tensor | None = None
 
     def whole(self) -> Frame:
         """The frame as it came from the input."""

@@ -111,7 +111,7 @@ def run(
                     report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
                     report.seconds["total"] = round(time.perf_counter() - began, 3)
                     report.audio_note = outputs.audio_note
-                    report.warnings = _warnings(request, tally)
+                    report.warnings = _warnings(request, tally, scores)
                     if scores is not None:
                         write_json(folder.metrics, scores.as_json())
                     report.files = folder.written()
@@ -172,8 +172,8 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         )
 
 
-def _warnings(request: Request, tally: Tally) -> list[str]:
-    found = []
+def _warnings(request: Request, tally: Tally, scores: Scores | None) -> list[str]:
+    found = [] if scores is None else scores.task.new_metric().left_out()
     if tally.has_colours and not request.gray_first:
         found.append("the input has colours of its own, which are not used; --gray-first scores the result by them")
     if tally.frames and tally.grey_frames == tally.frames:

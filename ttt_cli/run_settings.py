@@ -46,6 +46,7 @@ def resolve(weights: Weights, config: Path | None, chosen: Tables, device: torch
     method = named.get("method", AdaptationSettings.method)
     precision = "bf16" if device.type == "cuda" else "fp32"
     own: Tables = {
+        "task": {"task": weights.tasks[0]},
         "adaptation": {"precision": precision, **recommended(weights, method)},
         "reconstruction": dataclasses.asdict(weights.reconstruction),
     }

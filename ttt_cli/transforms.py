@@ -29,10 +29,12 @@ def open_input(source: str | Path, wanted: InputSettings) -> Video:
 
 
 def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
-    """The same video, each image replaced by what `change` makes of its frame; the size stays."""
-    return dataclasses.replace(
-        video, frames=lambda: (dataclasses.replace(frame, image=change(frame)) for frame in video.frames())
-    )
+    """The same video, each image replaced by what `change` makes of its frame; `clean` keeps it, the size stays."""
+
+    def replaced(frame: Frame) -> Frame:
+        return dataclasses.replace(frame, image=change(frame), clean=frame.image)
+
+    return dataclasses.replace(video, frames=lambda: map(replaced, video.frames()))
 
 
 def within(video: Video, area: Area | None) -> Video:

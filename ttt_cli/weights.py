@@ -39,16 +39,22 @@ class Release:
 
 
 MAIN_ONLY = "main-only"
+STREET, COLOR = "street", "color"
 RELEASES = {
-    "street": Release(
+    STREET: Release(
         "street.safetensors",
         "6204b2444e39cb8ca83dbabc0324cef79ff361e1d05fed2f9a033eb4fd5a1a68",
         "driving and street scenes, CamVid's 11 classes",
     ),
-    f"street-{MAIN_ONLY}": Release(
-        f"street-{MAIN_ONLY}.safetensors",
+    f"{STREET}-{MAIN_ONLY}": Release(
+        f"{STREET}-{MAIN_ONLY}.safetensors",
         "a4edc801896a83bb25f1e34fb8e70ace9c2d585f42f81875537300636f4a821a",
         f"the same trained without reconstruction, for --method {MAIN_ONLY}",
+    ),
+    COLOR: Release(
+        "color.safetensors",
+        "032b12b87a358d97b49c79d5bca5d149f19abf6eae29c98b27807f6c36b50945",
+        "colours for black-and-white film",
     ),
 }
 
@@ -83,6 +89,11 @@ class Weights:
             cause = str(error).splitlines()[0]
             raise TttvError(f"{printable(self.path)}: tensors do not fit its architecture ({cause})") from error
         return model.eval()
+
+
+def shipped_for(task: str | None) -> str:
+    """The name of the shipped weights for a task; None is the task by default."""
+    return COLOR if task == "colorization" else STREET
 
 
 def open_weights(name_or_path: str) -> Weights:

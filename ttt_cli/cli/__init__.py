@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli import __version__
-from ttt_cli.cli import _console, demo, doctor, evaluate, report, segment, train, weights
+from ttt_cli.cli import _console, colorize, demo, doctor, evaluate, report, segment, train, weights
 from ttt_cli.errors import TttvError
 
 DEBUG_VARIABLE = "TTTV_DEBUG"
@@ -24,13 +24,14 @@ WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="tttv",
-    help="Segment video with a model that keeps training itself on the video while it predicts.",
+    help="Segment or colour video with a model that keeps training itself on the video while it predicts.",
     epilog=f"Exit codes: 0 done, 1 the input or the run failed, 2 wrong usage, 3 the input broke off and what was "
     f"readable is finished, 130 interrupted. {DEBUG_VARIABLE}=1 shows tracebacks.",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 app.command("segment", epilog=segment.EPILOG)(segment.segment)
+app.command("colorize", epilog=colorize.EPILOG)(colorize.colorize)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.command("train", epilog=train.EPILOG)(train.train)

@@ -39,7 +39,6 @@ class AtCuts(str, Enum):
     ignore = "ignore"
 
 
-DEFAULT_WEIGHTS = "street"
 _ELSE = "the weights' recommendation, else"
 
 WeightsName = Annotated[str, typer.Option("--weights", metavar="NAME|PATH", help="Weights by name or as a file.")]

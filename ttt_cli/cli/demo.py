@@ -12,6 +12,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.errors import TttvError
+from ttt_cli.weights import STREET
 
 DEFAULT_FOLDER = Path("runs") / "demo"
 DEFAULT_FRAMES = 100
@@ -35,7 +36,7 @@ def demo(
     request = build_request(
         str(clip()),
         chosen,
-        weights=options.DEFAULT_WEIGHTS,
+        weights=STREET,
         config=None,
         device=device,
         out=out or DEFAULT_FOLDER,

@@ -12,6 +12,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.errors import UsageError, printable
+from ttt_cli.weights import COLOR, STREET, shipped_for
 
 if TYPE_CHECKING:
     from ttt_cli.comparison import Summary
@@ -31,7 +32,8 @@ tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,
 tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
 
 
-MOST_COLUMNS = 12
+MOST_ROWS = 20
+METHODS_ABREAST = 3
 
 
 class Protocol(str, Enum):
@@ -78,14 +80,21 @@ def evaluate(
     mask_ratio: options.MaskRatio = None,
     learning_rate: options.LearningRate = None,
     cuts: options.Cuts = None,
-    weights: options.WeightsName = options.DEFAULT_WEIGHTS,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="NAME|PATH",
+            help=f"Weights by name or as a file. (default: {COLOR} for colorization, else {STREET})",
+        ),
+    ] = None,
     device: options.DeviceName = options.Device.auto,
     precision: options.PrecisionName = options.Precision.auto,
     size: options.Size = None,
     stride: options.Stride = None,
     max_frames: options.MaxFrames = None,
     degrade: Annotated[
-        str | None, typer.Option("--degrade", metavar="NAME", help="Degrade every frame: low-light.")
+        str | None, typer.Option("--degrade", metavar="NAME", help="Degrade every frame: low-light or old-film.")
     ] = None,
     consistency: Annotated[
         bool,
@@ -125,7 +134,8 @@ def evaluate(
     from ttt_cli.run_settings import choose_device, resolve
     from ttt_cli.weights import open_weights
 
-    opened, place = open_weights(weights), choose_device(device.value)
+    opened = open_weights(weights or shipped_for(task or default_task(dataset)))
+    place = choose_device(device.value)
     task = task or (default_task(dataset) if config is None else None)
     named = [name.strip() for name in method.split(",")]
     adaptation = options.adaptation_table(
@@ -234,16 +244,19 @@ def _show(outcome: Outcome, protocol: str) -> None:
         _numbers(f"{stream}: {score} by class, pooled", {row.title: row.by_class for row in rows})
 
 
-def _numbers(title: str, rows: dict[str, dict[str, float]]) -> None:
-    """A row for each method, a column for each quantity that any of them has; too many columns are for the files."""
-    known = [name for name in next(iter(rows.values())) if not all(math.isnan(row[name]) for row in rows.values())]
-    if 0 < len(known) <= MOST_COLUMNS:
-        width = 16 if len(known) < 7 else 3
-        shown = [
-            (method, *("-" if math.isnan(row[name]) else f"{row[name]:.1f}"[:4] for name in known))
-            for method, row in rows.items()
-        ]
-        _console.table(title, ("", *(name[:width] for name in known)), shown)
+def _numbers(title: str, methods: dict[str, dict[str, float]]) -> None:
+    """A row for each quantity that any method has, a few methods side by side; too many rows are for the files."""
+    names = [name for name in next(iter(methods.values())) if not all(math.isnan(of[name]) for of in methods.values())]
+    if not 0 < len(names) <= MOST_ROWS:
+        return
+    for first in range(0, len(methods), METHODS_ABREAST):
+        block = list(methods)[first : first + METHODS_ABREAST]
+        rows = [(name, *(_number(methods[one][name]) for one in block)) for name in names]
+        _console.table(title, ("", *block), rows)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
 
 
 def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -11,6 +12,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.io_settings import OutputSettings
+from ttt_cli.weights import STREET
 
 if TYPE_CHECKING:
     from ttt_cli.frame import Video
@@ -42,7 +44,7 @@ def segment(
     learning_rate: options.LearningRate = None,
     cuts: options.Cuts = None,
     seed: options.Seed = None,
-    weights: options.WeightsName = options.DEFAULT_WEIGHTS,
+    weights: options.WeightsName = STREET,
     out: options.Out = None,
     device: options.DeviceName = options.Device.auto,
     precision: options.PrecisionName = options.Precision.auto,
@@ -131,6 +133,7 @@ def build_request(
     device: options.Device,
     out: Path | None,
     truth: Path | None = None,
+    gray_first: bool = False,
     overwrite: bool,
 ) -> Request:
     """Settles all settings; see run_settings.py for which wins."""
@@ -142,7 +145,7 @@ def build_request(
     place = choose_device(device.value)
     settings = resolve(opened, config, chosen, place)
     own = weights_for(settings.adaptation.method, opened)
-    return Request(source, own, settings, place, out, truth, overwrite=overwrite)
+    return Request(source, own, settings, place, out, truth, gray_first, overwrite)
 
 
 def carry_out(request: Request, shown: bool) -> Run:
@@ -215,7 +218,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
             unit = "%" if scores["unit"] == "percent" else scores["unit"]
             rows.append((f"{scores['score']} {method}, pooled", f"{values['pooled']:.1f} {unit}"))
             rows.append((f"{scores['score']} {method}, paper", f"{values['paper']:.1f} {unit}"))
-            rows += [(f"{name} {method}", f"{value:.3f}") for name, value in values["details"].items()]
+            known = {name: value for name, value in values["details"].items() if not math.isnan(value)}
+            rows += [(f"{name} {method}", f"{value:.3f}") for name, value in known.items()]
         if scores["frames_without_label"]:
             rows.append(("frames without a label", str(scores["frames_without_label"])))
     return rows

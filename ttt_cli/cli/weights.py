@@ -10,6 +10,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.errors import TttvError, printable
+from ttt_cli.weights import STREET
 
 app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def list_weights() -> None:
 
 
 @app.command()
-def show(name: Name = options.DEFAULT_WEIGHTS) -> None:
+def show(name: Name = STREET) -> None:
     """Show task, classes, sizes, licence and recommended settings of a weights file."""
     from ttt_cli.weights import open_weights
 
@@ -50,7 +51,7 @@ def show(name: Name = options.DEFAULT_WEIGHTS) -> None:
 
 
 @app.command()
-def verify(name: Name = options.DEFAULT_WEIGHTS) -> None:
+def verify(name: Name = STREET) -> None:
     """Check that a weights file is whole: its checksum where it is known, and that its tensors fit."""
     from ttt_cli.weights import RELEASES, open_weights, sha256
 

@@ -10,14 +10,23 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ttt_cli.colour import coloured, is_coloured
+from ttt_cli.colour import coloured, grey_of, is_coloured
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.metrics.perceptual import InceptionFeatures, left_out, lpips
 from ttt_cli.segments import Chroma, Labels
 
 HIGHEST_PSNR = 100.0
 """Decibels for a picture without any error, whose PSNR is infinite."""
-QUANTITIES = ("SSIM", "LPIPS", "colourfulness", "colourfulness of the truth", "flicker")
+QUANTITIES = (
+    "SSIM",
+    "LPIPS",
+    "flicker",
+    "colourfulness",
+    "colourfulness of the truth",
+    "PSNR of grey",
+    "SSIM of grey",
+    "LPIPS of grey",
+)
 
 
 class ColourMetric(Metric):
@@ -27,7 +36,7 @@ class ColourMetric(Metric):
     perceptual.py; they are missing, or NaN, where their networks are. Colourfulness (Hasler and
     Suesstrunk 2003): 0 for grey, about 60 for vivid pictures; best as high as the truth's. Flicker: the mean change of
     chroma from frame to frame in Lab's units, of the prediction alone: lower is better, and not 0 where the picture
-    moves.
+    moves. Whatever is measured against the truth is also measured of the same picture in grey.
     """
 
     key: ClassVar[str] = "psnr"
@@ -52,19 +61,14 @@ class ColourMetric(Metric):
         before, self._before = self._before, prediction.ab
         if before is not None and before.shape == prediction.ab.shape:  # Not from a title card to a picture.
             frame["flicker"] = float((prediction.ab - before).norm(dim=0).mean())
-        psnr = math.nan
         known = truth if is_coloured(truth) else None
         if known is not None:
-            pair = found[None].float(), truth[None].float()
-            psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
-            frame["SSIM"] = float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))
-            frame["colourfulness of the truth"] = colourfulness(truth.float())
-            distance = lpips(found, truth)
-            if distance is not None:
-                frame["LPIPS"] = distance
+            frame |= distances(found, known)
+            frame |= {f"{name} of grey": value for name, value in distances(grey_of(known), known).items()}
+            frame["colourfulness of the truth"] = colourfulness(known.float())
         self.features.update(found, known)
         self.frames.append(frame)
-        self.frame_scores.append(psnr)
+        self.frame_scores.append(frame.pop("PSNR", math.nan))
 
     def __iadd__(self, other: ColourMetric) -> ColourMetric:
         self.frames += other.frames
@@ -87,6 +91,15 @@ class ColourMetric(Metric):
         metric.frames = list(content["frames"])
         metric.features = InceptionFeatures.from_json(content["features"])
         return metric
+
+
+def distances(found: Tensor, truth: Tensor) -> dict[str, float]:
+    """PSNR, SSIM and, where its network is, LPIPS between two pictures, uint8 RGB (3, H, W)."""
+    pair = found[None].float(), truth[None].float()
+    psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
+    values = {"PSNR": psnr, "SSIM": float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))}
+    perceived = lpips(found, truth)
+    return values if perceived is None else {**values, "LPIPS": perceived}
 
 
 def colourfulness(image: Tensor) -> float:

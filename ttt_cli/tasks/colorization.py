@@ -56,8 +56,8 @@ class ColorizationTask(Task):
         return picture_area(video, self.settings.crop)
 
     def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Tensor:
-        """The frame's own colours; no label is asked for."""
-        return frame.whole().image
+        """The frame's own colours, those from before it was degraded; no label is asked for."""
+        return frame.whole().image if frame.clean is None else frame.clean
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColourPrediction:
         """What h says of the features of a batch of one."""

@@ -2,10 +2,10 @@
 
 Test-time training helps as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem). Nothing
 in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried
-on images as they are or from another sensor setting (darker, noisier, another white balance), and l_m is measured at
-f'. Its gradient with respect to g trains g to pull f the right way, beside l_s itself. The step has the same length
-however large the gradient is, as Adam's have at test time. f and h stay as they are: the fixed model neither gains
-nor loses, so that whatever comes of it is owed to test-time training.
+on images as they are or as another camera setting or old film would show them (SHIFTS), and l_m is measured at f'. Its
+gradient with respect to g trains g to pull f the right way, beside l_s itself. The step has the same length however
+large the gradient is, as Adam's have at test time. f and h stay as they are: the fixed model neither gains nor loses,
+so that whatever comes of it is owed to test-time training.
 
 The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
 (Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from ttt_cli.datasets.low_light import low_light
+from ttt_cli.datasets.old_film import Emulsion, old_film
 from ttt_cli.memory import Snapshot
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
@@ -39,8 +40,8 @@ class LookAheadSettings:
     learning_rate: of g; it falls along a half cosine to nothing.
     inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
     weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
-    shifted: share of the images that are shown as another sensor setting would.
-    stops: these lose 0 to this many stops of light.
+    shift: how images are changed, a name in SHIFTS. shifted: share of the images that are.
+    stops: with "sensor" they lose 0 to this many stops of light.
     """
 
     steps: int = 0
@@ -48,6 +49,7 @@ class LookAheadSettings:
     learning_rate: float = 3e-4
     inner_rate: float = 1e-3
     weight: float = 1.0
+    shift: Literal["sensor", "film"] = "sensor"
     shifted: float = 0.5
     stops: float = 4.0
 
@@ -85,7 +87,7 @@ class LookAhead:
     ) -> Ahead:
         """One step of g's optimiser. images: as for `look`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        shifted = sensor_shift(images, settings, generator)
+        shifted = shift(images, settings, generator)
         ahead = self.look(lesson, lesson.seen(shifted), batch, reconstruction, generator)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
         for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
@@ -168,21 +170,35 @@ class LookAhead:
         return [1 / ((square / correction).sqrt() + 1e-6) for square in self.square]
 
 
-def sensor_shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
-    """A share of the images as other camera settings would show them: RGB in 0..255, (B, 3, H, W), the same out.
+def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
+    """A share of the images as they would look elsewhere: RGB in 0..255, (B, 3, H, W), the same out."""
+    shown = []
+    for image in images.cpu():
+        chance, *draws = torch.rand(7, generator=generator).tolist()
+        shown.append((SHIFTS[settings.shift](image, settings, draws) if chance < settings.shifted else image).float())
+    return torch.stack(shown).to(images.device)
+
+
+def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
+    """An image, (3, H, W), as another camera setting would show it, by six numbers of 0..1.
 
     0 to `stops` stops of light are lost, each channel has up to a quarter more or less, and full scale stands for
     1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`).
     """
-    shown = []
-    for image in images.cpu():
-        chance, stops, well, seed, *balance = torch.rand(7, generator=generator).tolist()
-        if chance < settings.shifted:
-            gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
-            exposure = 2.0 ** (-settings.stops * stops)
-            image = low_light((image * gains).clamp(0, 255), int(seed * 2**31), exposure, 1500 * 16**well)
-        shown.append(image.float())
-    return torch.stack(shown).to(images.device)
+    stops, well, seed, *balance = draws
+    gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
+    exposure = 2.0 ** (-settings.stops * stops)
+    return low_light((image * gains).clamp(0, 255), int(seed * 2**31), exposure, 1500 * 16**well)
+
+
+def film_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
+    """An image, (3, H, W), as an old film would show it, by six numbers of 0..1 (see `old_film`)."""
+    red, blue, blur, contrast, grain, seed = draws
+    emulsion = Emulsion(0.25 * red, 0.1 + 0.4 * blue, 0.3 + 2 * blur, 0.8 + contrast, 2 + 14 * grain, flicker=0.15)
+    return old_film(image, int(seed * 2**31), emulsion)
+
+
+SHIFTS = {"sensor": sensor_shift, "film": film_shift}
 
 
 def _inner(left: list[Tensor], right: list[Tensor]) -> float:

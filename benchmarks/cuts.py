@@ -1,0 +1,82 @@
+"""What emptying the window at cuts is worth: videos cut into one another, online with `--cuts reset` and `ignore`.
+
+Frame t of the film is frame t of one of the videos, another one every `--scene` frames. semantic: the day and the night
+stream of recipes/streams.toml. colorization: three DAVIS videos that recipes/color.toml holds out.
+
+    python benchmarks/cuts.py --task semantic
+    python benchmarks/cuts.py --task colorization
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from streams import open_stream, read_streams
+
+from ttt_cli.comparison import records_of
+from ttt_cli.datasets import open_streams
+from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.evaluation import Cell, entrants, measure
+from ttt_cli.frame import Frame
+from ttt_cli.io_settings import InputSettings
+from ttt_cli.run_settings import resolve
+from ttt_cli.segments import Labels
+from ttt_cli.weights import open_weights, shipped_for
+
+CPU = torch.device("cpu")
+COLOUR_VIDEOS = ("car-shadow", "dog", "drift-straight")
+
+
+def cut_together(streams: list[Stream], scene: int) -> Stream:
+    """One stream that changes to the next of the videos every `scene` frames; it ends with the shortest."""
+
+    def frames() -> Iterator[Frame]:
+        for index, together in enumerate(zip(*(stream.video.frames() for stream in streams), strict=False)):
+            turn = index // scene % len(streams)
+            yield dataclasses.replace(together[turn], index=index, name=f"{turn}/{together[turn].name}")
+
+    def truth(name: str) -> Labels | None:
+        turn, own = name.split("/", 1)
+        return streams[int(turn)].truth(own)
+
+    length = min(stream.video.length or 0 for stream in streams)
+    video = dataclasses.replace(streams[0].video, name="film", length=length, frames=frames)
+    return Stream("film", streams[0].classes, video, truth)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="semantic", choices=("semantic", "colorization"))
+    parser.add_argument("--weights", help="those that are shipped for the task, unless others are named")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--scene", type=int, default=10, help="frames from one cut to the next")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+
+    if arguments.task == "semantic":
+        streams = [open_stream(one, arguments.data, None) for one in read_streams(Path("recipes/streams.toml"))[:2]]
+    else:
+        folders = [arguments.data / "davis16" / "images" / name for name in COLOUR_VIDEOS]
+        asked = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
+        streams = [open_streams("color-video", one)[0] for one in asked]
+    film = cut_together(streams, arguments.scene)
+    weights = open_weights(arguments.weights or shipped_for(arguments.task))
+    for method, cuts in (("joint", "ignore"), ("online", "ignore"), ("online", "reset")):
+        chosen = {"task": {"task": arguments.task}, "adaptation": {"method": method, "cuts": cuts}}
+        settings = resolve(weights, None, chosen, CPU)
+        entrant = entrants(weights, {method: settings}, CPU)[method]
+        scores = []
+        for seed in range(arguments.seeds if method == "online" else 1):
+            cell = Cell(film.name, method, settings.adaptation.window, seed)
+            scores.append(records_of({cell: measure(cell, film, entrant)})[0].pooled)
+        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        print(f"{method}, cuts {cuts}: {statistics.fmean(scores):.2f} +- {spread:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

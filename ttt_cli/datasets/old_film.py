@@ -1,0 +1,63 @@
+"""A documented, seeded stand-in for film of 1895: blind to red, soft, hard in contrast, grainy, flickering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+GAMMA = 2.2
+GRAIN_PIXELS = 2
+
+
+@dataclass(frozen=True)
+class Emulsion:
+    """How a film takes a picture.
+
+    red, blue: what these count for in its grey, green the rest; the eye has 0.21 and 0.07.
+    blur: deviation of the Gaussian that softens it, in pixels of a picture 360 pixels high.
+    contrast: factor of the distance from middle grey, beyond black and white cut off.
+    grain: deviation of the noise, in 0..255, in grains of two pixels. flicker: deviation of the exposure from frame to
+    frame, a share of it.
+    """
+
+    red: float = 0.05
+    blue: float = 0.35
+    blur: float = 1.0
+    contrast: float = 1.4
+    grain: float = 8.0
+    flicker: float = 0.05
+
+
+STANDARD = Emulsion()
+
+
+def old_film(image: Tensor, seed: int, emulsion: Emulsion = STANDARD) -> Tensor:
+    """What the film shows of a picture, RGB (3, H, W) in 0..255: uint8 (3, H, W), all channels the same.
+
+    Give every frame its own seed; the same seed gives the same grain and exposure.
+    """
+    generator = Generator().manual_seed(seed)
+    share = torch.tensor([emulsion.red, 1 - emulsion.red - emulsion.blue, emulsion.blue])
+    light = torch.einsum("c,chw->hw", share, (image.float() / 255) ** GAMMA)
+    light = light * (1 + emulsion.flicker * torch.randn((), generator=generator)).clamp(min=0)
+    value = _blurred(light ** (1 / GAMMA), emulsion.blur * min(light.shape) / 360)
+    value = (0.5 + emulsion.contrast * (value - 0.5)).clamp(0, 1)
+    height, width = value.shape
+    coarse = torch.randn(1, 1, -(-height // GRAIN_PIXELS), -(-width // GRAIN_PIXELS), generator=generator)
+    grain = functional.interpolate(coarse, size=(height, width), mode="nearest")[0, 0]
+    value = (value * 255 + emulsion.grain * grain).clamp(0, 255).round()
+    return value.to(torch.uint8).expand(3, -1, -1).contiguous()
+
+
+def _blurred(values: Tensor, deviation: float) -> Tensor:
+    """A Gaussian over (H, W), the edge pixels repeated beyond the edge."""
+    radius = max(1, round(2 * deviation))
+    places = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-(places**2) / (2 * max(deviation, 0.1) ** 2))
+    kernel = kernel / kernel.sum()
+    padded = functional.pad(values[None, None], (radius,) * 4, mode="replicate")
+    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return functional.conv2d(rows, kernel.view(1, 1, -1, 1))[0, 0]
