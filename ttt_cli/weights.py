@@ -53,7 +53,7 @@ RELEASES = {
     ),
     COLOR: Release(
         "color.safetensors",
-        "032b12b87a358d97b49c79d5bca5d149f19abf6eae29c98b27807f6c36b50945",
+        "13a10d3e5b8e72868a83330b19393e427c8eb5be133e3cdf04fa80ae94bd0cd5",
         "colours for black-and-white film",
     ),
 }
