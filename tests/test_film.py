@@ -86,7 +86,7 @@ def test_borders_and_title_cards_stay_grey(colour_weights: Path, tmp_path: Path)
         assert isinstance(step.labels, Chroma) and step.labels.area == BORDERED
         assert bool(step.labels.ab.any()) == (step.loss is not None)
     assert report.grey_frames == 2 and report.cuts == [2]
-    assert len(report.warnings) == 1 and "colours of its own" in report.warnings[0]
+    assert len(report.warnings) == 1 and "own colours are not used" in report.warnings[0]
 
 
 def test_a_film_of_title_cards_plays_and_is_said_to_be_one(colour_weights: Path, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
 def _warnings(request: Request, tally: Tally, scores: Scores | None) -> list[str]:
     found = [] if scores is None else scores.task.new_metric().left_out()
     if tally.has_colours and not request.gray_first:
-        found.append("the input has colours of its own, which are not used; --gray-first scores the result by them")
+        found.append("the input's own colours are not used; tttv colorize --gray-first scores the result by them")
     if tally.frames and tally.grey_frames == tally.frames:
         found.append("every frame looks like a title card, so none was coloured; title_cards = false would try")
     return found
