@@ -83,12 +83,13 @@ def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_p
     expected = [("joint", None), ("online", 0), ("online", 1)]
     assert passes == [(method, seed, stream) for method, seed in expected for stream in ("a", "b", "all")]
     assert [record.frames for record in records[:3]] == [3, 3, 6]
-    assert records[0].adapt_seconds < records[3].adapt_seconds
+    assert 10 * records[0].adapt_seconds < records[3].adapt_seconds
 
     summary = summarise(records)
     assert [(row.stream, row.method, row.seeds) for row in summary][-1] == ("all", "online", 2)
     assert summary[0].gain == 0
-    assert summary[-1].time_ratio is not None and summary[-1].time_ratio > 0
+    assert summary[-1].time_ratio is not None
+    assert summary[-1].time_ratio > 1
 
 
 def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ def colorize(
         config=config,
         device=device,
         out=out,
-        truth=None,
         gray_first=gray_first,
         overwrite=overwrite,
     )
