@@ -118,11 +118,12 @@ def test_what_has_no_colours_has_no_psnr(colour_weights: Path, tmp_path: Path, c
     save_frames([grey_of(bordered(seed)) for seed in range(3)], films / "Repas de bébé")
     save_frames([picture()], films / "holiday")
     arguments = ["eval", "--dataset", "lumiere", "--gt", str(films), "--weights", str(colour_weights)]
-    assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert main([*arguments, "--seeds", "2", "--out", str(tmp_path / "out"), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    row = content["summary"][0]
+    row = content["summary"][-1]
     assert row["stream"] == "Baby's Meal" and row["pooled"] is None and row["details"]["SSIM"] is None
-    assert row["details"]["flicker"] > 0
+    assert row["details"]["flicker"] > 0 and row["details_deviation"]["flicker"] > 0
+    assert row["deviation"] is None and row["details_deviation"]["SSIM"] is None
     strange, missing, length = content["warnings"][:3]
     assert "1 of 2 videos are none" in strange and "9 of the ten films are missing" in missing
     assert "lasts 0 s, Baby's Meal 41 s" in length

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,9 @@ class Record:
 class Summary:
     """A method with one window on a stream, averaged over seeds.
 
-    deviation, paper_deviation: over the seeds, 0 for one seed. gain, paper_gain: points above `joint`; time_ratio:
-    model time over that of `joint`; all None where `joint` was not run. details, by_class: as in Record.
+    deviation, paper_deviation, details_deviation: over the seeds, 0 for one seed. gain, paper_gain: points above
+    `joint`; time_ratio: model time over that of `joint`; all None where `joint` was not run. details, by_class: as in
+    Record.
     """
 
     stream: str
@@ -69,6 +71,7 @@ class Summary:
     paper_deviation: float
     paper_gain: float | None
     details: dict[str, float]
+    details_deviation: dict[str, float]
     by_class: dict[str, float]
     seconds: float
     time_ratio: float | None
@@ -121,8 +124,9 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
                 paper=statistics.fmean(paper),
                 paper_deviation=_deviation(paper),
                 paper_gain=None if baseline is None else statistics.fmean(paper) - baseline.paper,
-                details=_averaged([one.details for one in group]),
-                by_class=_averaged([one.by_class for one in group]),
+                details=_by_name(statistics.fmean, [one.details for one in group]),
+                details_deviation=_by_name(_deviation, [one.details for one in group]),
+                by_class=_by_name(statistics.fmean, [one.by_class for one in group]),
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
                 peak_mebibytes=max((one.peak_mebibytes for one in group if one.peak_mebibytes), default=None),
@@ -133,11 +137,13 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
 
 
 def _deviation(values: Sequence[float]) -> float:
+    if any(math.isnan(value) for value in values):
+        return math.nan
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _averaged(tables: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(table[name] for table in tables) for name in tables[0]}
+def _by_name(of: Callable[[list[float]], float], tables: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: of([table[name] for table in tables]) for name in tables[0]}
 
 
 def write_csv(path: Path, records: Sequence[Record]) -> None:

@@ -34,6 +34,7 @@ tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
 
 MOST_ROWS = 20
 METHODS_ABREAST = 3
+UNKNOWN = "-"
 
 
 class Protocol(str, Enum):
@@ -237,26 +238,33 @@ def _show(outcome: Outcome, protocol: str) -> None:
         rows = [row for row in outcome.summary if row.stream == stream]
         title = f"{stream}: {score} in {unit}; {labelled[stream]}"
         _console.table(title, columns, [_row(row, protocols) for row in rows])
-        details = {row.title: row.details for row in rows}
+        details = {row.title: _with_deviations(row) for row in rows}
         if outcome.content["consistency"]:
-            details = {row.title: {**row.details, "consistency": row.consistency or math.nan} for row in rows}
+            details = {row.title: {**details[row.title], "consistency": _number(row.consistency)} for row in rows}
         _numbers(f"{stream}, pooled", details)
-        _numbers(f"{stream}: {score} by class, pooled", {row.title: row.by_class for row in rows})
+        by_class = {row.title: {name: _number(value) for name, value in row.by_class.items()} for row in rows}
+        _numbers(f"{stream}: {score} by class, pooled", by_class)
 
 
-def _numbers(title: str, methods: dict[str, dict[str, float]]) -> None:
+def _with_deviations(row: Summary) -> dict[str, str]:
+    return {name: _number(value, row.details_deviation[name]) for name, value in row.details.items()}
+
+
+def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:
     """A row for each quantity that any method has, a few methods side by side; too many rows are for the files."""
-    names = [name for name in next(iter(methods.values())) if not all(math.isnan(of[name]) for of in methods.values())]
+    names = [name for name in next(iter(methods.values())) if any(of[name] != UNKNOWN for of in methods.values())]
     if not 0 < len(names) <= MOST_ROWS:
         return
     for first in range(0, len(methods), METHODS_ABREAST):
         block = list(methods)[first : first + METHODS_ABREAST]
-        rows = [(name, *(_number(methods[one][name]) for one in block)) for name in names]
-        _console.table(title, ("", *block), rows)
+        _console.table(title, ("", *block), [(name, *(methods[one][name] for one in block)) for name in names])
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+def _number(value: float | None, deviation: float = 0.0) -> str:
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    digits = 3 if abs(value) < 1 else 2
+    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation else "")
 
 
 def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
@@ -265,16 +273,16 @@ def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
         "paper": (row.paper, row.paper_deviation, row.paper_gain),
     }
     scores = [
-        f"{mean:.2f}" + (f" ± {deviation:.2f}" if row.seeds > 1 else "")
+        UNKNOWN if math.isnan(mean) else f"{mean:.2f}" + (f" ± {deviation:.2f}" if row.seeds > 1 else "")
         for mean, deviation, _ in (measured[one] for one in protocols)
     ]
     gain = measured[protocols[0]][2]
     return (
         row.title,
         scores[0],
-        "-" if gain is None else f"{gain:+.2f}",
+        UNKNOWN if gain is None or math.isnan(gain) else f"{gain:+.2f}",
         *scores[1:],
         f"{row.seconds:.3f}",
-        "-" if row.time_ratio is None else f"{row.time_ratio:.2f}",
-        "-" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
+        UNKNOWN if row.time_ratio is None else f"{row.time_ratio:.2f}",
+        UNKNOWN if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
     )
