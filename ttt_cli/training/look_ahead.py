@@ -4,8 +4,9 @@ Test-time training helps as far as the gradients of l_s and l_m agree (assumptio
 in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried
 on images as they are or as another camera setting or old film would show them (SHIFTS), and l_m is measured at f'. Its
 gradient with respect to g trains g to pull f the right way, beside l_s itself. The step has the same length however
-large the gradient is, as Adam's have at test time. f and h stay as they are: the fixed model neither gains nor loses,
-so that whatever comes of it is owed to test-time training.
+large the gradient is, as Adam's have at test time. Predictions that change less with the noise of the image can be
+asked for as well, so that they flicker less on video. f and h stay as they are: the fixed model neither gains nor
+loses, so that whatever comes of it is owed to test-time training.
 
 The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
 (Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
@@ -14,6 +15,7 @@ The gradient is a product with a second derivative of l_s. The difference of two
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -42,6 +44,7 @@ class LookAheadSettings:
     weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
     shift: how images are changed, a name in SHIFTS. shifted: share of the images that are.
     stops: with "sensor" they lose 0 to this many stops of light.
+    steadiness: factor, beside l_m, of how far what h says changes between two takes of the same image (`shift`).
     """
 
     steps: int = 0
@@ -52,10 +55,14 @@ class LookAheadSettings:
     shift: Literal["sensor", "film"] = "sensor"
     shifted: float = 0.5
     stops: float = 4.0
+    steadiness: float = 0.0
 
 
 class Ahead(NamedTuple):
-    """l_s and l_m on the shifted images, l_m after the step tried, and the gradients with respect to g."""
+    """l_s and the aim on the shifted images, the aim after the step tried, and the gradients with respect to g.
+
+    The aim is l_m, plus `steadiness` times the change between two takes.
+    """
 
     reconstruction: float
     before: float
@@ -85,10 +92,23 @@ class LookAhead:
         reconstruction: ReconstructionSettings,
         generator: Generator,
     ) -> Ahead:
-        """One step of g's optimiser. images: as for `look`, before the shift, RGB in 0..255, (B, 3, H, W)."""
+        """One step of g's optimiser. images: of `batch`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        shifted = shift(images, settings, generator)
-        ahead = self.look(lesson, lesson.seen(shifted), batch, reconstruction, generator)
+        take, another = (lesson.seen(shown) for shown in shift(images, settings, generator))
+        masks = generator.get_state()
+
+        def reconstruct() -> Tensor:
+            generator.set_state(masks)
+            return reconstruction_loss(self.model, take, reconstruction, generator)
+
+        def aim() -> Tensor:
+            loss: Tensor = lesson(self.model, take, batch)
+            if settings.steadiness:
+                change = lesson.said(self.model, take) - lesson.said(self.model, another)
+                loss = loss + settings.steadiness * change.norm(dim=1).mean()
+            return loss
+
+        ahead = self.look(reconstruct, aim)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
         for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
             parameter.grad = self.reconstruction_weight * own + settings.weight * looked
@@ -98,32 +118,22 @@ class LookAhead:
         self.optimizer.zero_grad(set_to_none=True)
         return ahead
 
-    def look(
-        self,
-        lesson: Lesson,
-        images: Tensor,
-        batch: list[Still],
-        reconstruction: ReconstructionSettings,
-        generator: Generator,
-    ) -> Ahead:
-        """Tries the step on the images of `batch`; the weights are as before when it returns."""
-        masks = generator.get_state()
+    def look(self, reconstruct: Callable[[], Tensor], aim: Callable[[], Tensor]) -> Ahead:
+        """Tries a step on what `reconstruct` gives, l_s with the same masks each time, and asks for a lower `aim`.
+
+        The weights are as before when it returns.
+        """
         start = Snapshot(self.encoder)
 
         def gradient_of_reconstruction(parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
-            generator.set_state(masks)
-            loss = reconstruction_loss(self.model, images, reconstruction, generator)
+            loss = reconstruct()
             # The heads' last layers use only some of their parameters, and g none of the class embedding's.
             return float(loss.detach()), list(
                 torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             )
 
-        def main() -> Tensor:
-            loss: Tensor = lesson(self.model, images, batch)
-            return loss
-
         with torch.no_grad():
-            before = float(main())
+            before = float(aim())
         loss, own = gradient_of_reconstruction([*self.encoder, *self.reconstruction_head])
         own_encoder, own_head = own[: len(self.encoder)], own[len(self.encoder) :]
         scale = self._update_scale(own_encoder)
@@ -133,7 +143,7 @@ class LookAhead:
         rate = self.settings.inner_rate * size / squared_length**0.5
         with torch.no_grad():
             torch._foreach_add_(self.encoder, scaled, alpha=-rate)
-        after = main()
+        after = aim()
         wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
 
@@ -170,32 +180,38 @@ class LookAhead:
         return [1 / ((square / correction).sqrt() + 1e-6) for square in self.square]
 
 
-def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
-    """A share of the images as they would look elsewhere: RGB in 0..255, (B, 3, H, W), the same out."""
-    shown = []
+def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A share of the images as they would look elsewhere, RGB in 0..255, (B, 3, H, W): two takes of the same.
+
+    The takes differ as two frames of a scene at rest do: by their noise. The other images are the same in both.
+    """
+    takes: tuple[list[Tensor], list[Tensor]] = ([], [])
     for image in images.cpu():
         chance, *draws = torch.rand(7, generator=generator).tolist()
-        shown.append((SHIFTS[settings.shift](image, settings, draws) if chance < settings.shifted else image).float())
-    return torch.stack(shown).to(images.device)
+        for number, take in enumerate(takes):
+            shown = SHIFTS[settings.shift](image, settings, draws, number) if chance < settings.shifted else image
+            take.append(shown.float())
+    first, second = (torch.stack(take).to(images.device) for take in takes)
+    return first, second
 
 
-def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
+def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float], take: int) -> Tensor:
     """An image, (3, H, W), as another camera setting would show it, by six numbers of 0..1.
 
     0 to `stops` stops of light are lost, each channel has up to a quarter more or less, and full scale stands for
-    1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`).
+    1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`). Each take has its own noise.
     """
     stops, well, seed, *balance = draws
     gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
     exposure = 2.0 ** (-settings.stops * stops)
-    return low_light((image * gains).clamp(0, 255), int(seed * 2**31), exposure, 1500 * 16**well)
+    return low_light((image * gains).clamp(0, 255), int(seed * 2**31) + take, exposure, 1500 * 16**well)
 
 
-def film_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
-    """An image, (3, H, W), as an old film would show it, by six numbers of 0..1 (see `old_film`)."""
+def film_shift(image: Tensor, settings: LookAheadSettings, draws: list[float], take: int) -> Tensor:
+    """An image, (3, H, W), as an old film would show it, by six numbers of 0..1; takes differ in grain and exposure."""
     red, blue, blur, contrast, grain, seed = draws
     emulsion = Emulsion(0.25 * red, 0.1 + 0.4 * blue, 0.3 + 2 * blur, 0.8 + contrast, 2 + 14 * grain, flicker=0.15)
-    return old_film(image, int(seed * 2**31), emulsion)
+    return old_film(image, int(seed * 2**31) + take, emulsion)
 
 
 SHIFTS = {"sensor": sensor_shift, "film": film_shift}
