@@ -124,6 +124,11 @@ def test_what_has_no_colours_has_no_psnr(colour_weights: Path, tmp_path: Path, c
     assert row["stream"] == "Baby's Meal" and row["pooled"] is None and row["details"]["SSIM"] is None
     assert row["details"]["flicker"] > 0 and row["details_deviation"]["flicker"] > 0
     assert row["deviation"] is None and row["details_deviation"]["SSIM"] is None
+    assert content["records"][-1]["frames_scored"] == 0 and "nan" not in (tmp_path / "out" / "metrics.tex").read_text()
+    assert main(["report", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"{row['details']['flicker']:.3f} ± " in page and "at a glance" not in page
+    capsys.readouterr()
     strange, missing, length = content["warnings"][:3]
     assert "1 of 2 videos are none" in strange and "9 of the ten films are missing" in missing
     assert "lasts 0 s, Baby's Meal 41 s" in length

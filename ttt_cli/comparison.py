@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.evaluation import Cell, Tally
+from ttt_cli.figures import shown
 from ttt_cli.metrics.base import mean_of_known
 
 BASELINE = "joint"
@@ -24,9 +25,9 @@ class Record:
     """One method with one window and one seed on one stream, or on all of them together.
 
     window, seed: as in Cell. pooled, paper, by_class, details: percent, see metrics.base.Scores.
-    frames_scored: those that have a label. adapt_seconds, predict_seconds: a frame, on average. peak_mebibytes: of
-    the device's memory on CUDA, else of the process; None where that is not known. consistency: percent, see
-    metrics/consistency.py, averaged over frames; None where it was not asked for.
+    frames_scored: those that have a label, or colours, to be scored by. adapt_seconds, predict_seconds: a frame, on
+    average. peak_mebibytes: of the device's memory on CUDA, else of the process; None where that is not known.
+    consistency: percent, see metrics/consistency.py, averaged over frames; None where it was not asked for.
     """
 
     stream: str
@@ -77,6 +78,10 @@ class Summary:
     time_ratio: float | None
     peak_mebibytes: float | None
     consistency: float | None
+
+    def spread(self, deviation: float) -> float | None:
+        """The deviation, None where one seed says nothing of it."""
+        return deviation if self.seeds > 1 else None
 
     @property
     def title(self) -> str:
@@ -168,16 +173,15 @@ def write_latex(path: Path, summary: Sequence[Summary]) -> None:
     lines += [" & ".join(["Method", *map(_escaped, streams), r"$\times$ joint"]) + r" \\", r"\midrule"]
     for title in dict.fromkeys(row.title for row in summary):
         rows = [cells.get((title, stream)) for stream in streams]
-        shown = ["" if row is None else _score(row) for row in rows]
+        scores = [
+            "" if row is None else shown(row.pooled, row.spread(row.deviation), digits=1).replace("±", r"$\pm$")
+            for row in rows
+        ]
         ratios = [row.time_ratio for row in rows if row is not None and row.time_ratio is not None]
-        shown.append(f"{statistics.fmean(ratios):.1f}" if ratios else "")
-        lines.append(" & ".join([_escaped(title), *shown]) + r" \\")
+        scores.append(f"{statistics.fmean(ratios):.1f}" if ratios else "")
+        lines.append(" & ".join([_escaped(title), *scores]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _score(row: Summary) -> str:
-    return f"{row.pooled:.1f}" + (rf" $\pm$ {row.deviation:.1f}" if row.seeds > 1 else "")
 
 
 def _escaped(text: str) -> str:
@@ -192,7 +196,7 @@ def _record(cell: Cell, tally: Tally) -> Record:
         window=cell.window,
         seed=cell.seed,
         frames=tally.frames,
-        frames_scored=len(tally.metric.frame_scores),
+        frames_scored=sum(not math.isnan(score) for score in tally.metric.frame_scores),
         pooled=scores.pooled,
         paper=scores.paper,
         by_class=scores.by_class,

@@ -12,6 +12,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.errors import UsageError, printable
+from ttt_cli.figures import UNKNOWN, shown
 from ttt_cli.weights import COLOR, STREET, shipped_for
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
 
 MOST_ROWS = 20
 METHODS_ABREAST = 3
-UNKNOWN = "-"
 
 
 class Protocol(str, Enum):
@@ -240,14 +240,14 @@ def _show(outcome: Outcome, protocol: str) -> None:
         _console.table(title, columns, [_row(row, protocols) for row in rows])
         details = {row.title: _with_deviations(row) for row in rows}
         if outcome.content["consistency"]:
-            details = {row.title: {**details[row.title], "consistency": _number(row.consistency)} for row in rows}
+            details = {row.title: {**details[row.title], "consistency": shown(row.consistency)} for row in rows}
         _numbers(f"{stream}, pooled", details)
-        by_class = {row.title: {name: _number(value) for name, value in row.by_class.items()} for row in rows}
+        by_class = {row.title: {name: shown(value) for name, value in row.by_class.items()} for row in rows}
         _numbers(f"{stream}: {score} by class, pooled", by_class)
 
 
 def _with_deviations(row: Summary) -> dict[str, str]:
-    return {name: _number(value, row.details_deviation[name]) for name, value in row.details.items()}
+    return {name: shown(value, row.spread(row.details_deviation[name])) for name, value in row.details.items()}
 
 
 def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:
@@ -260,29 +260,19 @@ def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:
         _console.table(title, ("", *block), [(name, *(methods[one][name] for one in block)) for name in names])
 
 
-def _number(value: float | None, deviation: float = 0.0) -> str:
-    if value is None or math.isnan(value):
-        return UNKNOWN
-    digits = 3 if abs(value) < 1 else 2
-    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation else "")
-
-
 def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
     measured = {
         "pooled": (row.pooled, row.deviation, row.gain),
         "paper": (row.paper, row.paper_deviation, row.paper_gain),
     }
-    scores = [
-        UNKNOWN if math.isnan(mean) else f"{mean:.2f}" + (f" ± {deviation:.2f}" if row.seeds > 1 else "")
-        for mean, deviation, _ in (measured[one] for one in protocols)
-    ]
+    scores = [shown(mean, row.spread(deviation), 2) for mean, deviation, _ in (measured[one] for one in protocols)]
     gain = measured[protocols[0]][2]
     return (
         row.title,
         scores[0],
         UNKNOWN if gain is None or math.isnan(gain) else f"{gain:+.2f}",
         *scores[1:],
-        f"{row.seconds:.3f}",
-        UNKNOWN if row.time_ratio is None else f"{row.time_ratio:.2f}",
-        UNKNOWN if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
+        shown(row.seconds, digits=3),
+        shown(row.time_ratio, digits=2),
+        shown(row.peak_mebibytes, digits=0),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ttt_cli.run_folder import RunFolder
 @dataclass(frozen=True)
 class Evaluation:
     """A folder of `tttv eval`. subject: data, weights and settings. score, unit: what is scored, such as mIoU, and in
-    what. Numbers that are not known are None in `summary`."""
+    what."""
 
     path: Path
     subject: dict[str, Any]
@@ -65,7 +66,21 @@ def read(path: Path) -> Evaluation | SegmentRun:
 
 
 def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
-    summary = [Summary(**row) for row in content.pop("summary")]
+    summary = [_summary(row) for row in content.pop("summary")]
     tallies = {cell: finished.tally for cell, finished in read_cells(path / CELLS)[1].items()}
     del content["records"]
     return Evaluation(path, content, content.pop("score"), content.pop("unit"), summary, tallies)
+
+
+def _summary(row: dict[str, Any]) -> Summary:
+    """A row of metrics.json, which has null where there was NaN."""
+    numbers = {name: _number(row[name]) for name in ("pooled", "deviation", "paper", "paper_deviation")}
+    tables = {
+        name: {key: _number(value) for key, value in row[name].items()}
+        for name in ("details", "details_deviation", "by_class")
+    }
+    return Summary(**{**row, **numbers, **tables})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

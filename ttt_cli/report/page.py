@@ -15,6 +15,7 @@ from ttt_cli import __version__
 from ttt_cli.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.errors import TttvError
 from ttt_cli.evaluation import Tally
+from ttt_cli.figures import shown
 from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions
@@ -105,22 +106,27 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     if len({row.method for row in rows} & TABLE_4.keys()) > 1:
         memory = _methods_table(rows, streams, TABLE_4, others=False)
         sections.append(Section(f"{name}: what each memory is worth", tables=[memory]))
-    shown = [method for method in BARS if any(row.method == method for row in rows)]
-    if len(shown) > 1:
-        series = {method: [_main_row(rows, method, stream).pooled for stream in streams] for method in shown}
+    scored = [stream for stream in streams if all(_is_known(row) for row in rows if row.stream == stream)]
+    methods = [method for method in BARS if any(row.method == method for row in rows)]
+    if scored and len(methods) > 1:
+        series = {method: [_main_row(rows, method, stream).pooled for stream in scored] for method in methods}
         sections.append(
             Section(
                 f"{name}: at a glance",
-                plots=[plots.bars(streams, series, evaluation.quantity, f"{name}: bars")],
+                plots=[plots.bars(scored, series, evaluation.quantity, f"{name}: bars")],
             )
         )
     curves = [plot for stream in streams if (plot := _windows_plot(evaluation, stream))]
     if curves:
         sections.append(Section(f"{name}: windows", plots=curves))
     sections += [_along(evaluation, stream) for stream in streams]
+    for stream in streams:
+        details = _details_table([row for row in rows if row.stream == stream])
+        if len(details.columns) > 1:
+            sections.append(Section(f"{name}: more of {stream}", tables=[details]))
     if evaluation.has_classes:
         for stream in streams:
-            table = _class_table([row for row in evaluation.summary if row.stream == stream])
+            table = _class_table([row for row in rows if row.stream == stream])
             sections.append(Section(f"{name}: {evaluation.score} by class, {stream}", tables=[table]))
     return sections
 
@@ -158,7 +164,10 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
     rest = [row.method for row in rows if row.method not in names] if others else []
     titles = [title for method in dict.fromkeys([*known, *rest]) for title in _titles(rows, method)]
     by_place = {(row.title, row.stream): row for row in rows}
-    best = {one: max(row.pooled for row in rows if row.stream == one and row.title in titles) for one in streams}
+    best = {
+        stream: max((row.pooled for row in rows if row.stream == stream and _is_known(row)), default=math.nan)
+        for stream in streams
+    }
     table = []
     for title in titles:
         row = [by_place[title, stream] for stream in streams]
@@ -170,10 +179,10 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
                 f"{names.get(row[0].method, row[0].method)} [{title}]",
                 [
                     *scores,
-                    Entry(f"{statistics.fmean(one.pooled for one in row):.2f}"),
-                    Entry(f"{statistics.fmean(one.seconds for one in row):.3f}"),
-                    Entry(f"{statistics.fmean(ratios):.2f}" if ratios else "-"),
-                    Entry(f"{max(peaks):.0f}" if peaks else "-"),
+                    Entry(shown(statistics.fmean(one.pooled for one in row), digits=2)),
+                    Entry(shown(statistics.fmean(one.seconds for one in row), digits=3)),
+                    Entry(shown(statistics.fmean(ratios) if ratios else None, digits=2)),
+                    Entry(shown(max(peaks, default=None), digits=0)),
                 ],
             )
         )
@@ -189,10 +198,13 @@ def _main_row(rows: Sequence[Summary], method: str, stream: str) -> Summary:
     return next(row for row in rows if row.method == method and row.stream == stream)
 
 
+def _is_known(row: Summary) -> bool:
+    return not math.isnan(row.pooled)
+
+
 def _score(row: Summary) -> str:
-    spread = f" ± {row.deviation:.2f}" if row.seeds > 1 else ""
     gain = "" if row.gain is None or row.method == BASELINE else f" ({row.gain:+.2f})"
-    return f"{row.pooled:.2f}{spread}{gain}"
+    return shown(row.pooled, row.spread(row.deviation), digits=2) + gain
 
 
 def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
@@ -200,7 +212,7 @@ def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
     for method in dict.fromkeys(row.method for row in rows):
         chosen = [row for row in rows if (row.method, row.stream) == (method, stream) and row.window is not None]
         chosen.sort(key=lambda row: row.window or math.inf)
-        if len(chosen) > 1:
+        if len(chosen) > 1 and all(map(_is_known, chosen)):
             sizes = [float(row.window or math.inf) for row in chosen]
             spread = [row.deviation for row in chosen]
             lines.append(plots.Line(method, sizes, [row.pooled for row in chosen], spread))
@@ -215,12 +227,13 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
     for cell, tally in evaluation.tallies.items():
         if cell.stream == stream:
             first.setdefault(cell.method, tally)
-    shown = {name: first[name] for name in LINES if name in first} or dict(list(first.items())[:5])
+    drawn = {name: first[name] for name in LINES if name in first} or dict(list(first.items())[:5])
     scores, losses, times = [], [], []
-    for name, tally in shown.items():
+    for name, tally in drawn.items():
         scale = 100 if tally.metric.unit == "percent" else 1
         values = [scale * value for value in tally.metric.frame_scores]
-        scores.append(plots.Line(name, _floats(tally.scored), _running_mean(values)))
+        if not all(map(math.isnan, values)):
+            scores.append(plots.Line(name, _floats(tally.scored), _running_mean(values)))
         frames = _floats(range(tally.frames))
         spent = [adapt + predict for adapt, predict in zip(tally.adapt_seconds, tally.predict_seconds, strict=True)]
         times.append(plots.Line(name, frames, _running_mean([1000 * seconds for seconds in spent])))
@@ -228,17 +241,27 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
             losses.append(plots.Line(name, frames, _running_mean([_number(loss) for loss in tally.losses])))
     title = f"{evaluation.path.name}: along {stream}"
     quantities = {evaluation.quantity: scores, "loss": losses, "milliseconds": times}
-    drawn = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
-    return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=drawn)
+    curves = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
+    return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=curves)
+
+
+def _details_table(summary: list[Summary]) -> Table:
+    """Quantities beside the score, such as SQ and RQ, or flicker; those that no method has are left out."""
+    names = [name for name in summary[0].details if not all(math.isnan(row.details[name]) for row in summary)]
+    rows = [
+        (row.title, [Entry(shown(row.details[name], row.spread(row.details_deviation[name]))) for name in names])
+        for row in summary
+    ]
+    return Table(["method", *names], rows)
 
 
 def _class_table(summary: list[Summary]) -> Table:
     names = list(summary[0].by_class)
-    best = {name: max(_number(row.by_class[name], -1.0) for row in summary) for name in names}
-    rows = []
-    for row in summary:
-        shown = {name: _number(row.by_class[name]) for name in names}
-        rows.append((row.title, [Entry("-" if math.isnan(v) else f"{v:.1f}", v == best[n]) for n, v in shown.items()]))
+    best = {name: max((v for row in summary if (v := row.by_class[name]) == v), default=math.nan) for name in names}
+    rows = [
+        (row.title, [Entry(shown(row.by_class[name], digits=1), row.by_class[name] == best[name]) for name in names])
+        for row in summary
+    ]
     return Table(["method", *names], rows)
 
 
@@ -250,5 +273,5 @@ def _floats(values: Sequence[int]) -> list[float]:
     return [float(value) for value in values]
 
 
-def _number(value: float | None, missing: float = math.nan) -> float:
-    return missing if value is None else float(value)
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
