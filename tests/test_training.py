@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -220,7 +219,7 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
 
 def test_sensor_shift_darkens_its_share_and_keeps_the_range() -> None:
     images = torch.full((40, 3, 16, 16), 200.0)
-    shifted, _ = shift(images, LookAheadSettings(stops=4.0, shifted=0.5), torch.Generator().manual_seed(0))
+    shifted = shift(images, LookAheadSettings(stops=4.0, shifted=0.5), torch.Generator().manual_seed(0))
     assert shifted.shape == images.shape
     assert 0 <= float(shifted.min()) <= float(shifted.max()) <= 255
     untouched = [torch.equal(one, image) for one, image in zip(shifted, images, strict=True)]
@@ -230,41 +229,11 @@ def test_sensor_shift_darkens_its_share_and_keeps_the_range() -> None:
     assert max(brightness) < 250
 
 
-@pytest.mark.parametrize("kind", ["sensor", "film"])
-def test_two_takes_differ_by_noise_alone(kind: Literal["sensor", "film"]) -> None:
-    images = torch.linspace(60, 180, 32).expand(20, 3, 32, 32).contiguous()
-    settings = LookAheadSettings(shift=kind, shifted=0.5, stops=2.0)
-    takes = shift(images, settings, torch.Generator().manual_seed(0))
-    untouched = [torch.equal(take, image) for take, image in zip(takes[0], images, strict=True)]
-    assert 4 < sum(untouched) < 16
-    for first, second, same in zip(*takes, untouched, strict=True):
-        assert torch.equal(first, second) == same
-        assert float((first - second).abs().mean()) < float((first - first.mean()).abs().mean())
-
-
-def test_steadiness_is_part_of_the_aim(data: Path) -> None:
-    """The aim rises by as much as the factor asks for, and g is pulled elsewhere."""
-    found = []
-    for steadiness in (0.0, 1.0, 2.0):
-        one = trainer(data, 1)
-        one.model.eval()
-        batch, images = one.draw(2)
-        settings = LookAheadSettings(shifted=1.0, steadiness=steadiness)
-        generator = torch.Generator().manual_seed(0)
-        look_ahead = LookAhead(one.model, settings, 1.0)
-        found.append(look_ahead.step(one.lesson, images, batch, one.recipe.reconstruction, generator))
-    without, with_one, with_two = (ahead.before for ahead in found)
-    assert with_one > without
-    assert with_two - without == pytest.approx(2 * (with_one - without), rel=1e-3)
-    gradients = [torch.cat([part.flatten() for part in ahead.ahead_gradient]) for ahead in found]
-    assert not torch.allclose(gradients[0], gradients[2])
-
-
 def test_film_shift_takes_the_colours_of_its_share() -> None:
     images = 255 * torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     settings = LookAheadSettings(shift="film", shifted=0.5)
-    shifted, _ = shift(images, settings, torch.Generator().manual_seed(0))
-    assert torch.equal(shifted, shift(images, settings, torch.Generator().manual_seed(0))[0])
+    shifted = shift(images, settings, torch.Generator().manual_seed(0))
+    assert torch.equal(shifted, shift(images, settings, torch.Generator().manual_seed(0)))
     untouched = [torch.equal(one, image) for one, image in zip(shifted, images, strict=True)]
     assert 10 < sum(untouched) < 30
     for one, same in zip(shifted, untouched, strict=True):

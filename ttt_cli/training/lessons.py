@@ -15,7 +15,7 @@ from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.segments import Chroma
 from ttt_cli.tasks.classes import CAMVID, Class
-from ttt_cli.tasks.semantic import SemanticTask, class_probabilities
+from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Split, Still
@@ -49,10 +49,6 @@ class Lesson(nn.Module):
         """l_m, a scalar. images: as seen; they may be darker than those of `batch`, which are the truth."""
 
     @abstractmethod
-    def said(self, model: TwoHeadedModel, images: Tensor) -> Tensor:
-        """What the main head says of images as seen: (B, C, h, w). Where it changes without cause, video flickers."""
-
-    @abstractmethod
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
         """Scores on stills held out. The model is in eval mode; its device is that of its parameters."""
 
@@ -70,10 +66,6 @@ class Segmentation(Lesson):
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
         loss: Tensor = self.main_loss(model.segment(model.encode(images)), batch)
         return loss
-
-    def said(self, model: TwoHeadedModel, images: Tensor) -> Tensor:
-        """The probability of each class, 0..1."""
-        return class_probabilities(model.segment(model.encode(images)))
 
     @torch.no_grad()
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
@@ -120,10 +112,6 @@ class Colorization(Lesson):
         return distance + CLASSES_WEIGHT * functional.cross_entropy(
             logits, _bins_of(small, self.bins), self.bin_weights
         )
-
-    def said(self, model: TwoHeadedModel, images: Tensor) -> Tensor:
-        """Chroma in units of BIN."""
-        return model.colour(model.encode(images)).ab / BIN
 
     @torch.no_grad()
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:

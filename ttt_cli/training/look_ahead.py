@@ -4,9 +4,8 @@ Test-time training helps as far as the gradients of l_s and l_m agree (assumptio
 in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried
 on images as they are or as another camera setting or old film would show them (SHIFTS), and l_m is measured at f'. Its
 gradient with respect to g trains g to pull f the right way, beside l_s itself. The step has the same length however
-large the gradient is, as Adam's have at test time. Predictions that change less with the noise of the image can be
-asked for as well, so that they flicker less on video. f and h stay as they are: the fixed model neither gains nor
-loses, so that whatever comes of it is owed to test-time training.
+large the gradient is, as Adam's have at test time. f and h stay as they are: the fixed model neither gains nor loses,
+so that whatever comes of it is owed to test-time training.
 
 The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
 (Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
@@ -44,7 +43,6 @@ class LookAheadSettings:
     weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
     shift: how images are changed, a name in SHIFTS. shifted: share of the images that are.
     stops: with "sensor" they lose 0 to this many stops of light.
-    steadiness: factor, beside l_m, of how far what h says changes between two takes of the same image (`shift`).
     """
 
     steps: int = 0
@@ -55,14 +53,10 @@ class LookAheadSettings:
     shift: Literal["sensor", "film"] = "sensor"
     shifted: float = 0.5
     stops: float = 4.0
-    steadiness: float = 0.0
 
 
 class Ahead(NamedTuple):
-    """l_s and the aim on the shifted images, the aim after the step tried, and the gradients with respect to g.
-
-    The aim is l_m, plus `steadiness` times the change between two takes.
-    """
+    """l_s and l_m on the shifted images, l_m after the step tried, and the gradients with respect to g."""
 
     reconstruction: float
     before: float
@@ -94,21 +88,18 @@ class LookAhead:
     ) -> Ahead:
         """One step of g's optimiser. images: of `batch`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        take, another = (lesson.seen(shown) for shown in shift(images, settings, generator))
+        shifted = lesson.seen(shift(images, settings, generator))
         masks = generator.get_state()
 
         def reconstruct() -> Tensor:
             generator.set_state(masks)
-            return reconstruction_loss(self.model, take, reconstruction, generator)
+            return reconstruction_loss(self.model, shifted, reconstruction, generator)
 
-        def aim() -> Tensor:
-            loss: Tensor = lesson(self.model, take, batch)
-            if settings.steadiness:
-                change = lesson.said(self.model, take) - lesson.said(self.model, another)
-                loss = loss + settings.steadiness * change.norm(dim=1).mean()
+        def main_loss() -> Tensor:
+            loss: Tensor = lesson(self.model, shifted, batch)
             return loss
 
-        ahead = self.look(reconstruct, aim)
+        ahead = self.look(reconstruct, main_loss)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
         for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
             parameter.grad = self.reconstruction_weight * own + settings.weight * looked
@@ -118,11 +109,8 @@ class LookAhead:
         self.optimizer.zero_grad(set_to_none=True)
         return ahead
 
-    def look(self, reconstruct: Callable[[], Tensor], aim: Callable[[], Tensor]) -> Ahead:
-        """Tries a step on what `reconstruct` gives, l_s with the same masks each time, and asks for a lower `aim`.
-
-        The weights are as before when it returns.
-        """
+    def look(self, reconstruct: Callable[[], Tensor], main_loss: Callable[[], Tensor]) -> Ahead:
+        """Tries the step; the weights are as before when it returns. reconstruct: l_s, the same masks each time."""
         start = Snapshot(self.encoder)
 
         def gradient_of_reconstruction(parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
@@ -133,7 +121,7 @@ class LookAhead:
             )
 
         with torch.no_grad():
-            before = float(aim())
+            before = float(main_loss())
         loss, own = gradient_of_reconstruction([*self.encoder, *self.reconstruction_head])
         own_encoder, own_head = own[: len(self.encoder)], own[len(self.encoder) :]
         scale = self._update_scale(own_encoder)
@@ -143,7 +131,7 @@ class LookAhead:
         rate = self.settings.inner_rate * size / squared_length**0.5
         with torch.no_grad():
             torch._foreach_add_(self.encoder, scaled, alpha=-rate)
-        after = aim()
+        after = main_loss()
         wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
 
@@ -180,38 +168,32 @@ class LookAhead:
         return [1 / ((square / correction).sqrt() + 1e-6) for square in self.square]
 
 
-def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A share of the images as they would look elsewhere, RGB in 0..255, (B, 3, H, W): two takes of the same.
-
-    The takes differ as two frames of a scene at rest do: by their noise. The other images are the same in both.
-    """
-    takes: tuple[list[Tensor], list[Tensor]] = ([], [])
+def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
+    """A share of the images as they would look elsewhere: RGB in 0..255, (B, 3, H, W), the same out."""
+    shown = []
     for image in images.cpu():
         chance, *draws = torch.rand(7, generator=generator).tolist()
-        for number, take in enumerate(takes):
-            shown = SHIFTS[settings.shift](image, settings, draws, number) if chance < settings.shifted else image
-            take.append(shown.float())
-    first, second = (torch.stack(take).to(images.device) for take in takes)
-    return first, second
+        shown.append((SHIFTS[settings.shift](image, settings, draws) if chance < settings.shifted else image).float())
+    return torch.stack(shown).to(images.device)
 
 
-def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float], take: int) -> Tensor:
+def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
     """An image, (3, H, W), as another camera setting would show it, by six numbers of 0..1.
 
     0 to `stops` stops of light are lost, each channel has up to a quarter more or less, and full scale stands for
-    1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`). Each take has its own noise.
+    1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`).
     """
     stops, well, seed, *balance = draws
     gains = 0.75 + 0.5 * torch.tensor(balance).view(3, 1, 1)
     exposure = 2.0 ** (-settings.stops * stops)
-    return low_light((image * gains).clamp(0, 255), int(seed * 2**31) + take, exposure, 1500 * 16**well)
+    return low_light((image * gains).clamp(0, 255), int(seed * 2**31), exposure, 1500 * 16**well)
 
 
-def film_shift(image: Tensor, settings: LookAheadSettings, draws: list[float], take: int) -> Tensor:
-    """An image, (3, H, W), as an old film would show it, by six numbers of 0..1; takes differ in grain and exposure."""
+def film_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
+    """An image, (3, H, W), as an old film would show it, by six numbers of 0..1 (see `old_film`)."""
     red, blue, blur, contrast, grain, seed = draws
     emulsion = Emulsion(0.25 * red, 0.1 + 0.4 * blue, 0.3 + 2 * blur, 0.8 + contrast, 2 + 14 * grain, flicker=0.15)
-    return old_film(image, int(seed * 2**31) + take, emulsion)
+    return old_film(image, int(seed * 2**31), emulsion)
 
 
 SHIFTS = {"sensor": sensor_shift, "film": film_shift}
