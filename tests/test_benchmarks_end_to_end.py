@@ -37,13 +37,13 @@ def test_coco_videos(task: str, score: str, tmp_path: Path, capsys: Capture, mon
     arguments = ["eval", "--dataset", "coco-videos", "--gt", "annotations/", "--weights", str(weights), "--task", task]
     assert main([*arguments, "--every", "1", "--method", "joint,online"]) == 0
     printed = capsys.readouterr().out
-    assert f"bar: {score} in percent; 2 of 2 frames labelled" in printed
+    assert f"bar: {score} in percent; 2 of 2 frames scored" in printed
     folder = Path("runs") / ("eval-coco-videos" if task == "semantic" else f"eval-coco-videos-{task}")
     content = json.loads((folder / "metrics.json").read_text())
     assert content["score"] == score and [row["method"] for row in content["summary"]] == ["joint", "online"]
     assert main([*arguments, "--method", "joint", "--out", "other", "--protocol", "paper"]) == 0
     printed = capsys.readouterr().out
-    assert "1 of 2 frames labelled" in printed, "every tenth frame by default"
+    assert "1 of 2 frames scored" in printed, "every tenth frame by default"
     assert "paper" in printed and "│ pooled" not in printed
 
 

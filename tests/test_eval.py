@@ -194,7 +194,7 @@ def test_the_command_writes_json_and_csv(tiny_weights: Path, tmp_path: Path, cap
     printed = capsys.readouterr().out
     assert "pooled" in printed
     assert "bic" in printed
-    assert "2 of 2 frames labelled" in printed
+    assert "2 of 2 frames scored" in printed
     content = json.loads((out / "metrics.json").read_text())
     assert [record["seed"] for record in content["records"]] == [None, 0, 1]
     assert [row["method"] for row in content["summary"]] == ["joint", "online"]

@@ -233,10 +233,10 @@ def _show(outcome: Outcome, protocol: str) -> None:
     protocols = [one for one in ("pooled", "paper") if protocol in (one, "both")]
     columns = ("method", protocols[0], "gain", *protocols[1:], "s/frame", "x joint", "MiB")
     score, unit = outcome.content["score"], outcome.content["unit"]
-    labelled = {one.stream: f"{one.frames_scored} of {one.frames} frames labelled" for one in outcome.records}
+    scored = {one.stream: f"{one.frames_scored} of {one.frames} frames scored" for one in outcome.records}
     for stream in dict.fromkeys(row.stream for row in outcome.summary):
         rows = [row for row in outcome.summary if row.stream == stream]
-        title = f"{stream}: {score} in {unit}; {labelled[stream]}"
+        title = f"{stream}: {score} in {unit}; {scored[stream]}"
         _console.table(title, columns, [_row(row, protocols) for row in rows])
         details = {row.title: _with_deviations(row) for row in rows}
         if outcome.content["consistency"]:

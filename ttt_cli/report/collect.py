@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ttt_cli.comparison import Summary
 from ttt_cli.errors import TttvError, printable
 from ttt_cli.evaluation import Cell, Tally
+from ttt_cli.figures import or_nan
 from ttt_cli.journal import CELLS, read_cells
 from ttt_cli.run_folder import RunFolder
 
@@ -74,13 +74,9 @@ def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
 
 def _summary(row: dict[str, Any]) -> Summary:
     """A row of metrics.json, which has null where there was NaN."""
-    numbers = {name: _number(row[name]) for name in ("pooled", "deviation", "paper", "paper_deviation")}
+    numbers = {name: or_nan(row[name]) for name in ("pooled", "deviation", "paper", "paper_deviation")}
     tables = {
-        name: {key: _number(value) for key, value in row[name].items()}
+        name: {key: or_nan(value) for key, value in row[name].items()}
         for name in ("details", "details_deviation", "by_class")
     }
     return Summary(**{**row, **numbers, **tables})
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

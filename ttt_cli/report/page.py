@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from ttt_cli import __version__
 from ttt_cli.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.errors import TttvError
 from ttt_cli.evaluation import Tally
-from ttt_cli.figures import shown
+from ttt_cli.figures import or_nan, shown
 from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions
@@ -137,9 +137,9 @@ def segment_sections(run: SegmentRun) -> list[Section]:
     report = run.report
     frames = [float(frame["index"]) for frame in run.frames]
     lines = {
-        "loss": [plots.Line("loss", frames, [_number(frame["loss"]) for frame in run.frames])],
+        "loss": [plots.Line("loss", frames, [or_nan(frame["loss"]) for frame in run.frames])],
         "milliseconds": [
-            plots.Line(stage, frames, [_number(frame["milliseconds"].get(stage)) for frame in run.frames])
+            plots.Line(stage, frames, [or_nan(frame["milliseconds"].get(stage)) for frame in run.frames])
             for stage in ("adapt", "predict")
         ],
     }
@@ -164,10 +164,7 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
     rest = [row.method for row in rows if row.method not in names] if others else []
     titles = [title for method in dict.fromkeys([*known, *rest]) for title in _titles(rows, method)]
     by_place = {(row.title, row.stream): row for row in rows}
-    best = {
-        stream: max((row.pooled for row in rows if row.stream == stream and _is_known(row)), default=math.nan)
-        for stream in streams
-    }
+    best = {one: _best(row.pooled for row in rows if row.stream == one and row.title in titles) for one in streams}
     table = []
     for title in titles:
         row = [by_place[title, stream] for stream in streams]
@@ -196,6 +193,11 @@ def _titles(rows: Sequence[Summary], method: str) -> list[str]:
 def _main_row(rows: Sequence[Summary], method: str, stream: str) -> Summary:
     """The row of a method on a stream, with the first window where it ran with several."""
     return next(row for row in rows if row.method == method and row.stream == stream)
+
+
+def _best(scores: Iterable[float]) -> float:
+    """The highest of those that are known."""
+    return max((score for score in scores if not math.isnan(score)), default=math.nan)
 
 
 def _is_known(row: Summary) -> bool:
@@ -238,7 +240,7 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
         spent = [adapt + predict for adapt, predict in zip(tally.adapt_seconds, tally.predict_seconds, strict=True)]
         times.append(plots.Line(name, frames, _running_mean([1000 * seconds for seconds in spent])))
         if any(loss is not None for loss in tally.losses):
-            losses.append(plots.Line(name, frames, _running_mean([_number(loss) for loss in tally.losses])))
+            losses.append(plots.Line(name, frames, _running_mean([or_nan(loss) for loss in tally.losses])))
     title = f"{evaluation.path.name}: along {stream}"
     quantities = {evaluation.quantity: scores, "loss": losses, "milliseconds": times}
     curves = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
@@ -257,7 +259,7 @@ def _details_table(summary: list[Summary]) -> Table:
 
 def _class_table(summary: list[Summary]) -> Table:
     names = list(summary[0].by_class)
-    best = {name: max((v for row in summary if (v := row.by_class[name]) == v), default=math.nan) for name in names}
+    best = {name: _best(row.by_class[name] for row in summary) for name in names}
     rows = [
         (row.title, [Entry(shown(row.by_class[name], digits=1), row.by_class[name] == best[name]) for name in names])
         for row in summary
@@ -271,7 +273,3 @@ def _running_mean(values: Sequence[float]) -> list[float]:
 
 def _floats(values: Sequence[int]) -> list[float]:
     return [float(value) for value in values]
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
