@@ -466,20 +466,24 @@ def test_a_loss_that_is_not_finite_is_counted_and_the_run_goes_on(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal of Unix")
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path, asked: signal.Signals) -> None:
+@pytest.mark.parametrize("asked", ["SIGINT", "SIGTERM", "SIGTERM in the background of a script"])
+def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path, asked: str) -> None:
+    name, _, in_background = asked.partition(" ")
     video = make_video(tmp_path / "long.mp4", seconds=60)
     out = tmp_path / "out"
     arguments = ["segment", str(video), "--weights", str(tiny_weights), "--out", str(out)]
     command = [sys.executable, "-m", "ttt_cli", *arguments]
+    # A shell that is not interactive starts `command &` with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else signal.getsignal(signal.SIGINT)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + PATIENCE
         while not (out / "frames.jsonl").exists() or len((out / "frames.jsonl").read_text().splitlines()) < 5:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(asked)
+        process.send_signal(signal.Signals[name])
         _, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()

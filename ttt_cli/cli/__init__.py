@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 import warnings
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -74,9 +75,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _finish_files_when_terminated() -> None:
-    """`kill`, `docker stop` and batch systems send SIGTERM, which is to do what Ctrl-C does."""
+    """`kill`, `docker stop` and batch systems send SIGTERM, which is to do what Ctrl-C does.
+
+    What a script starts in the background ignores SIGINT, and must still end here.
+    """
+
+    def finish(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, finish)
 
 
 def _failed(message: str, code: int) -> int:
