@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from streams import open_stream, read_streams
 
-from ttt_cli.comparison import records_of
+from ttt_cli.comparison import deviation_of, records_of
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, entrants, measure
@@ -74,7 +74,7 @@ def main() -> None:
         for seed in range(arguments.seeds if method == "online" else 1):
             cell = Cell(film.name, method, settings.adaptation.window, seed)
             scores.append(records_of({cell: measure(cell, film, entrant)})[0].pooled)
-        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        spread = deviation_of(scores)
         print(f"{method}, cuts {cuts}: {statistics.fmean(scores):.2f} +- {spread:.2f}", flush=True)
 
 

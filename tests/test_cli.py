@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -474,9 +475,8 @@ def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path
     arguments = ["segment", str(video), "--weights", str(tiny_weights), "--out", str(out)]
     command = [sys.executable, "-m", "ttt_cli", *arguments]
     # A shell that is not interactive starts `command &` with SIGINT ignored.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else signal.getsignal(signal.SIGINT)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, before)
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if in_background else None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ignore)
     try:
         deadline = time.monotonic() + PATIENCE
         while not (out / "frames.jsonl").exists() or len((out / "frames.jsonl").read_text().splitlines()) < 5:

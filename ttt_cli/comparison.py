@@ -83,6 +83,10 @@ class Summary:
         """The deviation, None where one seed says nothing of it."""
         return deviation if self.seeds > 1 else None
 
+    def shown_details(self) -> dict[str, str]:
+        """The details as tables show them, with their deviations."""
+        return {name: shown(value, self.spread(self.details_deviation[name])) for name, value in self.details.items()}
+
     @property
     def title(self) -> str:
         """The method, and its window where it had one to choose."""
@@ -124,13 +128,13 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
                 window=window,
                 seeds=len(group),
                 pooled=statistics.fmean(pooled),
-                deviation=_deviation(pooled),
+                deviation=deviation_of(pooled),
                 gain=None if baseline is None else statistics.fmean(pooled) - baseline.pooled,
                 paper=statistics.fmean(paper),
-                paper_deviation=_deviation(paper),
+                paper_deviation=deviation_of(paper),
                 paper_gain=None if baseline is None else statistics.fmean(paper) - baseline.paper,
                 details=_by_name(statistics.fmean, [one.details for one in group]),
-                details_deviation=_by_name(_deviation, [one.details for one in group]),
+                details_deviation=_by_name(deviation_of, [one.details for one in group]),
                 by_class=_by_name(statistics.fmean, [one.by_class for one in group]),
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
@@ -141,7 +145,8 @@ def summarise(records: Sequence[Record]) -> list[Summary]:
     return rows
 
 
-def _deviation(values: Sequence[float]) -> float:
+def deviation_of(values: Sequence[float]) -> float:
+    """The standard deviation over seeds, 0 for one; NaN where one of them is."""
     if any(math.isnan(value) for value in values):
         return math.nan
     return statistics.stdev(values) if len(values) > 1 else 0.0

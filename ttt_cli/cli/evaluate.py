@@ -238,16 +238,12 @@ def _show(outcome: Outcome, protocol: str) -> None:
         rows = [row for row in outcome.summary if row.stream == stream]
         title = f"{stream}: {score} in {unit}; {scored[stream]}"
         _console.table(title, columns, [_row(row, protocols) for row in rows])
-        details = {row.title: _with_deviations(row) for row in rows}
+        details = {row.title: row.shown_details() for row in rows}
         if outcome.content["consistency"]:
             details = {row.title: {**details[row.title], "consistency": shown(row.consistency)} for row in rows}
         _numbers(f"{stream}, pooled", details)
         by_class = {row.title: {name: shown(value) for name, value in row.by_class.items()} for row in rows}
         _numbers(f"{stream}: {score} by class, pooled", by_class)
-
-
-def _with_deviations(row: Summary) -> dict[str, str]:
-    return {name: shown(value, row.spread(row.details_deviation[name])) for name, value in row.details.items()}
 
 
 def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:

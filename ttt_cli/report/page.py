@@ -15,7 +15,7 @@ from ttt_cli import __version__
 from ttt_cli.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.errors import TttvError
 from ttt_cli.evaluation import Tally
-from ttt_cli.figures import or_nan, shown
+from ttt_cli.figures import UNKNOWN, or_nan, shown
 from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions
@@ -249,12 +249,9 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
 
 def _details_table(summary: list[Summary]) -> Table:
     """Quantities beside the score, such as SQ and RQ, or flicker; those that no method has are left out."""
-    names = [name for name in summary[0].details if not all(math.isnan(row.details[name]) for row in summary)]
-    rows = [
-        (row.title, [Entry(shown(row.details[name], row.spread(row.details_deviation[name]))) for name in names])
-        for row in summary
-    ]
-    return Table(["method", *names], rows)
+    details = {row.title: row.shown_details() for row in summary}
+    names = [name for name in summary[0].details if any(of[name] != UNKNOWN for of in details.values())]
+    return Table(["method", *names], [(title, [Entry(of[name]) for name in names]) for title, of in details.items()])
 
 
 def _class_table(summary: list[Summary]) -> Table:
