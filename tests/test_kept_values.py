@@ -1,0 +1,112 @@
+"""Losses and predictions of every method, as they were when kept_values.json was written: a change of structure must
+leave them as they are. `python tests/test_kept_values.py` writes the file anew.
+
+Bits depend on the processor and on the libraries. Where these are those of the file, values must agree bit for bit;
+elsewhere they must agree closely.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, noise_frames, video_of
+
+from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.methods import METHODS
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.online import Adapter, adapt
+from ttt_cli.reconstruction import ReconstructionSettings
+from ttt_cli.tasks.classes import CAMVID
+from ttt_cli.tasks.semantic import SemanticTask
+
+KEPT = Path(__file__).with_name("kept_values.json")
+NAMES = (*METHODS, "online+vote", "tent+cb+smoothing")
+FAMILIAR_LOSSES = {"unknown": None, "familiar": 1e6, "unfamiliar": 1e-6}
+CASES = [*(f"{method}, {familiarity}" for method in NAMES for familiarity in FAMILIAR_LOSSES), "online, auto window"]
+
+
+def arithmetic() -> dict[str, str]:
+    """What the bits of a result depend on, besides our own code."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    return {
+        "processor": next((line.partition(": ")[2] for line in lines if "model name" in line), platform.processor()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        **{package: version(package) for package in ("torch", "timm", "transformers")},
+    }
+
+
+def measure(case: str) -> list[dict[str, Any]]:
+    """Loss, checksum of the probabilities, and a weighted sum of them, for each frame."""
+    method, _, familiarity = case.partition(", ")
+    automatic = familiarity == "auto window"
+    torch.manual_seed(0)
+    model = TwoHeadedModel(TINY, len(CAMVID)).eval()
+    reconstruction = ReconstructionSettings(familiar_loss=FAMILIAR_LOSSES.get(familiarity))
+    settings = AdaptationSettings(
+        method=method, window=3, auto_window=automatic, batch=2, forgetting=0.1, learning_rate=1e-3, crop=0.75
+    )
+    adapter = Adapter(model, SemanticTask(CAMVID), settings, reconstruction, torch.device("cpu"))
+    return [
+        {
+            "loss": None if result.loss is None else result.loss.hex(),
+            "sha256": hashlib.sha256(result.prediction.probabilities.numpy().tobytes()).hexdigest(),
+            "sum": weighted_sum(result.prediction.probabilities),
+        }
+        for result in adapt(video_of(noise_frames(18 if automatic else 4)), adapter)
+    ]
+
+
+def weighted_sum(values: torch.Tensor) -> float:
+    weights = torch.cos(torch.arange(values.numel(), dtype=torch.float64))
+    return float(values.double().flatten() @ weights)
+
+
+@pytest.fixture(autouse=True)
+def easily_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_sure(monkeypatch.setitem)
+
+
+def make_sure(setitem: Any) -> None:
+    """The tiny model is sure of nothing, and self-training would have nothing to learn from."""
+    for name in ("self-train", "self-train+cb", "online+self-train"):
+        setitem(METHODS, name, dataclasses.replace(METHODS[name], confidence=0.0))
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_are_as_they_were(kept: dict[str, Any], case: str) -> None:
+    before, now = kept["cases"][case], measure(case)
+    if kept["arithmetic"] == arithmetic():
+        assert now == before
+        return
+    for old, new in zip(before, now, strict=True):
+        assert (old["loss"] is None) == (new["loss"] is None)
+        if old["loss"] is not None:
+            assert float.fromhex(new["loss"]) == pytest.approx(float.fromhex(old["loss"]), rel=1e-3)
+        assert new["sum"] == pytest.approx(old["sum"], rel=0.02, abs=0.02)
+
+
+def test_methods_differ(kept: dict[str, Any]) -> None:
+    last = {case: frames[-1]["sha256"] for case, frames in kept["cases"].items()}
+    assert len({last[f"{name}, unknown"] for name in ("joint", "online", "implicit", "tent", "self-train")}) == 5
+    assert last["online+ln-adapt, familiar"] == last["online, familiar"] != last["online+ln-adapt, unfamiliar"]
+
+
+if __name__ == "__main__":
+    make_sure(dict.__setitem__)
+    content = {"arithmetic": arithmetic(), "cases": {case: measure(case) for case in CASES}}
+    KEPT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
