@@ -19,13 +19,13 @@ import torch
 from streams import open_stream, read_streams
 
 from ttt_cli.comparison import deviation_of, records_of
+from ttt_cli.core.frame import Frame
+from ttt_cli.core.labels import Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, entrants, measure
-from ttt_cli.frame import Frame
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.run_settings import resolve
-from ttt_cli.segments import Labels
 from ttt_cli.weights import open_weights, shipped_for
 
 CPU = torch.device("cpu")

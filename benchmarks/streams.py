@@ -16,13 +16,13 @@ import torch
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli._options import parse_window
 from ttt_cli.comparison import ALL_STREAMS, Summary
+from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, degraded, shuffled
 from ttt_cli.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.run_settings import resolve
-from ttt_cli.settings import from_table, read_toml
 from ttt_cli.weights import open_weights
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.auto_window import FIRST_FRAME, LARGEST, AutoWindow, best_window
+from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
 from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.tasks.classes import CAMVID
 from ttt_cli.tasks.semantic import SemanticTask
 
 DIMENSIONS = 2000

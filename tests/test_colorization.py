@@ -18,12 +18,13 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
-from ttt_cli.colour import coloured, grey_of, lab_of
+from ttt_cli.core.color import coloured, grey_of, lab_of
+from ttt_cli.core.errors import TttvError
+from ttt_cli.core.frame import Frame
+from ttt_cli.core.labels import Area, Chroma
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.errors import TttvError
 from ttt_cli.evaluation import degraded
-from ttt_cli.frame import Frame
 from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
@@ -32,7 +33,6 @@ from ttt_cli.online import Adapter, adapt
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
-from ttt_cli.segments import Area, Chroma
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.transforms import for_model
 from ttt_cli.video import ffmpeg

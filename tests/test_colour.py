@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ttt_cli.colour import grey_of, guided, lab_of, rgb_of
+from ttt_cli.core.color import grey_of, guided, lab_of, rgb_of
 
 
 def pixel(*rgb: int) -> torch.Tensor:

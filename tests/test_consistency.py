@@ -12,8 +12,8 @@ from PIL import Image
 from test_eval import make_drive
 
 from ttt_cli.cli import main
+from ttt_cli.core.labels import Instance, encode
 from ttt_cli.metrics.consistency import NOTHING, Consistency
-from ttt_cli.segments import Instance, encode
 
 Capture = pytest.CaptureFixture[str]
 SIZE = (96, 128)
@@ -72,7 +72,7 @@ def test_the_command_reports_it_beside_the_scores(tiny_weights: Path, tmp_path: 
 
 
 def test_without_opencv_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ttt_cli.errors import TttvError
+    from ttt_cli.core.errors import TttvError
 
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(TttvError, match=r"OpenCV is not installed; python -m pip install"):

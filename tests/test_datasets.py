@@ -20,14 +20,14 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from shared_data import shared
 
+from ttt_cli.core.classes import CAMVID, VOID, Class
+from ttt_cli.core.errors import TttvError, UsageError
+from ttt_cli.core.labels import Instance, Labels, PanopticMap, Segment, decode
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, colour_of
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
 from ttt_cli.datasets.stream import Request, Stream
-from ttt_cli.errors import TttvError, UsageError
 from ttt_cli.io_settings import InputSettings
-from ttt_cli.segments import Instance, Labels, PanopticMap, Segment, decode
-from ttt_cli.tasks.classes import CAMVID, VOID, Class
 
 HEIGHT, WIDTH = 48, 64
 

@@ -23,9 +23,10 @@ from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.comparison import Record, records_of, summarise
+from ttt_cli.core.classes import CAMVID, VOID
+from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
-from ttt_cli.errors import TttvError, UsageError
 from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.methods import METHODS
@@ -35,7 +36,6 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_folder import locked
-from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.reader import open_video
 from ttt_cli.weights import open_weights, save_weights

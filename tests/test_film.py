@@ -12,14 +12,14 @@ from shared_data import shared
 from torch import Tensor
 
 from ttt_cli.cli import main
-from ttt_cli.colour import grey_of
-from ttt_cli.errors import UsageError
+from ttt_cli.core.color import grey_of
+from ttt_cli.core.errors import UsageError
+from ttt_cli.core.frame import Frame
+from ttt_cli.core.labels import Area, Chroma
 from ttt_cli.film import is_title_card, picture_area
-from ttt_cli.frame import Frame
 from ttt_cli.outputs import Step
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
-from ttt_cli.segments import Area, Chroma
 from ttt_cli.video.reader import open_video
 from ttt_cli.weights import open_weights
 

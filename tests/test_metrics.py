@@ -18,12 +18,12 @@ from pycocotools.cocoeval import COCOeval
 from shared_data import shared
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from ttt_cli.core.labels import Chroma, Instance, PanopticMap, Segment, encode
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.metrics.panoptic import PanopticMetric
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.metrics.table import METRICS, metric_from_json
-from ttt_cli.segments import Chroma, Instance, PanopticMap, Segment, encode
 
 
 def plain_iou(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> list[float]:

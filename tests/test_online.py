@@ -11,8 +11,9 @@ import torch
 from conftest import noise_frames, video_of
 
 from ttt_cli.adaptation import AdaptationSettings
-from ttt_cli.errors import UsageError
-from ttt_cli.frame import Frame, Video
+from ttt_cli.core.classes import CAMVID, VOID
+from ttt_cli.core.errors import UsageError
+from ttt_cli.core.frame import Frame, Video
 from ttt_cli.memory import Window
 from ttt_cli.methods import METHODS, method_named
 from ttt_cli.methods.class_balance import ClassBalance
@@ -21,7 +22,6 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.online import Adapter, adapt
 from ttt_cli.predictors import View, Vote
 from ttt_cli.reconstruction import ReconstructionSettings
-from ttt_cli.tasks.classes import CAMVID, VOID
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_classes, cross_entropy
 
 CPU = torch.device("cpu")

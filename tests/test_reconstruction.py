@@ -7,7 +7,7 @@ import pytest
 import torch
 from shared_data import shared
 
-from ttt_cli.errors import UsageError
+from ttt_cli.core.errors import UsageError
 from ttt_cli.masking import random_visible
 from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION
 from ttt_cli.model.two_headed import pixels_from_queries

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ttt_cli.adaptation import AdaptationSettings
-from ttt_cli.errors import UsageError
-from ttt_cli.settings import from_table, read_toml
+from ttt_cli.core.errors import UsageError
+from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.training.recipe import Recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -14,8 +14,8 @@ from PIL import Image
 from shared_data import shared
 
 from tests.video_fixtures import make_image, make_video
-from ttt_cli.errors import PartialInput, TttvError, UsageError
-from ttt_cli.frame import Frame
+from ttt_cli.core.errors import PartialInput, TttvError, UsageError
+from ttt_cli.core.frame import Frame
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.threads import Stopwatch, prefetch
 

@@ -14,7 +14,7 @@ import pytest
 from shared_data import shared
 
 from tests.video_fixtures import describe, make_video
-from ttt_cli.errors import PartialInput, TttvError
+from ttt_cli.core.errors import PartialInput, TttvError
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.writer import VideoWriter
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ttt_cli.errors import UsageError
+from ttt_cli.core.errors import UsageError
 
 AtCuts = Literal["reset", "ignore"]
 Precision = Literal["fp32", "bf16", "fp16"]

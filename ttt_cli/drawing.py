@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ttt_cli.colour import coloured
+from ttt_cli.core.classes import Class
+from ttt_cli.core.color import coloured
+from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.io_settings import OutputSettings
-from ttt_cli.segments import Chroma, Labels
-from ttt_cli.tasks.classes import Class
 from ttt_cli.video.draw import classes_in, overlay
 from ttt_cli.video.paint import paint
 

@@ -16,11 +16,13 @@ import torch
 from torch import Generator, Tensor
 
 from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.frame import Frame, Result, Video
+from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.errors import TttvError, UsageError, printable
-from ttt_cli.frame import Frame, Result, Video
 from ttt_cli.methods import method_named
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
@@ -30,9 +32,7 @@ from ttt_cli.online import Adapter, OnStudy, adapt
 from ttt_cli.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.segments import Labels
 from ttt_cli.tasks.base import Task
-from ttt_cli.tasks.classes import Class
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import changed, for_model
 from ttt_cli.weights import Weights, weights_for

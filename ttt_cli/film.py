@@ -8,10 +8,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ttt_cli.colour import lab_of
-from ttt_cli.errors import UsageError, printable
-from ttt_cli.frame import Video
-from ttt_cli.segments import Area
+from ttt_cli.core.color import lab_of
+from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.frame import Video
+from ttt_cli.core.labels import Area
 from ttt_cli.tasks.settings import CROP
 
 DARK, LIT, BRIGHT = 15.0, 20.0, 75.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ttt_cli.errors import UsageError
+from ttt_cli.core.errors import UsageError
 
 SMALLEST_SIZE = 32
 

@@ -18,11 +18,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ttt_cli.errors import UsageError, printable
-from ttt_cli.frame import Frame
+from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.frame import Frame
+from ttt_cli.core.labels import Labels, PanopticMap, Rle, encode
 from ttt_cli.run_folder import RunFolder
-from ttt_cli.segments import Labels, PanopticMap, Rle, encode
-from ttt_cli.tasks.classes import Class
 from ttt_cli.video.draw import palette_png
 
 

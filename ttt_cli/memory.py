@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from ttt_cli.tasks.classes import VOID
+from ttt_cli.core.classes import VOID
 
 
 class Batch(NamedTuple):

@@ -23,8 +23,8 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation import AdaptationSettings
 from ttt_cli.auto_window import LARGEST, AutoWindow, WindowEstimate
+from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.cuts import Cuts
-from ttt_cli.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.memory import Snapshot, Window
 from ttt_cli.methods import method_named
 from ttt_cli.model.two_headed import TwoHeadedModel

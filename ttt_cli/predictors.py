@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_cli.frame import Prediction
+from ttt_cli.core.frame import Prediction
 from ttt_cli.model.two_headed import OUTPUT_STRIDE
 from ttt_cli.tasks.semantic import SemanticPrediction
 

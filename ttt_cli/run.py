@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
+from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
+from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.labels import Area, Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
-from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
-from ttt_cli.frame import Frame, Video
 from ttt_cli.label_files import check_formats
 from ttt_cli.methods import method_named
 from ttt_cli.online import Adapter, OnStudy, adapt
@@ -29,7 +30,6 @@ from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.segments import Area, Chroma, Labels
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import for_model, open_input, within

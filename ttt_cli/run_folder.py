@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 
 LOCK = ".tttv.lock"
 REPORT = "report.html"

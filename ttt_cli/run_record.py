@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from ttt_cli import __version__
-from ttt_cli.colour import is_coloured
-from ttt_cli.frame import Video
+from ttt_cli.core.color import is_coloured
+from ttt_cli.core.frame import Video
+from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.outputs import Step
 from ttt_cli.run_settings import RunSettings
-from ttt_cli.segments import Chroma, Labels
 from ttt_cli.tasks.base import Task
 from ttt_cli.weights import Weights, sha256
 

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
-from ttt_cli.segments import Instance, Labels, PanopticMap
+from ttt_cli.core.labels import Instance, Labels, PanopticMap
 
 SMALLEST_OVERLAP = 0.2
 """IoU with the object's mask when it was last seen; below that it counts as another one."""

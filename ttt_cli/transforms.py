@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_cli.frame import Frame, Video
+from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.labels import Area
 from ttt_cli.io_settings import InputSettings
-from ttt_cli.segments import Area
 from ttt_cli.video.reader import open_video
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from ttt_cli.errors import TttvError, UsageError, printable
-from ttt_cli.settings import from_table
-from ttt_cli.tasks.classes import Class
+from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.toml import from_table
 
 if TYPE_CHECKING:
     from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel

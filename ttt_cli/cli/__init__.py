@@ -15,7 +15,7 @@ import typer
 
 from ttt_cli import __version__
 from ttt_cli.cli import _console, colorize, demo, doctor, evaluate, report, segment, train, weights
-from ttt_cli.errors import TttvError
+from ttt_cli.core.errors import TttvError
 
 DEBUG_VARIABLE = "TTTV_DEBUG"
 INTERRUPTED = 130

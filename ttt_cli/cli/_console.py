@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from ttt_cli.errors import printable
+from ttt_cli.core.errors import printable
 
 
 class Bar(Protocol):

@@ -11,7 +11,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
-from ttt_cli.errors import TttvError
+from ttt_cli.core.errors import TttvError
 from ttt_cli.weights import STREET
 
 DEFAULT_FOLDER = Path("runs") / "demo"

@@ -10,7 +10,7 @@ import typer
 
 from ttt_cli import __version__
 from ttt_cli.cli import _console
-from ttt_cli.errors import TttvError
+from ttt_cli.core.errors import TttvError
 
 Check = tuple[str, Callable[[], str]]
 

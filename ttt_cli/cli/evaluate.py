@@ -11,16 +11,16 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
-from ttt_cli.errors import UsageError, printable
+from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.figures import UNKNOWN, shown
 from ttt_cli.weights import COLOR, STREET, shipped_for
 
 if TYPE_CHECKING:
     from ttt_cli.comparison import Summary
+    from ttt_cli.core.frame import Result
     from ttt_cli.datasets.stream import Stream
     from ttt_cli.evaluation import Cell
     from ttt_cli.experiment import Outcome, Watcher
-    from ttt_cli.frame import Result
 
 EPILOG = """Examples:
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli.cli import _console
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 
 MARK = b"<title>tttv report</title>"
 

@@ -15,7 +15,7 @@ from ttt_cli.io_settings import OutputSettings
 from ttt_cli.weights import STREET
 
 if TYPE_CHECKING:
-    from ttt_cli.frame import Video
+    from ttt_cli.core.frame import Video
     from ttt_cli.outputs import Step
     from ttt_cli.run import Request, Run
 

@@ -15,7 +15,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 
 if TYPE_CHECKING:
     from ttt_cli.training.joint import Trainer
@@ -46,8 +46,8 @@ def train(
 
     Ctrl-C saves a checkpoint that --resume goes on from. The weights at the end are called after the recipe.
     """
+    from ttt_cli.core.toml import from_table, read_toml
     from ttt_cli.run_settings import choose_device
-    from ttt_cli.settings import from_table, read_toml
     from ttt_cli.training.joint import Trainer
     from ttt_cli.training.recipe import Recipe, main_only
     from ttt_cli.training.stills import load_split

@@ -9,7 +9,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.weights import STREET
 
 app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.coco import coco_streams
 from ttt_cli.datasets.coco_videos import EVERY, SPLITS, coco_videos_streams
@@ -14,7 +15,6 @@ from ttt_cli.datasets.films import color_video_streams, lumiere_streams
 from ttt_cli.datasets.folder import folder_streams
 from ttt_cli.datasets.kitti_step import SEQUENCES, kitti_step_streams
 from ttt_cli.datasets.stream import Dataset, Request, Stream, scored_each
-from ttt_cli.errors import UsageError, printable
 
 ALL_TASKS = ("semantic", "instance", "panoptic")
 

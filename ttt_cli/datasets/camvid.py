@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ttt_cli.core.classes import CAMVID, VOID, things_of
+from ttt_cli.core.labels import Labels, PanopticMap
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.datasets.regions import Region, components, map_of_objects
 from ttt_cli.datasets.stream import Request, Stream, labels_for, open_frames, stream_folders
-from ttt_cli.segments import Labels, PanopticMap
-from ttt_cli.tasks.classes import CAMVID, VOID, things_of
 
 THINGS = things_of(CAMVID)
 SMALLEST_OBJECT_PIXELS = 100

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pycocotools import mask as coco_mask
 
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.labels import Instance
 from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.coco_masks import mask_of
 from ttt_cli.datasets.json_file import Record, field, flag, inside
 from ttt_cli.datasets.stream import Request, Stream, left_out
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.segments import Instance
 from ttt_cli.transforms import open_input
 
 

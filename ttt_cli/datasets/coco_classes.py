@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ttt_cli.tasks.classes import Class, distinct_colour
+from ttt_cli.core.classes import Class, distinct_colour
 
 # The categories of COCO panoptic by their id. Those that come in objects are first, and are the classes of COCO's
 # instances in the same order.

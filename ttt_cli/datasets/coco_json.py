@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.frame import Video
 from ttt_cli.datasets.coco_classes import colour_of
 from ttt_cli.datasets.json_file import Record, check_classes, checked, colour, field, flag, read_json, records
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.frame import Video
-from ttt_cli.tasks.classes import Class
 
 # The key that tells a kind of COCO file: each of its annotations has it.
 FLAVOURS = {"segments_info": "panoptic", "segmentation": "instances", "caption": "captions"}

@@ -7,9 +7,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.labels import Rle
 from ttt_cli.datasets.json_file import checked, field
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.segments import Rle
 
 
 def mask_of(segmentation: Any, size: tuple[int, int], path: Path) -> Rle:

@@ -6,15 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttt_cli.core.classes import Class, things_of
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.frame import Video
+from ttt_cli.core.labels import Labels, PanopticMap
 from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.json_file import Record, field, flag, inside, records
 from ttt_cli.datasets.labels import read_rgb
 from ttt_cli.datasets.regions import Region, distinct, panoptic_map
 from ttt_cli.datasets.stream import Stream, labels_for, left_out, place_in
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.frame import Video
-from ttt_cli.segments import Labels, PanopticMap
-from ttt_cli.tasks.classes import Class, things_of
 
 IGNORED = 255
 """The category of segments without a class. Like the id 0, which has no segment, they are void."""

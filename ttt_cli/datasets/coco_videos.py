@@ -9,10 +9,10 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
 from ttt_cli.datasets.coco_panoptic import panoptic_stream
 from ttt_cli.datasets.stream import Request, Stream, open_frames
-from ttt_cli.errors import TttvError, printable
 
 # The paper's protocol: each tenth of the first 4000 frames is scored.
 EVERY = 10

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.labels import Instance, encode
 from ttt_cli.datasets.coco_classes import colour_of
 from ttt_cli.datasets.labels import label_truth, read_png
 from ttt_cli.datasets.stream import Request, Stream, folders_in, open_frames
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.segments import Instance, encode
-from ttt_cli.tasks.classes import Class
 
 CLASS_COLUMN = "fg_class_judged_from_name"
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ttt_cli.core.classes import Class
 from ttt_cli.datasets.coco_panoptic import panoptic_stream
 from ttt_cli.datasets.json_file import check_classes, colour, field, flag, read_json, records
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.datasets.stream import Request, Stream, open_frames, stream_folders
-from ttt_cli.tasks.classes import Class
 
 
 def folder_streams(request: Request) -> list[Stream]:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.tasks.classes import VOID, Class
+from ttt_cli.core.classes import VOID, Class
+from ttt_cli.core.errors import TttvError, printable
 
 # In memory, JSON takes several times its size. COCO's largest file has about half a gigabyte.
 LARGEST_BYTES = 2 * 1024**3

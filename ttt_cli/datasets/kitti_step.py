@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ttt_cli.core.classes import VOID, Class, things_of
+from ttt_cli.core.errors import printable
+from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb
 from ttt_cli.datasets.regions import Region, map_of_objects
 from ttt_cli.datasets.stream import Request, Stream, labels_for, left_out, open_frames
-from ttt_cli.errors import printable
-from ttt_cli.segments import Labels
-from ttt_cli.tasks.classes import VOID, Class, things_of
 
 # The train ids and colours of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
 KITTI_STEP: tuple[Class, ...] = (

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ttt_cli.core.classes import VOID
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.frame import Video
+from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.stream import place_in
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.frame import Video
-from ttt_cli.segments import Labels
-from ttt_cli.tasks.classes import VOID
 from ttt_cli.video import images
 
 

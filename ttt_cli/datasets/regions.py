@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ttt_cli.segments import PanopticMap, Segment
+from ttt_cli.core.labels import PanopticMap, Segment
 
 Region = tuple[int, bool]
 """Class id, and whether it is a crowd."""

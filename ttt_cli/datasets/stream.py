@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.frame import Video
+from ttt_cli.core.classes import Class, things_of
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.frame import Video
+from ttt_cli.core.labels import Labels, PanopticMap
 from ttt_cli.io_settings import InputSettings
-from ttt_cli.segments import Labels, PanopticMap
-from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.transforms import open_input
 from ttt_cli.video import images
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ttt_cli.errors import UsageError, printable
+from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.methods.base import Method
 from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.methods.ln_adapt import StatisticsAdapt

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
-from ttt_cli.frame import Prediction
+from ttt_cli.core.frame import Prediction
 from ttt_cli.memory import Batch
 from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.model.two_headed import TwoHeadedModel

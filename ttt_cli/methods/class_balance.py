@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ttt_cli.frame import Prediction
+from ttt_cli.core.frame import Prediction
 
 
 @dataclass(frozen=True)

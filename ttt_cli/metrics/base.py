@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from typing_extensions import Self
 
-from ttt_cli.segments import Labels
+from ttt_cli.core.labels import Labels
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ttt_cli.colour import coloured, grey_of, is_coloured
+from ttt_cli.core.color import coloured, grey_of, is_coloured
+from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.metrics.perceptual import InceptionFeatures, left_out, lpips
-from ttt_cli.segments import Chroma, Labels
 
 HIGHEST_PSNR = 100.0
 """Decibels for a picture without any error, whose PSNR is infinite."""

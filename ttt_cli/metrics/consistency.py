@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_cli.errors import TttvError
+from ttt_cli.core.classes import VOID
+from ttt_cli.core.errors import TttvError
+from ttt_cli.core.labels import Chroma, Labels, PanopticMap, decode
 from ttt_cli.metrics.semantic import SemanticMetric
-from ttt_cli.segments import Chroma, Labels, PanopticMap, decode
-from ttt_cli.tasks.classes import VOID
 
 LARGEST_MISMATCH_PIXELS = 1.5
 """Where the flow forth and back does not lead home by so much, the pixel was hidden in one of the frames."""

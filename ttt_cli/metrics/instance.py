@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ttt_cli.core.labels import Instance, Labels
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
-from ttt_cli.segments import Instance, Labels
 
 AREAS = ("all", "small", "medium", "large")
 

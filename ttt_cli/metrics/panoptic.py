@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ttt_cli.core.labels import Labels, PanopticMap
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
-from ttt_cli.segments import Labels, PanopticMap
 
 
 class PanopticMetric(Metric):

@@ -21,7 +21,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 
 ALEXNET = "alexnet-owt-7be5be79.pth"
 ALEXNET_FROM = f"https://download.pytorch.org/models/{ALEXNET}"

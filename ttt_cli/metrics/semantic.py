@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from ttt_cli.core.classes import VOID
+from ttt_cli.core.labels import Labels
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
-from ttt_cli.segments import Labels
-from ttt_cli.tasks.classes import VOID
 
 
 class SemanticMetric(Metric):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.encoder import INPUT_CHANNELS, EncoderSize
 from ttt_cli.model.two_headed import RECONSTRUCTION_QUERIES, HeadSize, ModelSize, TwoHeadedModel
 

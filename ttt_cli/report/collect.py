@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.comparison import Summary
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.evaluation import Cell, Tally
 from ttt_cli.figures import or_nan
 from ttt_cli.journal import CELLS, read_cells

@@ -13,7 +13,7 @@ import jinja2
 
 from ttt_cli import __version__
 from ttt_cli.comparison import ALL_STREAMS, BASELINE, Summary
-from ttt_cli.errors import TttvError
+from ttt_cli.core.errors import TttvError
 from ttt_cli.evaluation import Tally
 from ttt_cli.figures import UNKNOWN, or_nan, shown
 from ttt_cli.report import plots

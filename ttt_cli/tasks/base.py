@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ttt_cli.frame import Frame, Prediction, Video
+from ttt_cli.core.classes import Class, things_of
+from ttt_cli.core.frame import Frame, Prediction, Video
+from ttt_cli.core.labels import Area, Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
-from ttt_cli.segments import Area, Labels
-from ttt_cli.tasks.classes import Class, things_of
 from ttt_cli.tasks.settings import TaskSettings
 
 

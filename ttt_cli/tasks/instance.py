@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ttt_cli.frame import Prediction
+from ttt_cli.core.frame import Prediction
+from ttt_cli.core.labels import Instance, encode
 from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.model.two_headed import MaskQueries
-from ttt_cli.segments import Instance, encode
 from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.semantic import upsample
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_cli.frame import Prediction
+from ttt_cli.core.classes import VOID
+from ttt_cli.core.frame import Prediction
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import OUTPUT_STRIDE, MaskQueries
 from ttt_cli.tasks.base import MaskTask
-from ttt_cli.tasks.classes import VOID
 
 
 def class_probabilities(queries: MaskQueries) -> Tensor:

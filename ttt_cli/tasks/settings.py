@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ttt_cli.errors import UsageError, printable
+from ttt_cli.core.errors import UsageError, printable
 
 CROP = r"([1-9]\d{0,5})x([1-9]\d{0,5})\+(\d{1,6})\+(\d{1,6})"
 """Width, height, left, top."""

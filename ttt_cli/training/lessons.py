@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ttt_cli.colour import grey_of, lab_of
+from ttt_cli.core.classes import CAMVID, Class
+from ttt_cli.core.color import grey_of, lab_of
+from ttt_cli.core.labels import Chroma
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.segments import Chroma
-from ttt_cli.tasks.classes import CAMVID, Class
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe

@@ -10,8 +10,8 @@ from torch.nn import functional
 from transformers import Mask2FormerConfig, SwinConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
+from ttt_cli.core.classes import VOID
 from ttt_cli.model.two_headed import MaskQueries
-from ttt_cli.tasks.classes import VOID
 from ttt_cli.tasks.semantic import class_probabilities, upsample
 from ttt_cli.training.stills import Still, mask_targets
 

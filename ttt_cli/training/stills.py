@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ttt_cli.core.classes import CAMVID, VOID, things_of
+from ttt_cli.core.errors import TttvError
 from ttt_cli.datasets.regions import components
-from ttt_cli.errors import TttvError
-from ttt_cli.tasks.classes import CAMVID, VOID, things_of
 
 THINGS = things_of(CAMVID)
 # A smaller connected component is noise of the label's edges rather than an object.

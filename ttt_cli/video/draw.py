@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ttt_cli.errors import TttvError, printable
-from ttt_cli.tasks.classes import VOID, Class
+from ttt_cli.core.classes import VOID, Class
+from ttt_cli.core.errors import TttvError, printable
 
 PANEL_OPACITY = 0.65
 BORDER_WHITE = 0.55

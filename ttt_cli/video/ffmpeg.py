@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttt_cli.errors import TttvError
+from ttt_cli.core.errors import TttvError
 
 
 def file_url(path: Path) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_cli.segments import Instance, Labels, PanopticMap, decode
-from ttt_cli.tasks.classes import VOID, Class, distinct_colour, things_of
+from ttt_cli.core.classes import VOID, Class, distinct_colour, things_of
+from ttt_cli.core.labels import Instance, Labels, PanopticMap, decode
 from ttt_cli.video.draw import Tag
 
 

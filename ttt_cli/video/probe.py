@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.video import ffmpeg
 
 DEFAULT_RATE = Fraction(25)

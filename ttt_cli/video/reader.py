@@ -21,8 +21,8 @@ from typing import IO
 import numpy as np
 import torch
 
-from ttt_cli.errors import PartialInput, TttvError, UsageError, printable
-from ttt_cli.frame import Frame, Video
+from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
+from ttt_cli.core.frame import Frame, Video
 from ttt_cli.video import ffmpeg, images
 from ttt_cli.video.probe import Probe, probe
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from ttt_cli.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.video import ffmpeg
 
 QUEUED_FRAMES = 4

@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ttt_cli.errors import UsageError, printable
+from ttt_cli.core.errors import UsageError, printable
 
 if sys.version_info >= (3, 11):
     import tomllib

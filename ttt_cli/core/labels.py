@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ttt_cli.tasks.classes import VOID
+from ttt_cli.core.classes import VOID
 
 
 class Rle(TypedDict):

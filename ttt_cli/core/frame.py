@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ttt_cli.auto_window import WindowEstimate
-from ttt_cli.segments import Labels
+from ttt_cli.core.labels import Labels
 
 
 @dataclass(frozen=True)
