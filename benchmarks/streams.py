@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli._options import parse_window
 from ttt_cli.comparison import ALL_STREAMS, Summary
 from ttt_cli.core.toml import from_table, read_toml

@@ -22,11 +22,11 @@ from shared_data import shared
 from video_fixtures import describe, make_image, make_video
 
 from ttt_cli import __version__
+from ttt_cli.adaptation.memory import Batch
+from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.cli import demo, main
 from ttt_cli.cli.train import _stop_asked
 from ttt_cli.core.classes import CAMVID, VOID
-from ttt_cli.memory import Batch
-from ttt_cli.methods.online import MaskedReconstruction
 from ttt_cli.run_folder import LOCK, RunFolder, claimed
 
 Capture = pytest.CaptureFixture[str]

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.online import Adapter, adapt
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.core.color import coloured, grey_of, lab_of
 from ttt_cli.core.errors import TttvError
@@ -29,8 +31,6 @@ from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.online import Adapter, adapt
-from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask

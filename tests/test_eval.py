@@ -19,7 +19,10 @@ from PIL import Image
 from shared_data import shared
 
 from ttt_cli import evaluation, experiment
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.methods import METHODS
+from ttt_cli.adaptation.online import Adapter
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.comparison import Record, records_of, summarise
@@ -29,12 +32,9 @@ from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
 from ttt_cli.io_settings import InputSettings
-from ttt_cli.methods import METHODS
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.online import Adapter
-from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_folder import locked
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.reader import open_video

@@ -10,18 +10,18 @@ import pytest
 import torch
 from conftest import noise_frames, video_of
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.memory import Window
+from ttt_cli.adaptation.methods import METHODS, method_named
+from ttt_cli.adaptation.methods.class_balance import ClassBalance
+from ttt_cli.adaptation.methods.online import MaskedReconstruction
+from ttt_cli.adaptation.online import Adapter, adapt
+from ttt_cli.adaptation.predictors import View, Vote
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.memory import Window
-from ttt_cli.methods import METHODS, method_named
-from ttt_cli.methods.class_balance import ClassBalance
-from ttt_cli.methods.online import MaskedReconstruction
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.online import Adapter, adapt
-from ttt_cli.predictors import View, Vote
-from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_classes, cross_entropy
 
 CPU = torch.device("cpu")

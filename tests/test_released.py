@@ -13,14 +13,14 @@ import pytest
 import torch
 from shared_data import shared
 
-from ttt_cli import reconstruction
+from ttt_cli.adaptation import reconstruction
+from ttt_cli.adaptation.online import Adapter
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.released import UNUSED, load_released, model_size, our_name, read_pickle, renamed
 from ttt_cli.model.two_headed import TwoHeadedModel, pixels_from_queries
-from ttt_cli.online import Adapter
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.semantic import SemanticTask, upsample
 

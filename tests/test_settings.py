@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.training.recipe import Recipe

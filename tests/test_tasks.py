@@ -13,12 +13,12 @@ from PIL import Image
 from pycocotools.coco import COCO
 from shared_data import shared
 
+from ttt_cli.adaptation.methods import METHODS, check_defined
 from ttt_cli.cli import main
 from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.labels import Instance, PanopticMap, Segment, decode, encode, of_classes
 from ttt_cli.label_files import FORMATS, check_formats, label_files
-from ttt_cli.methods import METHODS, check_defined
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.run_folder import RunFolder
 from ttt_cli.tasks.instance import MASKS_AT_ONCE, InstanceTask

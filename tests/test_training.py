@@ -11,9 +11,9 @@ import torch
 from conftest import TINY
 from PIL import Image
 
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.reconstruction import reconstruction_loss
 from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import Trainer
 from ttt_cli.training.lessons import Segmentation

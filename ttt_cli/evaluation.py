@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.methods import method_named
+from ttt_cli.adaptation.online import Adapter, OnStudy, adapt
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Result, Video
@@ -23,14 +26,11 @@ from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.methods import method_named
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.online import Adapter, OnStudy, adapt
 from ttt_cli.peak_memory import forget_peak, peak_mebibytes
-from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.table import TASKS

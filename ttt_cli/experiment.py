@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ttt_cli.adaptation.methods import METHODS, check_defined, method_named
 from ttt_cli.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
 from ttt_cli.core.classes import things_of
 from ttt_cli.core.errors import TttvError, UsageError, printable
@@ -23,7 +24,6 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.drawing import Drawing
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.journal import CELLS, Finished, Journal
-from ttt_cli.methods import METHODS, check_defined, method_named
 from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
 from ttt_cli.run_settings import RunSettings

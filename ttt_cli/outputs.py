@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from ttt_cli.auto_window import WindowEstimate
+from ttt_cli.adaptation.auto_window import WindowEstimate
 from ttt_cli.core.classes import Class, things_of
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Labels, of_classes

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
+from ttt_cli.adaptation.methods import method_named
+from ttt_cli.adaptation.online import Adapter, OnStudy, adapt
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Area, Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.label_files import check_formats
-from ttt_cli.methods import method_named
-from ttt_cli.online import Adapter, OnStudy, adapt
 from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report

@@ -21,8 +21,8 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.toml import from_table
 
 if TYPE_CHECKING:
+    from ttt_cli.adaptation.reconstruction import ReconstructionSettings
     from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel
-    from ttt_cli.reconstruction import ReconstructionSettings
 
 FORMAT = "tttv-1"
 ALL_TASKS = ("semantic", "instance", "panoptic")
@@ -184,8 +184,8 @@ def sha256(path: Path) -> str:
 
 
 def _parsed(path: Path, record: dict[str, Any]) -> Weights:
+    from ttt_cli.adaptation.reconstruction import ReconstructionSettings
     from ttt_cli.model.two_headed import ModelSize
-    from ttt_cli.reconstruction import ReconstructionSettings
 
     return Weights(
         path=path,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.io_settings import InputSettings
 from ttt_cli.tasks.settings import TaskSettings

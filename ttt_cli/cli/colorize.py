@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import build_request, finish
 from ttt_cli.io_settings import OutputSettings

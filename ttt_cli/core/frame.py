@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ttt_cli.auto_window import WindowEstimate
+from ttt_cli.adaptation.auto_window import WindowEstimate
 from ttt_cli.core.labels import Labels
 
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from ttt_cli.adaptation.online import Adapter
+from ttt_cli.adaptation.reconstruction import draw_visible, pixels_of
 from ttt_cli.core.frame import Video
 from ttt_cli.core.toml import from_table
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.online import Adapter
-from ttt_cli.reconstruction import draw_visible, pixels_of
 from ttt_cli.report.collect import SegmentRun
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.table import TASKS

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.reconstruction import reconstruction_loss
 from ttt_cli.training.lessons import LESSONS, Lesson
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.recipe import Recipe, Schedule

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from ttt_cli.adaptation.memory import Snapshot
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import Emulsion, old_film
-from ttt_cli.memory import Snapshot
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.training.stills import Still
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.model.two_headed import ModelSize
-from ttt_cli.reconstruction import ReconstructionSettings
 from ttt_cli.training.look_ahead import LookAheadSettings
 from ttt_cli.training.losses import MainLossSettings
 from ttt_cli.training.stills import Augmentation, StillsSource

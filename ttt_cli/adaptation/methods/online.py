@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
-from ttt_cli.memory import Batch
-from ttt_cli.methods.base import Method
+from ttt_cli.adaptation.memory import Batch
+from ttt_cli.adaptation.methods.base import Method
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.reconstruction import ReconstructionSettings, reconstruction_loss
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
+from ttt_cli.adaptation.memory import Batch
+from ttt_cli.adaptation.methods.online import MaskedReconstruction
+from ttt_cli.adaptation.methods.self_train import NO_CONFIDENCE
+from ttt_cli.adaptation.predictors import BUT_SEMANTIC
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings, draw_visible, reconstruction_error
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Prediction
-from ttt_cli.memory import Batch
-from ttt_cli.methods.online import MaskedReconstruction
-from ttt_cli.methods.self_train import NO_CONFIDENCE
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.predictors import BUT_SEMANTIC
-from ttt_cli.reconstruction import ReconstructionSettings, draw_visible, reconstruction_error
 from ttt_cli.tasks.semantic import SemanticPrediction, class_probabilities, confident_classes, cross_entropy
 
 

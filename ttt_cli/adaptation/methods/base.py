@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
+from ttt_cli.adaptation.memory import Batch
+from ttt_cli.adaptation.methods.class_balance import ClassBalance
+from ttt_cli.adaptation.predictors import Plain
+from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.core.frame import Prediction
-from ttt_cli.memory import Batch
-from ttt_cli.methods.class_balance import ClassBalance
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.predictors import Plain
-from ttt_cli.reconstruction import ReconstructionSettings
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+from ttt_cli.adaptation.methods.base import Method
+from ttt_cli.adaptation.methods.class_balance import ClassBalance
+from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
+from ttt_cli.adaptation.methods.online import MaskedReconstruction
+from ttt_cli.adaptation.methods.online_ln_adapt import ReconstructAndFollow
+from ttt_cli.adaptation.methods.online_self_train import ReconstructAndSelfTrain
+from ttt_cli.adaptation.methods.self_train import SelfTrain
+from ttt_cli.adaptation.methods.tent import Tent
+from ttt_cli.adaptation.predictors import PREDICTORS, Smoothing, Vote
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.methods.base import Method
-from ttt_cli.methods.class_balance import ClassBalance
-from ttt_cli.methods.ln_adapt import StatisticsAdapt
-from ttt_cli.methods.online import MaskedReconstruction
-from ttt_cli.methods.online_ln_adapt import ReconstructAndFollow
-from ttt_cli.methods.online_self_train import ReconstructAndSelfTrain
-from ttt_cli.methods.self_train import SelfTrain
-from ttt_cli.methods.tent import Tent
-from ttt_cli.predictors import PREDICTORS, Smoothing, Vote
 
 METHODS: dict[str, Method] = {
     method.name: method

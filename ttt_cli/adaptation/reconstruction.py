@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ttt_cli.adaptation.masking import random_visible
 from ttt_cli.core.errors import UsageError
-from ttt_cli.masking import random_visible
 from ttt_cli.model.two_headed import Features, TwoHeadedModel, denormalise, normalise
 
 Target = Literal["pixels", "image", "patch"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ttt_cli.methods.base import Method
+from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ttt_cli.methods.ln_adapt import StatisticsAdapt
-from ttt_cli.methods.online import MaskedReconstruction
+from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
+from ttt_cli.adaptation.methods.online import MaskedReconstruction
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from ttt_cli.adaptation import AdaptationSettings
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
