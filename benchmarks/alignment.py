@@ -20,11 +20,11 @@ from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruc
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.weights import open_weights
 from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Still, load_split
-from ttt_cli.weights import open_weights
 
 Gradients = dict[str, Tensor]
 

@@ -25,8 +25,8 @@ from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, entrants, measure
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.model.weights import open_weights, shipped_for
 from ttt_cli.run_settings import resolve
-from ttt_cli.weights import open_weights, shipped_for
 
 CPU = torch.device("cpu")
 COLOUR_VIDEOS = ("car-shadow", "dog", "drift-straight")

@@ -13,11 +13,11 @@ from pathlib import Path
 import imageio_ffmpeg
 import torch
 
+from ttt_cli.model.weights import open_weights
 from ttt_cli.outputs import Step
 from ttt_cli.peak_memory import peak_mebibytes
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
-from ttt_cli.weights import open_weights
 
 
 def main() -> None:

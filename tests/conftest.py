@@ -17,7 +17,7 @@ from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.model.encoder import EncoderSize
 from ttt_cli.model.two_headed import HeadSize, ModelSize, TwoHeadedModel
-from ttt_cli.weights import ALL_TASKS, Weights, save_weights
+from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
 
 # The models here are so small that handing work to a second thread costs more than it saves.
 torch.set_num_threads(1)

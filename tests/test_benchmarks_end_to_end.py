@@ -17,7 +17,7 @@ from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID, Class
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.weights import ALL_TASKS, Weights, open_weights, save_weights
+from ttt_cli.model.weights import ALL_TASKS, Weights, open_weights, save_weights
 
 Capture = pytest.CaptureFixture[str]
 

@@ -405,7 +405,7 @@ def test_two_runs_do_not_share_a_folder(segment: Callable[..., int], clip: Path,
 def test_unknown_damaged_and_foreign_weights(clip: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     from safetensors.torch import load_file, save_file
 
-    from ttt_cli.weights import open_weights, save_weights
+    from ttt_cli.model.weights import open_weights, save_weights
 
     assert main(["segment", str(clip), "--weights", "nope"]) == 2
     assert "known: street" in error_of(capsys)
@@ -616,7 +616,7 @@ def test_doctor(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TTTV_WEIGHTS", str(tmp_path))
     assert main(["doctor"]) == 0
     assert "ffmpeg" in capsys.readouterr().out
-    monkeypatch.setattr("ttt_cli.weights.folders", lambda: iter([tmp_path / "absent"]))
+    monkeypatch.setattr("ttt_cli.model.weights.folders", lambda: iter([tmp_path / "absent"]))
     assert main(["doctor"]) == 1
     assert "FAILED" in capsys.readouterr().out
 

@@ -31,13 +31,13 @@ from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.weights import open_weights
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.transforms import for_model
 from ttt_cli.video import ffmpeg
 from ttt_cli.video.reader import open_video
-from ttt_cli.weights import open_weights
 
 Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")

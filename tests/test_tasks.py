@@ -286,7 +286,7 @@ def test_the_command_refuses_what_the_task_does_not_have(tiny_weights: Path, tmp
 
 def test_the_default_weights_find_objects_in_a_real_frame() -> None:
     """The largest car of a frame of the training drives is one segment, and one object."""
-    from ttt_cli.weights import open_weights
+    from ttt_cli.model.weights import open_weights
 
     folder = shared("data/camvid/drive_Seq05VD_1hz")
     path = sorted((folder / "images").iterdir())[0]

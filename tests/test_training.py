@@ -14,6 +14,7 @@ from PIL import Image
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.weights import open_weights
 from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import Trainer
 from ttt_cli.training.lessons import Segmentation
@@ -21,7 +22,6 @@ from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, shi
 from ttt_cli.training.losses import overlap_loss
 from ttt_cli.training.recipe import Recipe, Schedule, main_only
 from ttt_cli.training.stills import Augmentation, Still, StillsSource, augment, load_camvid, load_split, mask_targets
-from ttt_cli.weights import open_weights
 
 CPU = torch.device("cpu")
 

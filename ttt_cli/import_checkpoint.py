@@ -10,7 +10,7 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC
 from ttt_cli.datasets.kitti_step import KITTI_STEP
 from ttt_cli.model.released import load_released
-from ttt_cli.weights import ALL_TASKS, Weights, save_weights
+from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
 
 # By how many classes a published checkpoint knows: which they are, and what it was trained for.
 CHECKPOINT_CLASSES: dict[int, tuple[tuple[Class, ...], tuple[str, ...]]] = {

@@ -26,6 +26,7 @@ from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Area, Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.label_files import check_formats
+from ttt_cli.model.weights import Weights
 from ttt_cli.outputs import Outputs, Step
 from ttt_cli.run_folder import RunFolder, claimed, write_json
 from ttt_cli.run_record import Report, Scores, Tally, new_report
@@ -34,7 +35,6 @@ from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import for_model, open_input, within
 from ttt_cli.video.threads import Stopwatch, prefetch
-from ttt_cli.weights import Weights
 
 FRAMES_AHEAD = 4
 

@@ -20,10 +20,10 @@ from ttt_cli.core.color import is_coloured
 from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.metrics.base import Metric
+from ttt_cli.model.weights import Weights, sha256
 from ttt_cli.outputs import Step
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.base import Task
-from ttt_cli.weights import Weights, sha256
 
 LOSSES_AVERAGED = 10
 EVERY_PIXEL = 8

@@ -12,7 +12,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.core.errors import TttvError
-from ttt_cli.weights import STREET
+from ttt_cli.model.weights import STREET
 
 DEFAULT_FOLDER = Path("runs") / "demo"
 DEFAULT_FRAMES = 100

@@ -68,7 +68,7 @@ def _ffmpeg() -> str:
 
 
 def _weights() -> str:
-    from ttt_cli.weights import RELEASES, find, folders
+    from ttt_cli.model.weights import RELEASES, find, folders
 
     found = [f"{name}: {find(name)}" for name in RELEASES]
     places = [f"{folder}{'' if folder.is_dir() else ' (absent)'}" for folder in folders()]

@@ -13,7 +13,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.figures import UNKNOWN, shown
-from ttt_cli.weights import COLOR, STREET, shipped_for
+from ttt_cli.model.weights import COLOR, STREET, shipped_for
 
 if TYPE_CHECKING:
     from ttt_cli.comparison import Summary
@@ -131,9 +131,9 @@ def evaluate(
     from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.stream import Request
     from ttt_cli.evaluation import fitting
+    from ttt_cli.model.weights import open_weights
     from ttt_cli.run_folder import to_json
     from ttt_cli.run_settings import choose_device, resolve
-    from ttt_cli.weights import open_weights
 
     opened = open_weights(weights or shipped_for(task or default_task(dataset)))
     place = choose_device(device.value)

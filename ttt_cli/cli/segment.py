@@ -12,7 +12,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.io_settings import OutputSettings
-from ttt_cli.weights import STREET
+from ttt_cli.model.weights import STREET
 
 if TYPE_CHECKING:
     from ttt_cli.core.frame import Video
@@ -137,9 +137,9 @@ def build_request(
     overwrite: bool,
 ) -> Request:
     """Settles all settings; see run_settings.py for which wins."""
+    from ttt_cli.model.weights import open_weights, weights_for
     from ttt_cli.run import Request
     from ttt_cli.run_settings import choose_device, resolve
-    from ttt_cli.weights import open_weights, weights_for
 
     opened = open_weights(weights)
     place = choose_device(device.value)

@@ -10,7 +10,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.weights import STREET
+from ttt_cli.model.weights import STREET
 
 app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
 
@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights by name 
 @app.command("list")
 def list_weights() -> None:
     """List the weights that can be named, and where each file is."""
-    from ttt_cli.weights import RELEASES, find
+    from ttt_cli.model.weights import RELEASES, find
 
     rows = []
     for name, release in RELEASES.items():
@@ -35,7 +35,7 @@ def list_weights() -> None:
 @app.command()
 def show(name: Name = STREET) -> None:
     """Show task, classes, sizes, licence and recommended settings of a weights file."""
-    from ttt_cli.weights import open_weights
+    from ttt_cli.model.weights import open_weights
 
     weights = open_weights(name)
     rows = [
@@ -53,7 +53,7 @@ def show(name: Name = STREET) -> None:
 @app.command()
 def verify(name: Name = STREET) -> None:
     """Check that a weights file is whole: its checksum where it is known, and that its tensors fit."""
-    from ttt_cli.weights import RELEASES, open_weights, sha256
+    from ttt_cli.model.weights import RELEASES, open_weights, sha256
 
     weights = open_weights(name)
     weights.load()

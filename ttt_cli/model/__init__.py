@@ -1,1 +1,4 @@
-"""The two-headed model: one encoder f, a main head h and a reconstruction head g."""
+"""The networks f, g and h, and the files that hold their weights.
+
+Nothing here knows of videos.
+"""

@@ -16,12 +16,12 @@ from ttt_cli.adaptation.reconstruction import draw_visible, pixels_of
 from ttt_cli.core.frame import Video
 from ttt_cli.core.toml import from_table
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.weights import open_weights
 from ttt_cli.report.collect import SegmentRun
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.transforms import open_input, shrink
 from ttt_cli.video.reader import open_video
-from ttt_cli.weights import open_weights
 
 WIDEST = 960
 MASK_SEED = 0

@@ -15,11 +15,11 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.weights import Weights, save_weights
 from ttt_cli.training.lessons import LESSONS, Lesson
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.recipe import Recipe, Schedule
 from ttt_cli.training.stills import Split, Still
-from ttt_cli.weights import Weights, save_weights
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from ttt_cli.core.labels import Chroma
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Split, Still
-from ttt_cli.weights import ALL_TASKS
 
 BIN = 10.0
 """Side of a cell of the ab plane, in Lab's units."""

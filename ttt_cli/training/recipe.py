@@ -7,10 +7,10 @@ from typing import Any
 
 from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.model.two_headed import ModelSize
+from ttt_cli.model.weights import MAIN_ONLY
 from ttt_cli.training.look_ahead import LookAheadSettings
 from ttt_cli.training.losses import MainLossSettings
 from ttt_cli.training.stills import Augmentation, StillsSource
-from ttt_cli.weights import MAIN_ONLY
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def folders() -> Iterator[Path]:
     """Where weights are looked for, in order: $TTTV_WEIGHTS, the installed package, the source tree."""
     if os.environ.get(FOLDER_VARIABLE):
         yield Path(os.environ[FOLDER_VARIABLE])
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     yield package / "shipped_weights"
     yield package.parent / "weights"
 
