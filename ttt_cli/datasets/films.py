@@ -12,8 +12,8 @@ from pathlib import Path
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.stream import Request, Stream, folders_in
-from ttt_cli.film import picture_area
 from ttt_cli.io_settings import InputSettings
+from ttt_cli.tasks.film import picture_area
 from ttt_cli.transforms import open_input, within
 from ttt_cli.video import images
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from ttt_cli.core.color import grey_of
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.core.labels import Area, Chroma, Labels
-from ttt_cli.film import is_title_card, picture_area
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import Features, TwoHeadedModel
 from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.film import is_title_card, picture_area
 
 
 @dataclass(frozen=True)
