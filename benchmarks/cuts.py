@@ -24,9 +24,9 @@ from ttt_cli.core.labels import Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, entrants, measure
-from ttt_cli.io_settings import InputSettings
 from ttt_cli.model.weights import open_weights, shipped_for
 from ttt_cli.run_settings import resolve
+from ttt_cli.video.settings import InputSettings
 
 CPU = torch.device("cpu")
 COLOUR_VIDEOS = ("car-shadow", "dog", "drift-straight")

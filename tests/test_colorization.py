@@ -35,9 +35,9 @@ from ttt_cli.model.weights import open_weights
 from ttt_cli.run import Request, run
 from ttt_cli.run_settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
-from ttt_cli.transforms import for_model
 from ttt_cli.video import ffmpeg
 from ttt_cli.video.reader import open_video
+from ttt_cli.video.transforms import for_model
 
 Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame
-from ttt_cli.cuts import Cuts
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticTask
+from ttt_cli.video.cuts import Cuts
 from ttt_cli.video.reader import open_video
 
 

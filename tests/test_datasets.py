@@ -27,7 +27,7 @@ from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, colour_of
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
 from ttt_cli.datasets.stream import Request, Stream
-from ttt_cli.io_settings import InputSettings
+from ttt_cli.video.settings import InputSettings
 
 HEIGHT, WIDTH = 48, 64
 

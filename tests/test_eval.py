@@ -31,7 +31,6 @@ from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
-from ttt_cli.io_settings import InputSettings
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -39,6 +38,7 @@ from ttt_cli.model.weights import open_weights, save_weights
 from ttt_cli.run_folder import locked
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.reader import open_video
+from ttt_cli.video.settings import InputSettings
 
 Capture = pytest.CaptureFixture[str]
 

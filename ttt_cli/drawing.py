@@ -10,9 +10,9 @@ from torch import Tensor
 from ttt_cli.core.classes import Class
 from ttt_cli.core.color import coloured
 from ttt_cli.core.labels import Chroma, Labels
-from ttt_cli.io_settings import OutputSettings
 from ttt_cli.video.draw import classes_in, overlay
 from ttt_cli.video.paint import paint
+from ttt_cli.video.settings import OutputSettings
 
 
 class Drawing:

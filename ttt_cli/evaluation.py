@@ -35,7 +35,7 @@ from ttt_cli.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.transforms import changed, for_model
+from ttt_cli.video.transforms import changed, for_model
 
 
 def _in_low_light(frame: Frame) -> Tensor:

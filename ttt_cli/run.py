@@ -33,8 +33,8 @@ from ttt_cli.run_record import Report, Scores, Tally, new_report
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.transforms import for_model, open_input, within
 from ttt_cli.video.threads import Stopwatch, prefetch
+from ttt_cli.video.transforms import for_model, open_input, within
 
 FRAMES_AHEAD = 4
 

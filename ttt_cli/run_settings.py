@@ -14,10 +14,10 @@ from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import from_table, read_toml
-from ttt_cli.io_settings import InputSettings, OutputSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.tasks.table import TASKS
+from ttt_cli.video.settings import InputSettings, OutputSettings
 
 Tables = dict[str, dict[str, Any]]
 

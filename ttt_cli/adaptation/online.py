@@ -28,9 +28,9 @@ from ttt_cli.adaptation.optimizer import moving_parameters, new_optimizer
 from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
-from ttt_cli.cuts import Cuts
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.base import Task
+from ttt_cli.video.cuts import Cuts
 
 UNFAMILIAR = 1.6
 """Times the usual l_s: above that of all held-out stills by day, and below that of all of them in low light."""

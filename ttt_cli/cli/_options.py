@@ -10,8 +10,8 @@ import typer
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.io_settings import InputSettings
 from ttt_cli.tasks.settings import TaskSettings
+from ttt_cli.video.settings import InputSettings
 
 
 class Device(str, Enum):

@@ -9,9 +9,9 @@ import typer
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import build_request, finish
-from ttt_cli.io_settings import OutputSettings
 from ttt_cli.model.weights import COLOR
 from ttt_cli.tasks.settings import TaskSettings
+from ttt_cli.video.settings import OutputSettings
 
 EPILOG = """Examples:
 

@@ -11,8 +11,8 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
-from ttt_cli.io_settings import OutputSettings
 from ttt_cli.model.weights import STREET
+from ttt_cli.video.settings import OutputSettings
 
 if TYPE_CHECKING:
     from ttt_cli.core.frame import Video

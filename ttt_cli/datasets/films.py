@@ -12,10 +12,10 @@ from pathlib import Path
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.stream import Request, Stream, folders_in
-from ttt_cli.io_settings import InputSettings
 from ttt_cli.tasks.film import picture_area
-from ttt_cli.transforms import open_input, within
 from ttt_cli.video import images
+from ttt_cli.video.settings import InputSettings
+from ttt_cli.video.transforms import open_input, within
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 LARGEST_DIFFERENCE_SECONDS = 5.0

@@ -11,9 +11,9 @@ from ttt_cli.core.classes import Class, things_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import Labels, PanopticMap
-from ttt_cli.io_settings import InputSettings
-from ttt_cli.transforms import open_input
 from ttt_cli.video import images
+from ttt_cli.video.settings import InputSettings
+from ttt_cli.video.transforms import open_input
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from ttt_cli.model.weights import open_weights
 from ttt_cli.report.collect import SegmentRun
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.transforms import open_input, shrink
 from ttt_cli.video.reader import open_video
+from ttt_cli.video.transforms import open_input, shrink
 
 WIDEST = 960
 MASK_SEED = 0

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Area
-from ttt_cli.io_settings import InputSettings
 from ttt_cli.video.reader import open_video
+from ttt_cli.video.settings import InputSettings
 
 
 def open_input(source: str | Path, wanted: InputSettings) -> Video:
