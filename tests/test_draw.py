@@ -10,7 +10,7 @@ from PIL import Image
 
 from ttt_cli.core.classes import CAMVID, VOID, Class
 from ttt_cli.core.errors import TttvError
-from ttt_cli.video.draw import classes_in, overlay, palette_png, side_by_side
+from ttt_cli.draw.overlay import classes_in, overlay, palette_png, side_by_side
 
 GREY = torch.full((3, 120, 160), 100, dtype=torch.uint8)
 

@@ -18,6 +18,8 @@ from ttt_cli.cli import main
 from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.labels import Instance, PanopticMap, Segment, decode, encode, of_classes
+from ttt_cli.draw.paint import object_colour, paint
+from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
 from ttt_cli.label_files import FORMATS, check_formats, label_files
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.run_folder import RunFolder
@@ -25,8 +27,6 @@ from ttt_cli.tasks.instance import MASKS_AT_ONCE, InstanceTask
 from ttt_cli.tasks.panoptic import PanopticTask
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.tracks import FRAMES_REMEMBERED, Tracks
-from ttt_cli.video.paint import object_colour, paint
 
 Capture = pytest.CaptureFixture[str]
 CLASSES = (Class("sky", (0, 0, 250), False), Class("car", (0, 250, 0), True), Class("road", (90, 90, 90), False))

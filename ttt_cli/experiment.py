@@ -21,7 +21,8 @@ from ttt_cli.core.classes import things_of
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Result
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.drawing import Drawing
+from ttt_cli.draw.drawing import Drawing
+from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
@@ -29,7 +30,6 @@ from ttt_cli.run_folder import REPORT, locked, write_json
 from ttt_cli.run_record import machine, versions
 from ttt_cli.run_settings import RunSettings
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.tracks import Tracks
 from ttt_cli.video.writer import VideoWriter
 
 OnFrame = Callable[[Result], None]

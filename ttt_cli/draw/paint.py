@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ttt_cli.core.classes import VOID, Class, distinct_colour, things_of
 from ttt_cli.core.labels import Instance, Labels, PanopticMap, decode
-from ttt_cli.video.draw import Tag
+from ttt_cli.draw.overlay import Tag
 
 
 @dataclass(frozen=True)

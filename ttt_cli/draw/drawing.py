@@ -10,8 +10,8 @@ from torch import Tensor
 from ttt_cli.core.classes import Class
 from ttt_cli.core.color import coloured
 from ttt_cli.core.labels import Chroma, Labels
-from ttt_cli.video.draw import classes_in, overlay
-from ttt_cli.video.paint import paint
+from ttt_cli.draw.overlay import classes_in, overlay
+from ttt_cli.draw.paint import paint
 from ttt_cli.video.settings import OutputSettings
 
 
