@@ -25,7 +25,7 @@ from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, entrants, measure
 from ttt_cli.model.weights import open_weights, shipped_for
-from ttt_cli.run_settings import resolve
+from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
 CPU = torch.device("cpu")

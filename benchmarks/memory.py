@@ -14,10 +14,10 @@ import imageio_ffmpeg
 import torch
 
 from ttt_cli.model.weights import open_weights
-from ttt_cli.outputs import Step
 from ttt_cli.peak_memory import peak_mebibytes
-from ttt_cli.run import Request, run
-from ttt_cli.run_settings import resolve
+from ttt_cli.run.outputs import Step
+from ttt_cli.run.runner import Request, run
+from ttt_cli.run.settings import resolve
 
 
 def main() -> None:

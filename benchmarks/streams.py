@@ -22,7 +22,7 @@ from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluation import Cell, degraded, shuffled
 from ttt_cli.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.model.weights import open_weights
-from ttt_cli.run_settings import resolve
+from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
 CPU = torch.device("cpu")

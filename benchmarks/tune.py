@@ -27,7 +27,7 @@ from ttt_cli.core.toml import from_table, parse_toml, read_toml
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluation import degraded, entrants, measure, plan
 from ttt_cli.model.weights import open_weights
-from ttt_cli.run_settings import resolve
+from ttt_cli.run.settings import resolve
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Still, load_split
 

@@ -27,7 +27,7 @@ from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.cli import demo, main
 from ttt_cli.cli.train import _stop_asked
 from ttt_cli.core.classes import CAMVID, VOID
-from ttt_cli.run_folder import LOCK, RunFolder, claimed
+from ttt_cli.run.folder import LOCK, RunFolder, claimed
 
 Capture = pytest.CaptureFixture[str]
 FRAMES = 6

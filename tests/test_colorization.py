@@ -32,8 +32,8 @@ from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
-from ttt_cli.run import Request, run
-from ttt_cli.run_settings import resolve
+from ttt_cli.run.runner import Request, run
+from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.video import ffmpeg
 from ttt_cli.video.reader import open_video

@@ -35,7 +35,7 @@ from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights, save_weights
-from ttt_cli.run_folder import locked
+from ttt_cli.run.folder import locked
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.settings import InputSettings

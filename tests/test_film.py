@@ -17,9 +17,9 @@ from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Area, Chroma
 from ttt_cli.model.weights import open_weights
-from ttt_cli.outputs import Step
-from ttt_cli.run import Request, run
-from ttt_cli.run_settings import resolve
+from ttt_cli.run.outputs import Step
+from ttt_cli.run.runner import Request, run
+from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.film import is_title_card, picture_area
 from ttt_cli.video.reader import open_video
 

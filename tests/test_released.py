@@ -21,7 +21,7 @@ from ttt_cli.core.frame import Frame
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.released import UNUSED, load_released, model_size, our_name, read_pickle, renamed
 from ttt_cli.model.two_headed import TwoHeadedModel, pixels_from_queries
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.semantic import SemanticTask, upsample
 
 FULL_SIZE = ("swin_s_coco_instance", "swin_s_coco_panoptic", "swin_s_kitti_step_semantic")

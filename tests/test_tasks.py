@@ -20,9 +20,9 @@ from ttt_cli.core.errors import UsageError
 from ttt_cli.core.labels import Instance, PanopticMap, Segment, decode, encode, of_classes
 from ttt_cli.draw.paint import object_colour, paint
 from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
-from ttt_cli.label_files import FORMATS, check_formats, label_files
 from ttt_cli.model.two_headed import MaskQueries
-from ttt_cli.run_folder import RunFolder
+from ttt_cli.run.folder import RunFolder
+from ttt_cli.run.label_files import FORMATS, check_formats, label_files
 from ttt_cli.tasks.instance import MASKS_AT_ONCE, InstanceTask
 from ttt_cli.tasks.panoptic import PanopticTask
 from ttt_cli.tasks.settings import TaskSettings

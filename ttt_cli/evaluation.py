@@ -32,7 +32,7 @@ from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, weights_for
 from ttt_cli.peak_memory import forget_peak, peak_mebibytes
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.transforms import changed, for_model

@@ -26,9 +26,9 @@ from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
-from ttt_cli.run_folder import REPORT, locked, write_json
-from ttt_cli.run_record import machine, versions
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.folder import REPORT, locked, write_json
+from ttt_cli.run.record import machine, versions
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.writer import VideoWriter
 

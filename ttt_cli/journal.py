@@ -11,7 +11,7 @@ from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.evaluation import Cell, Tally
-from ttt_cli.run_folder import to_json
+from ttt_cli.run.folder import to_json
 
 CELLS = "cells.jsonl"
 

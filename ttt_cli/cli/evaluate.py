@@ -132,8 +132,8 @@ def evaluate(
     from ttt_cli.datasets.stream import Request
     from ttt_cli.evaluation import fitting
     from ttt_cli.model.weights import open_weights
-    from ttt_cli.run_folder import to_json
-    from ttt_cli.run_settings import choose_device, resolve
+    from ttt_cli.run.folder import to_json
+    from ttt_cli.run.settings import choose_device, resolve
 
     opened = open_weights(weights or shipped_for(task or default_task(dataset)))
     place = choose_device(device.value)

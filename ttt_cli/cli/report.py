@@ -33,7 +33,7 @@ def report(
     Evaluations give the paper's tables and curves; runs of segment give loss and time along the video, adjacent frames
     and reconstructions (for these, the input and the weights must still be there).
     """
-    from ttt_cli.run_folder import REPORT
+    from ttt_cli.run.folder import REPORT
 
     path = out or runs[0] / REPORT
     if not overwrite and not _is_free(path):

@@ -16,8 +16,8 @@ from ttt_cli.video.settings import OutputSettings
 
 if TYPE_CHECKING:
     from ttt_cli.core.frame import Video
-    from ttt_cli.outputs import Step
-    from ttt_cli.run import Request, Run
+    from ttt_cli.run.outputs import Step
+    from ttt_cli.run.runner import Request, Run
 
 CUTS_SHOWN = 5
 EXIT_CODES = {"done": 0, "partial": 3, "interrupted": 130}
@@ -138,8 +138,8 @@ def build_request(
 ) -> Request:
     """Settles all settings; see run_settings.py for which wins."""
     from ttt_cli.model.weights import open_weights, weights_for
-    from ttt_cli.run import Request
-    from ttt_cli.run_settings import choose_device, resolve
+    from ttt_cli.run.runner import Request
+    from ttt_cli.run.settings import choose_device, resolve
 
     opened = open_weights(weights)
     place = choose_device(device.value)
@@ -150,7 +150,7 @@ def build_request(
 
 def carry_out(request: Request, shown: bool) -> Run:
     """The run with a progress bar."""
-    from ttt_cli.run import run
+    from ttt_cli.run.runner import run
 
     with ExitStack() as stack:
         bars: list[_console.Bar] = []
@@ -175,7 +175,7 @@ def carry_out(request: Request, shown: bool) -> Run:
 
 def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
     """The end of a run: a table and where the files are; or JSON; or the folder alone."""
-    from ttt_cli.run_folder import to_json
+    from ttt_cli.run.folder import to_json
 
     report, folder = finished.report, finished.folder
     for warning in report.warnings:

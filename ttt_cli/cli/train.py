@@ -47,7 +47,7 @@ def train(
     Ctrl-C saves a checkpoint that --resume goes on from. The weights at the end are called after the recipe.
     """
     from ttt_cli.core.toml import from_table, read_toml
-    from ttt_cli.run_settings import choose_device
+    from ttt_cli.run.settings import choose_device
     from ttt_cli.training.joint import Trainer
     from ttt_cli.training.recipe import Recipe, main_only
     from ttt_cli.training.stills import load_split

@@ -12,7 +12,7 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.evaluation import Cell, Tally
 from ttt_cli.figures import or_nan
 from ttt_cli.journal import CELLS, read_cells
-from ttt_cli.run_folder import RunFolder
+from ttt_cli.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ttt_cli.core.toml import from_table
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.report.collect import SegmentRun
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import open_input, shrink

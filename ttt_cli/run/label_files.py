@@ -23,7 +23,7 @@ from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
-from ttt_cli.run_folder import RunFolder
+from ttt_cli.run.folder import RunFolder
 
 
 class LabelFile(ABC):

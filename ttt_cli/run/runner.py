@@ -25,12 +25,12 @@ from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Area, Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
-from ttt_cli.label_files import check_formats
 from ttt_cli.model.weights import Weights
-from ttt_cli.outputs import Outputs, Step
-from ttt_cli.run_folder import RunFolder, claimed, write_json
-from ttt_cli.run_record import Report, Scores, Tally, new_report
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.folder import RunFolder, claimed, write_json
+from ttt_cli.run.label_files import check_formats
+from ttt_cli.run.outputs import Outputs, Step
+from ttt_cli.run.record import Report, Scores, Tally, new_report
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.threads import Stopwatch, prefetch

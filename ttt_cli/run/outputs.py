@@ -22,9 +22,9 @@ from ttt_cli.core.labels import Labels, of_classes
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.overlay import side_by_side
 from ttt_cli.draw.tracks import Tracks
-from ttt_cli.label_files import LabelFile, label_files
-from ttt_cli.run_folder import RunFolder, to_json
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.folder import RunFolder, to_json
+from ttt_cli.run.label_files import LabelFile, label_files
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.video.images import is_image
 from ttt_cli.video.writer import VideoWriter
 

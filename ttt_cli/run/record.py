@@ -21,8 +21,8 @@ from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights, sha256
-from ttt_cli.outputs import Step
-from ttt_cli.run_settings import RunSettings
+from ttt_cli.run.outputs import Step
+from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.base import Task
 
 LOSSES_AVERAGED = 10
