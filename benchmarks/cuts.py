@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 from streams import open_stream, read_streams
 
-from ttt_cli.comparison import deviation_of, records_of
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
-from ttt_cli.evaluation import Cell, entrants, measure
+from ttt_cli.evaluate.comparison import deviation_of, records_of
+from ttt_cli.evaluate.evaluation import Cell, entrants, measure
 from ttt_cli.model.weights import open_weights, shipped_for
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings

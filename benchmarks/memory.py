@@ -13,8 +13,8 @@ from pathlib import Path
 import imageio_ffmpeg
 import torch
 
+from ttt_cli.evaluate.peak_memory import peak_mebibytes
 from ttt_cli.model.weights import open_weights
-from ttt_cli.peak_memory import peak_mebibytes
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.runner import Request, run
 from ttt_cli.run.settings import resolve

@@ -15,12 +15,12 @@ import torch
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli._options import parse_window
-from ttt_cli.comparison import ALL_STREAMS, Summary
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
-from ttt_cli.evaluation import Cell, degraded, shuffled
-from ttt_cli.experiment import Experiment, Watcher, all_methods, run
+from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
+from ttt_cli.evaluate.evaluation import Cell, degraded, shuffled
+from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings

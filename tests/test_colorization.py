@@ -26,7 +26,7 @@ from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Area, Chroma
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluation import degraded
+from ttt_cli.evaluate.evaluation import degraded
 from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json

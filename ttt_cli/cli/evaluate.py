@@ -12,15 +12,15 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.figures import UNKNOWN, shown
+from ttt_cli.evaluate.figures import UNKNOWN, shown
 from ttt_cli.model.weights import COLOR, STREET, shipped_for
 
 if TYPE_CHECKING:
-    from ttt_cli.comparison import Summary
     from ttt_cli.core.frame import Result
     from ttt_cli.datasets.stream import Stream
-    from ttt_cli.evaluation import Cell
-    from ttt_cli.experiment import Outcome, Watcher
+    from ttt_cli.evaluate.comparison import Summary
+    from ttt_cli.evaluate.evaluation import Cell
+    from ttt_cli.evaluate.experiment import Outcome, Watcher
 
 EPILOG = """Examples:
 
@@ -127,10 +127,10 @@ def evaluate(
     What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
     be added later.
     """
-    from ttt_cli import experiment
     from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.stream import Request
-    from ttt_cli.evaluation import fitting
+    from ttt_cli.evaluate import experiment
+    from ttt_cli.evaluate.evaluation import fitting
     from ttt_cli.model.weights import open_weights
     from ttt_cli.run.folder import to_json
     from ttt_cli.run.settings import choose_device, resolve
@@ -192,7 +192,7 @@ def evaluate(
 
 def _watcher(bar: _console.Bar) -> Watcher:
     """Shows an experiment's progress."""
-    from ttt_cli.experiment import Watcher
+    from ttt_cli.evaluate.experiment import Watcher
 
     class Shown(Watcher):
         def start(self, frames: int) -> None:
@@ -221,7 +221,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[Stream]:
-    from ttt_cli.evaluation import degraded, shuffled
+    from ttt_cli.evaluate.evaluation import degraded, shuffled
 
     if degrade is not None:
         streams = [degraded(stream, degrade) for stream in streams]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttt_cli.comparison import Summary
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.evaluation import Cell, Tally
-from ttt_cli.figures import or_nan
-from ttt_cli.journal import CELLS, read_cells
+from ttt_cli.evaluate.comparison import Summary
+from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.figures import or_nan
+from ttt_cli.evaluate.journal import CELLS, read_cells
 from ttt_cli.run.folder import RunFolder
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import jinja2
 
 from ttt_cli import __version__
-from ttt_cli.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.core.errors import TttvError
-from ttt_cli.evaluation import Tally
-from ttt_cli.figures import UNKNOWN, or_nan, shown
+from ttt_cli.evaluate.comparison import ALL_STREAMS, BASELINE, Summary
+from ttt_cli.evaluate.evaluation import Tally
+from ttt_cli.evaluate.figures import UNKNOWN, or_nan, shown
 from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions

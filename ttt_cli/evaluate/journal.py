@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.evaluation import Cell, Tally
+from ttt_cli.evaluate.evaluation import Cell, Tally
 from ttt_cli.run.folder import to_json
 
 CELLS = "cells.jsonl"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttt_cli.evaluation import Cell, Tally
-from ttt_cli.figures import shown
+from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.figures import shown
 from ttt_cli.metrics.base import mean_of_known
 
 BASELINE = "joint"

@@ -26,12 +26,12 @@ from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
+from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, weights_for
-from ttt_cli.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.table import TASKS

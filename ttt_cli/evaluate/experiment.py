@@ -16,15 +16,15 @@ from typing import Any
 import torch
 
 from ttt_cli.adaptation.methods import METHODS, check_defined, method_named
-from ttt_cli.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
 from ttt_cli.core.classes import things_of
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Result
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.tracks import Tracks
-from ttt_cli.evaluation import Cell, Tally, entrants, measure, plan
-from ttt_cli.journal import CELLS, Finished, Journal
+from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
+from ttt_cli.evaluate.evaluation import Cell, Tally, entrants, measure, plan
+from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
 from ttt_cli.run.folder import REPORT, locked, write_json
 from ttt_cli.run.record import machine, versions
