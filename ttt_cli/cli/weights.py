@@ -78,7 +78,7 @@ def import_weights(
     19 are Cityscapes' (semantic), 80 COCO's things (instance), 133 COCO's things and stuff (all tasks). Where there is
     no reconstruction head, one is added that nobody trained: such weights are for --method joint.
     """
-    from ttt_cli.import_checkpoint import import_checkpoint
+    from ttt_cli.cli.import_checkpoint import import_checkpoint
 
     place = out or checkpoint.with_suffix(".safetensors")
     if place.exists() and not overwrite:
