@@ -19,6 +19,7 @@ from PIL import Image
 from shared_data import shared
 
 from ttt_cli.adaptation.methods import METHODS
+from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
@@ -303,16 +304,19 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     studied: list[tuple[int, int]] = []
     cell, entrant = Cell("own", "offline-oracle", None, 0), entrant_of(tiny_model)
     best = measure(
-        cell, labelled_by_itself(tiny_model, 3), entrant, on_study=lambda done, total: studied.append((done, total))
+        cell,
+        labelled_by_itself(tiny_model, 3),
+        entrant,
+        on_offline_step=lambda done, total: studied.append((done, total)),
     )
     assert best is made[1]
     assert made[0].study_seconds < made[1].study_seconds < made[2].study_seconds
-    assert studied == [(1, 3), (2, 3), (3, 3)] * evaluation.ORACLE_EPOCHS
+    assert studied == [(1, 3), (2, 3), (3, 3)] * OfflineOracle("offline-oracle").epochs
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.state_dict().items())
 
     images = [str(drive / "images"), "--weights", str(tiny_weights), "--out", str(tmp_path / "run")]
     assert main(["segment", *images, "--method", "offline-oracle"]) == 2
-    assert "chooses by the labels" in capsys.readouterr().err
+    assert "uses the labels; it is available only in tttv eval" in capsys.readouterr().err
 
 
 def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+
+if TYPE_CHECKING:
+    from ttt_cli.adaptation.online import Adapter
 
 SMALLEST, LARGEST = 1, 128
 
@@ -42,9 +46,22 @@ class AutoWindow:
     """Averages the estimates over the video so far."""
 
     def __init__(self) -> None:
+        self.frames = 0
         self.drift = 0.0
         self.variance = 0.0
         self.count = 0
+
+    def update(self, adapter: Adapter) -> WindowEstimate | None:
+        """Counts the frame that was just pushed into the window; if an estimate is due, the window's size follows it.
+
+        A cut may have left too few frames to estimate from.
+        """
+        self.frames += 1
+        if not self.is_due(self.frames) or len(adapter.window.images) < 2:
+            return None
+        estimate = self.estimate(gradients_of(adapter))
+        adapter.window.size = estimate.window
+        return estimate
 
     def is_due(self, frames_seen: int) -> bool:
         """Whether this is a frame to estimate on; the first has seen one frame."""
@@ -63,6 +80,17 @@ class AutoWindow:
         variance = sum(float((pair[0] - pair[1]).square().sum()) / 2 for pair in (now, before)) / 2
         self.variance += (variance - self.variance) / self.count
         return WindowEstimate(self.drift, self.variance, best_window(self.variance, self.drift))
+
+
+def gradients_of(adapter: Adapter) -> GradientOf:
+    """The gradients of the method's loss at the weights that the adapter has now."""
+    moving = [parameter for parameter in adapter.model.encoder.parameters() if parameter.requires_grad]
+
+    def gradient_of(frames_back: int, mask: int) -> list[Tensor]:
+        loss = adapter.loss(adapter.window.only(frames_back), Generator().manual_seed(mask))
+        return [gradient.float() for gradient in torch.autograd.grad(loss, moving)]
+
+    return gradient_of
 
 
 def best_window(variance: float, drift: float) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -97,3 +98,13 @@ class Snapshot:
         """Gives the parameters the remembered values back, bit for bit."""
         if self.parameters:
             torch._foreach_copy_(self.parameters, self.values)
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """The parameters have the remembered values within, and those of before behind it."""
+        moved = Snapshot(self.parameters)
+        self.restore()
+        try:
+            yield
+        finally:
+            moved.restore()

@@ -1,31 +1,77 @@
-"""Which parameters of test-time training learn at which rate, and which decay: as in Mask2Former and the release."""
+"""The optimizer of test-time training: what learns at which rate, what decays, and what happens to a bad step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ttt_cli.adaptation.device import Compute
+from ttt_cli.adaptation.memory import Snapshot
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
-NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
-NOT_DECAYED = (*NORMALISATION, nn.Embedding)
+NORMALIZATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NOT_DECAYED = (*NORMALIZATION, nn.Embedding)
+
+
+class GuardedOptimizer:
+    """AdamW that clips gradients, scales losses in half precision, and undoes itself if a loss is not finite."""
+
+    def __init__(
+        self, model: TwoHeadedModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings, compute: Compute
+    ) -> None:
+        """moving: the parameters that it steps, all of them in the model."""
+        self.model, self.moving, self.settings, self.compute = model, moving, settings, compute
+        self.last_good = Snapshot(moving)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all earlier steps, and takes the weights that the model has now for good ones."""
+        self.last_good.capture()
+        self.adamw = new_optimizer(self.model, self.moving, self.settings)
+        # Gradients in half precision vanish unless the loss is scaled up; in other precisions this does nothing.
+        self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
+
+    def step(self, loss: Tensor) -> bool:
+        """One step down the gradient of a scalar loss. Returns False if loss or gradient was not finite.
+
+        Then the last weights that gave a finite loss are back, and AdamW's own memory is cleared.
+        """
+        self.adamw.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.adamw)
+        norm = nn.utils.clip_grad_norm_(self.moving, self.settings.gradient_norm)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            self.last_good.restore()
+            self.scaler.update()
+            self.adamw = new_optimizer(self.model, self.moving, self.settings)
+            return False
+        self.last_good.capture()
+        self.scaler.step(self.adamw)
+        self.scaler.update()
+        return True
 
 
 def moving_parameters(
     model: TwoHeadedModel, parameters: Iterable[nn.Parameter], settings: AdaptationSettings
 ) -> list[nn.Parameter]:
-    """`parameters`, without those of g where its learning rate is nothing."""
+    """Those of `parameters` that have a learning rate above 0; all others of the model are frozen."""
     still = set() if settings.reconstruction_rate_factor else {id(p) for p in model.reconstruction_head.parameters()}
-    return [parameter for parameter in parameters if id(parameter) not in still]
+    moving = [parameter for parameter in parameters if id(parameter) not in still]
+    model.requires_grad_(False)
+    for parameter in moving:
+        parameter.requires_grad_(True)
+    return moving
 
 
 def new_optimizer(
     model: TwoHeadedModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings
 ) -> torch.optim.AdamW:
-    """AdamW on `moving`: f at a rate of its own, and no decay of norms, embeddings and relative position tables."""
+    """AdamW on `moving`, as in Mask2Former and the release: f at a rate of its own, and no decay of normalization,
+    embeddings and relative position tables.
+    """
     encoder = {id(parameter) for parameter in model.encoder.parameters()}
     kept = {id(p) for module in model.modules() if isinstance(module, NOT_DECAYED) for p in module.parameters(False)}
     kept |= {id(p) for name, p in model.named_parameters() if "relative_position" in name}

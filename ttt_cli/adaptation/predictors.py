@@ -18,7 +18,7 @@ from ttt_cli.core.frame import Prediction
 from ttt_cli.model.two_headed import OUTPUT_STRIDE
 from ttt_cli.tasks.semantic import SemanticPrediction
 
-BUT_SEMANTIC = ("instance", "panoptic", "colorization")
+NON_SEMANTIC_TASKS = ("instance", "panoptic", "colorization")
 Predict = Callable[[Tensor], Prediction]
 """The model as it is now: an image, RGB in 0..255, (3, H, W), to a prediction of the same size."""
 
@@ -68,7 +68,7 @@ VIEWS = tuple(
 class Vote(Plain):
     """The class that most augmented views of the frame give (paper, section 6.1); probabilities are shares of votes."""
 
-    undefined_for: ClassVar[tuple[str, ...]] = BUT_SEMANTIC
+    undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = "objects of several views can not be counted like the classes of a pixel"
     views: tuple[View, ...] = VIEWS
 

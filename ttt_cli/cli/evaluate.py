@@ -201,7 +201,7 @@ def _watcher(bar: _console.Bar) -> Watcher:
         def frame(self, cell: Cell, result: Result) -> None:
             bar.advance(cell.method + ("" if result.loss is None else f", loss {result.loss:.4f}"))
 
-        def study(self, cell: Cell, done: int, total: int) -> None:
+        def offline_step(self, cell: Cell, done: int, total: int) -> None:
             bar.note(f"{cell.method}, trains on the whole video: {done}/{total}")
 
     return Shown()

@@ -165,12 +165,12 @@ def carry_out(request: Request, shown: bool) -> Run:
         def on_step(step: Step) -> None:
             bars[0].advance("" if step.loss is None else f"loss {step.loss:.4f}")
 
-        def on_study(done: int, total: int) -> None:
+        def on_offline_step(done: int, total: int) -> None:
             if done == 1:
                 show("trains on the whole video", total, "steps")
             bars[0].advance("")
 
-        return run(request, on_start, on_step, on_study)
+        return run(request, on_start, on_step, on_offline_step)
 
 
 def show(finished: Run, *, as_json: bool, quiet: bool) -> None:

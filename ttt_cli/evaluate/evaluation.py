@@ -16,7 +16,9 @@ import torch
 from torch import Generator, Tensor
 
 from ttt_cli.adaptation.methods import method_named
-from ttt_cli.adaptation.online import Adapter, OnStudy, adapt
+from ttt_cli.adaptation.methods.offline import OfflineOracle
+from ttt_cli.adaptation.offline import OnOfflineStep, train_offline
+from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import Class
@@ -47,10 +49,6 @@ def _on_old_film(frame: Frame) -> Tensor:
 
 
 DEGRADATIONS: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light, "old-film": _on_old_film}
-
-
-# After each, the oracle may stop: the paper's best iteration is near 1000 steps on videos of 100 to 1000 frames.
-ORACLE_EPOCHS = 4
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ def plan(
     for name, entrant in entrants.items():
         method = method_named(name)
         moves = any(True for _ in method.parameters(entrant.model))
-        chooses = moves and method.window is None and not method.sees_all_first
+        chooses = moves and method.window is None
         for window in windows if chooses else [None]:
             for seed in seeds if moves else [None]:
                 cells += [Cell(stream.name, name, window, seed) for stream in streams]
@@ -247,7 +245,7 @@ def measure(
     stream: Stream,
     entrant: Entrant,
     on_frame: Callable[[Result], None] = lambda result: None,
-    on_study: OnStudy = lambda done, total: None,
+    on_offline_step: OnOfflineStep = lambda done, total: None,
 ) -> Tally:
     """Runs one cell over its stream, whose labels meet the predictions here and nowhere earlier."""
     settings = entrant.settings
@@ -267,26 +265,30 @@ def measure(
                 seen = result.frame.image
                 flicker.update(seen, result.prediction.at_size((seen.shape[-2], seen.shape[-1])))
             on_frame(result)
-        tally.study_seconds = adapter.study_seconds
+        tally.study_seconds = adapter.offline_seconds
         tally.consistency = None if flicker is None else flicker.metric
         return tally
 
-    if adapter.method.oracle:
-        tally = _best_epoch(adapter, video, scored, on_study)
+    if isinstance(adapter.method, OfflineOracle):
+        tally = _best_epoch(adapter, adapter.method.epochs, video, scored, on_offline_step)
     else:
-        tally = scored(adapt(video, adapter, on_study))
+        tally = scored(adapt(video, adapter, on_offline_step))
     tally.peak_mebibytes = peak_mebibytes(device)
     return tally
 
 
 def _best_epoch(
-    adapter: Adapter, video: Video, scored: Callable[[Iterable[Result]], Tally], on_study: OnStudy
+    adapter: Adapter,
+    count: int,
+    video: Video,
+    scored: Callable[[Iterable[Result]], Tally],
+    on_offline_step: OnOfflineStep,
 ) -> Tally:
     """The best of the models that offline training passes through, by the labels: nobody could choose it in earnest."""
     epochs = []
     try:
-        for _ in range(ORACLE_EPOCHS):
-            adapter.study(video, on_study)
+        for _ in range(count):
+            train_offline(adapter, video, on_offline_step)
             epochs.append(scored(adapter.step(frame) for frame in video.frames()))
     finally:
         adapter.restore()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ttt_cli.adaptation.methods import METHODS, check_defined, method_named
+from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.core.classes import things_of
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Result
@@ -96,7 +97,7 @@ class Watcher:
     def frame(self, cell: Cell, result: Result) -> None:
         """One frame more."""
 
-    def study(self, cell: Cell, done: int, total: int) -> None:
+    def offline_step(self, cell: Cell, done: int, total: int) -> None:
         """So many steps before the first frame are done."""
 
     def finish(self, cell: Cell, score: float) -> None:
@@ -140,7 +141,7 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
                     record(result)
                     watcher.frame(cell, result)
 
-                tally = measure(cell, stream, ready[cell.method], on_frame, partial(watcher.study, cell))
+                tally = measure(cell, stream, ready[cell.method], on_frame, partial(watcher.offline_step, cell))
             journal.add(cell, Finished(tally, checksums[paths[cell.method]]))
             watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
@@ -154,7 +155,8 @@ def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher)
 @contextmanager
 def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path) -> Iterator[OnFrame]:
     """Draws the frames that are passed to it into a video, where that is asked for."""
-    if not experiment.videos or cell.seed not in (None, experiment.seeds[0]) or method_named(cell.method).oracle:
+    oracle = isinstance(method_named(cell.method), OfflineOracle)
+    if oracle or not experiment.videos or cell.seed not in (None, experiment.seeds[0]):
         yield lambda result: None
         return
     settings, size = experiment.common, stream.video.size

@@ -20,7 +20,9 @@ from pathlib import Path
 import torch
 
 from ttt_cli.adaptation.methods import method_named
-from ttt_cli.adaptation.online import Adapter, OnStudy, adapt
+from ttt_cli.adaptation.methods.offline import OfflineOracle
+from ttt_cli.adaptation.offline import OnOfflineStep
+from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Area, Chroma, Labels
@@ -71,24 +73,25 @@ def run(
     request: Request,
     on_start: Callable[[Video], None],
     on_step: Callable[[Step], None],
-    on_study: OnStudy = lambda done, total: None,
+    on_offline_step: OnOfflineStep = lambda done, total: None,
 ) -> Run:
     """Carries out one run and leaves a finished, playable run folder behind, whatever stops it.
 
-    on_start: called when the first frame is through. on_step: called after every frame. on_study: see online.py.
+    on_start: called when the first frame is through. on_step: called after every frame. on_offline_step: while a method
+    trains before the first frame.
     Raises UsageError for a method that chooses by labels. Raises TttvError where input, labels, weights or the output
     folder are at fault; where no frame came out at all, nothing has been written then.
     """
     method, task = request.settings.adaptation.method, request.settings.task.task
     check_formats(task, request.settings.output.formats)
-    if method_named(method).oracle:
-        raise UsageError("an oracle chooses by the labels: tttv eval can run it, and nobody in earnest")
+    if isinstance(method_named(method), OfflineOracle):
+        raise UsageError(f"{method} uses the labels; it is available only in tttv eval")
     video = open_input(request.source, request.settings.input)
     scores = _scores(request, video)
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{method}{'' if task == 'semantic' else f'-{task}'}")
     folder.check(video.path, request.overwrite)
     began = time.perf_counter()
-    with closing(_steps(video, request, on_study)) as steps:
+    with closing(_steps(video, request, on_offline_step)) as steps:
         first = next(steps)
         with claimed(folder, video.path, request.overwrite):
             on_start(video)
@@ -131,7 +134,7 @@ def _scores(request: Request, video: Video) -> Scores | None:
     return Scores(truth, SemanticTask(classes), settings.adaptation.method)
 
 
-def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step, None, None]:
+def _steps(video: Video, request: Request, on_offline_step: OnOfflineStep) -> Generator[Step, None, None]:
     """The video through the model: small frames go in, labels as large as the input come out."""
     settings = request.settings
     model = request.weights.load().to(request.device)
@@ -149,7 +152,7 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch)) as ahead:
             yield from ahead
 
-    for result in adapt(dataclasses.replace(smaller, frames=frames), adapter, on_study):
+    for result in adapt(dataclasses.replace(smaller, frames=frames), adapter, on_offline_step):
         milliseconds = {
             "decode": stopwatch.last_seconds * 1000,
             "adapt": result.timing.adapt_milliseconds,

@@ -34,7 +34,7 @@ class Task(ABC):
         """What the model is shown of an image, uint8 RGB (3, H, W): the same size and type."""
         return image
 
-    def without_model(self, image: Tensor) -> Prediction | None:
+    def prediction_without_model(self, image: Tensor) -> Prediction | None:
         """The prediction for an image that the model is neither trained on nor asked about; None for all others."""
         return None
 

@@ -45,7 +45,7 @@ class ColorizationTask(Task):
         """The image in grey of the same lightness."""
         return grey_of(image)
 
-    def without_model(self, image: Tensor) -> ColourPrediction | None:
+    def prediction_without_model(self, image: Tensor) -> ColourPrediction | None:
         """Title cards stay grey."""
         if not (self.settings.title_cards and is_title_card(image)):
             return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from ttt_cli.adaptation.methods.base import Method
-from ttt_cli.adaptation.methods.class_balance import ClassBalance
+from ttt_cli.adaptation.methods.class_balance import BalancedSelfTrain, BalancedTent
 from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
+from ttt_cli.adaptation.methods.offline import Offline, OfflineOracle
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.methods.online_ln_adapt import ReconstructAndFollow
 from ttt_cli.adaptation.methods.online_self_train import ReconstructAndSelfTrain
@@ -25,13 +26,13 @@ METHODS: dict[str, Method] = {
         MaskedReconstruction("implicit", window=1),
         MaskedReconstruction("explicit", carry=False),
         MaskedReconstruction("online"),
-        MaskedReconstruction("offline", sees_all_first=True),
-        MaskedReconstruction("offline-oracle", sees_all_first=True, oracle=True),
+        Offline("offline"),
+        OfflineOracle("offline-oracle"),
         StatisticsAdapt("ln-adapt"),
         Tent("tent"),
-        Tent("tent+cb", balance=ClassBalance()),
+        BalancedTent("tent+cb"),
         SelfTrain("self-train"),
-        SelfTrain("self-train+cb", balance=ClassBalance()),
+        BalancedSelfTrain("self-train+cb"),
         ReconstructAndSelfTrain("online+self-train"),
         ReconstructAndFollow("online+ln-adapt"),
         Method("majority-vote", predictor=Vote),

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ttt_cli.core.frame import Prediction
+from ttt_cli.adaptation.methods.base import Method
+from ttt_cli.adaptation.methods.self_train import SelfTrain
+from ttt_cli.adaptation.methods.tent import Tent
+from ttt_cli.core.frame import Frame, Prediction
+
+if TYPE_CHECKING:
+    from ttt_cli.adaptation.online import Adapter
 
 
 @dataclass(frozen=True)
-class ClassBalance:
-    """largest_change: how many classes more or fewer than f_0 the adapted model may predict on a frame.
+class ClassBalance(Method):
+    """Mixed into a method, it compares each prediction with that of f_0, and resets the adapter if they part."""
+
+    largest_change: int = 2
+    """How many classes more or fewer than f_0 the adapted model may predict on a frame.
 
     Neither the paper nor Volpi et al. give the number; 2 of 11 classes is ours.
     """
 
-    largest_change: int = 2
-
     def is_lost(self, fixed: Prediction, adapted: Prediction) -> bool:
         """Whether to go back; both are of one frame."""
         return abs(len(adapted.present()) - len(fixed.present())) > self.largest_change
+
+    def after_predict(self, adapter: Adapter, frame: Frame, prediction: Prediction) -> Prediction:
+        """The prediction, or that of f_0 if the adapted model has lost its classes."""
+        with adapter.as_trained():
+            fixed = adapter.predict_image(frame.image)
+        if not self.is_lost(fixed, prediction):
+            return prediction
+        adapter.reset()
+        return fixed
+
+
+@dataclass(frozen=True)
+class BalancedTent(ClassBalance, Tent):
+    """Tent, and back to f_0 once its classes are lost."""
+
+
+@dataclass(frozen=True)
+class BalancedSelfTrain(ClassBalance, SelfTrain):
+    """Self-training, and back to f_0 once its classes are lost."""

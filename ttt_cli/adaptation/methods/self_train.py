@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
-from ttt_cli.adaptation.predictors import BUT_SEMANTIC
+from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
 from ttt_cli.adaptation.reconstruction import ReconstructionSettings, draw_visible
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
@@ -22,14 +23,13 @@ NO_CONFIDENCE = (
 
 @dataclass(frozen=True)
 class SelfTrain(Method):
-    """f takes a step on its own pseudo-labels before each prediction.
+    """f takes a step on its own pseudo-labels before each prediction."""
 
-    confidence: lambda of the paper, which does not give its value; pixels less sure than this give no label.
-    """
-
-    undefined_for: tuple[str, ...] = BUT_SEMANTIC
-    undefined_because: str = NO_CONFIDENCE
     confidence: float = 0.9
+    """lambda of the paper, which does not give its value; pixels less sure than this give no label."""
+
+    undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
+    undefined_because: ClassVar[str] = NO_CONFIDENCE
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """All of f."""

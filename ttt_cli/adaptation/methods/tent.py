@@ -1,15 +1,16 @@
-"""Tent (Wang et al. 2020; paper, appendix A.3): the entropy of the prediction, by the normalisation layers alone."""
+"""Tent (Wang et al. 2020; paper, appendix A.3): the entropy of the prediction, by the normalization layers alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
-from ttt_cli.adaptation.optimizer import NORMALISATION
+from ttt_cli.adaptation.optimizer import NORMALIZATION
 from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities
@@ -17,15 +18,15 @@ from ttt_cli.tasks.semantic import class_probabilities
 
 @dataclass(frozen=True)
 class Tent(Method):
-    """The affine parameters of f's normalisation layers take a step on the entropy before each prediction."""
+    """The affine parameters of f's normalization layers take a step on the entropy before each prediction."""
 
-    undefined_for: tuple[str, ...] = ("colorization",)
-    undefined_because: str = "tent makes the model surer of its classes, and a colour has none"
+    undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
+    undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a colour has none"
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
-        """Scale and offset of every normalisation layer of f."""
+        """Scale and offset of every normalization layer of f."""
         for module in model.encoder.modules():
-            if isinstance(module, NORMALISATION):
+            if isinstance(module, NORMALIZATION):
                 yield from module.parameters(recurse=False)
 
     def loss(

@@ -1,0 +1,31 @@
+"""Offline test-time training (paper, section 6.3): first train on the whole video, then predict every frame of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ttt_cli.core.frame import Video
+
+if TYPE_CHECKING:
+    from ttt_cli.adaptation.online import Adapter
+
+OnOfflineStep = Callable[[int, int], None]
+"""Told how many steps of how many are done."""
+
+
+def train_offline(adapter: Adapter, video: Video, on_step: OnOfflineStep) -> None:
+    """Takes as many steps as online training takes in one walk through the video, all of which is kept in memory.
+
+    Called again, it goes on from where it was.
+    """
+    if not adapter.window.images:
+        for frame in video.frames():
+            if adapter.task.prediction_without_model(frame.image) is None:
+                adapter.window.push(frame.image)
+    total = adapter.settings.steps * len(adapter.window.images)
+    began = adapter.compute.now()
+    for done in range(total):
+        adapter.update()
+        on_step(done + 1, total)
+    adapter.offline_seconds += adapter.compute.now() - began
