@@ -20,7 +20,8 @@ def seconds(checkout: Path, arguments: list[str]) -> float:
     """Of one process that imports the package from the checkout."""
     began = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
-    subprocess.run([sys.executable, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, *arguments]
+    subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
