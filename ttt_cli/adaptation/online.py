@@ -21,13 +21,14 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Generator, Tensor, nn
 
-from ttt_cli.adaptation.auto_window import LARGEST, AutoWindow, WindowEstimate
+from ttt_cli.adaptation.auto_window import LARGEST, AutoWindow
 from ttt_cli.adaptation.memory import Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.optimizer import moving_parameters, new_optimizer
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.adaptation.settings import AdaptationSettings
-from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
+from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video, WindowEstimate
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.base import Task
 from ttt_cli.video.cuts import Cuts

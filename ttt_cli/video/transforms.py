@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Area
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.settings import InputSettings
 

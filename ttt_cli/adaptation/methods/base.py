@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
 from ttt_cli.adaptation.predictors import Plain
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.core.frame import Prediction
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 
