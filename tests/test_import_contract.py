@@ -60,10 +60,11 @@ def arrows(sources: dict[str, str]) -> dict[str, set[str]]:
     def module(name: str) -> str:
         return name if name in sources else module(name.rpartition(".")[0])
 
-    ours = {
-        one: {name for name in imported(source) if name.split(".")[0] == "ttt_cli"} for one, source in sources.items()
-    }
-    return {one: set(map(module, names)) - {one} for one, names in ours.items()}
+    found = {}
+    for one, source in sources.items():
+        names = {name for name in imported(source) if name.split(".")[0] == "ttt_cli"}
+        found[one] = set(map(module, names)) - {one}
+    return found
 
 
 def forbidden(sources: dict[str, str]) -> list[str]:
