@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets.low_light import low_light
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.tasks.semantic import class_probabilities

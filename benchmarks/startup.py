@@ -1,6 +1,6 @@
 """Time of `tttv --help` and of `import ttt_cli` in this checkout over that in another one, measured in turn.
 
-    git worktree add ../before e88e5c6 && python benchmarks/startup.py --before ../before
+git worktree add ../before e88e5c6 && python benchmarks/startup.py --before ../before
 """
 
 from __future__ import annotations

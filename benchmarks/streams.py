@@ -17,9 +17,11 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli._options import parse_window
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets import open_streams
+from ttt_cli.datasets.changes import shuffled
+from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
-from ttt_cli.evaluate.evaluation import Cell, degraded, shuffled
+from ttt_cli.evaluate.evaluation import Cell
 from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.settings import resolve
@@ -30,7 +32,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class StreamRecipe:
-    """One entry of recipes/streams.toml. degrade: a key of evaluation.DEGRADATIONS, or empty."""
+    """One entry of recipes/streams.toml. degrade: a key of DEGRADATIONS, or empty."""
 
     name: str
     folder: str

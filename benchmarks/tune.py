@@ -23,9 +23,10 @@ from ttt_cli.adaptation.methods import METHODS
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.toml import from_table, parse_toml, read_toml
+from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.comparison import ALL_STREAMS, records_of
-from ttt_cli.evaluate.evaluation import degraded, entrants, measure, plan
+from ttt_cli.evaluate.evaluation import entrants, measure, plan
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.settings import resolve
 from ttt_cli.training.recipe import Recipe

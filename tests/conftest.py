@@ -12,11 +12,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.model.encoder import EncoderSize
-from ttt_cli.model.two_headed import HeadSize, ModelSize, TwoHeadedModel
+from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
+from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
 
 # The models here are so small that handing work to a second thread costs more than it saves.

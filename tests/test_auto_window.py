@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ttt_cli.adaptation.auto_window import FIRST_FRAME, LARGEST, AutoWindow, best_window
 from ttt_cli.adaptation.online import Adapter
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticTask
 

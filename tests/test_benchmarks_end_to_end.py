@@ -12,10 +12,10 @@ from conftest import TINY
 from shared_data import shared
 from test_datasets import make_coco_video, make_davis, make_kitti
 
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID, Class
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS, Weights, open_weights, save_weights
 

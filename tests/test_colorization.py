@@ -17,19 +17,20 @@ from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ttt_cli.adaptation.online import Adapter, adapt
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
+from ttt_cli.core.area import Area
 from ttt_cli.core.color import coloured, grey_of, lab_of
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.frame import Frame
-from ttt_cli.core.labels import Area, Chroma
+from ttt_cli.core.labels import Chroma
+from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluate.evaluation import degraded
 from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.runner import Request, run
@@ -95,7 +96,7 @@ def test_the_model_sees_no_colour() -> None:
     chroma = []
     for one in (frames, grey):
         adapter = Adapter(model, task, AdaptationSettings(), ReconstructionSettings(), CPU)
-        video = for_model(video_of(one), 360, task.seen)
+        video = for_model(video_of(one), 360, task.preprocess)
         chroma.append([result.prediction.at_size((64, 96)) for result in adapt(video, adapter)])
     for coloured_input, grey_input in zip(*chroma, strict=True):
         assert isinstance(coloured_input, Chroma) and isinstance(grey_input, Chroma)

@@ -10,10 +10,10 @@ from conftest import noise_frames, video_of
 from shared_data import shared
 
 from ttt_cli.adaptation.online import Adapter, adapt
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.cuts import Cuts

@@ -21,19 +21,21 @@ from shared_data import shared
 from ttt_cli.adaptation.methods import METHODS
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.online import Adapter
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.datasets import open_streams
+from ttt_cli.datasets.changes import shuffled
+from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluate import evaluation, experiment
 from ttt_cli.evaluate.comparison import Record, records_of, summarise
-from ttt_cli.evaluate.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
+from ttt_cli.evaluate.evaluation import Cell, Entrant, Tally, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights, save_weights
 from ttt_cli.run.folder import locked

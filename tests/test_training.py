@@ -17,10 +17,10 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.joint import Trainer
-from ttt_cli.training.lessons import Segmentation
-from ttt_cli.training.look_ahead import Ahead, LookAhead, LookAheadSettings, shift
+from ttt_cli.training.look_ahead import Ahead, LookAhead, shift
 from ttt_cli.training.losses import overlap_loss
-from ttt_cli.training.recipe import Recipe, Schedule, main_only
+from ttt_cli.training.objectives import Segmentation
+from ttt_cli.training.recipe import LookAheadSettings, Recipe, Schedule, main_only
 from ttt_cli.training.stills import Augmentation, Still, StillsSource, augment, load_camvid, load_split, mask_targets
 
 CPU = torch.device("cpu")
@@ -244,7 +244,7 @@ def test_colours_are_learned_from_pictures_without_labels(data: Path, tmp_path: 
     one = recipe(80)
     one = dataclasses.replace(
         one,
-        lesson="colorization",
+        objective="colorization",
         model=dataclasses.replace(TINY, colour_outputs=2),
         sources=(StillsSource("pictures", "drive/images", held_out=2),),
         schedule=dataclasses.replace(one.schedule, reconstruction_weight=0.1),

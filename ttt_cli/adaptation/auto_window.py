@@ -15,11 +15,12 @@ noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
+
+from ttt_cli.core.frame import WindowEstimate
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -31,15 +32,6 @@ FIRST_FRAME, EVERY_FRAMES = 16, 100
 
 GradientOf = Callable[[int, int], Sequence[Tensor]]
 """The gradient of l_s with respect to f: on this frame (0) or the one before it (1), under the mask of this seed."""
-
-
-@dataclass(frozen=True)
-class WindowEstimate:
-    """drift: b^2 e^2. variance: s^2. window: k in frames. The first two in the gradient's units, squared."""
-
-    drift: float
-    variance: float
-    window: int
 
 
 class AutoWindow:

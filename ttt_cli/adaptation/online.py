@@ -27,9 +27,9 @@ from ttt_cli.adaptation.memory import Batch, Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.base import Task
 from ttt_cli.video.cuts import Cuts

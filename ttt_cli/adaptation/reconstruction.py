@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from ttt_cli.adaptation.masking import random_visible
-from ttt_cli.core.errors import UsageError
+from ttt_cli.model.settings import LossOn, ReconstructionSettings
 from ttt_cli.model.two_headed import Features, TwoHeadedModel, denormalise, normalise
-
-Target = Literal["pixels", "image", "patch"]
-LossOn = Literal["hidden", "all"]
-
-
-@dataclass(frozen=True)
-class ReconstructionSettings:
-    """How an image is hidden and what g has to say of it. It belongs to the weights: g was trained for one choice.
-
-    mask_ratio: share of the patches hidden (paper: 0.8; the authors' release: 0.85).
-    patch_pixels: side of a patch.
-    target: "pixels" are the network's normalised inputs (paper and release); "image" takes out each image's own mean
-        and deviation per channel, so that g asks f for features that do not depend on exposure and white balance;
-        "patch" does the same for each patch (He et al. 2021).
-    loss_on: "hidden" patches alone (paper) or "all" pixels (release).
-    familiar_loss: what l_s is on stills held out of the training, on average; None where nobody measured it.
-    """
-
-    mask_ratio: float = 0.8
-    patch_pixels: int = 16
-    target: Target = "pixels"
-    loss_on: LossOn = "hidden"
-    familiar_loss: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.mask_ratio < 1:
-            raise UsageError(f"mask ratio must lie between 0 and 1, not {self.mask_ratio}")
-        if self.patch_pixels < 1:
-            raise UsageError(f"a patch must have at least one pixel, not {self.patch_pixels}")
 
 
 def reconstruction_loss(

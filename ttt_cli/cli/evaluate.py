@@ -128,9 +128,9 @@ def evaluate(
     be added later.
     """
     from ttt_cli.datasets import default_task, open_streams
+    from ttt_cli.datasets.changes import fitting
     from ttt_cli.datasets.stream import Request
     from ttt_cli.evaluate import experiment
-    from ttt_cli.evaluate.evaluation import fitting
     from ttt_cli.model.weights import open_weights
     from ttt_cli.run.folder import to_json
     from ttt_cli.run.settings import choose_device, resolve
@@ -221,7 +221,8 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[Stream]:
-    from ttt_cli.evaluate.evaluation import degraded, shuffled
+    from ttt_cli.datasets.changes import shuffled
+    from ttt_cli.datasets.degrade import degraded
 
     if degrade is not None:
         streams = [degraded(stream, degrade) for stream in streams]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC
 from ttt_cli.datasets.kitti_step import KITTI_STEP
 from ttt_cli.model.released import load_released
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
 
 # By how many classes a published checkpoint knows: which they are, and what it was trained for.

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_cli.core.labels import Area, Chroma
+from ttt_cli.core.area import Area
+from ttt_cli.core.labels import Chroma
 
 # IEC 61966-2-1: linear RGB to XYZ, and the white point that it takes (1, 1, 1) to.
 XYZ_OF_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))

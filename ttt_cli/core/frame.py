@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ttt_cli.adaptation.auto_window import WindowEstimate
 from ttt_cli.core.labels import Labels
 
 
@@ -64,6 +63,18 @@ class Timing:
 
     adapt_milliseconds: float
     predict_milliseconds: float
+
+
+@dataclass(frozen=True)
+class WindowEstimate:
+    """What decides how many frames to train on, see auto_window.py.
+
+    drift: b^2 e^2. variance: s^2. window: k in frames. The first two in the gradient's units, squared.
+    """
+
+    drift: float
+    variance: float
+    window: int
 
 
 class Prediction(ABC):

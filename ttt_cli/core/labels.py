@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.classes import VOID
 
 
@@ -73,19 +74,6 @@ class PanopticMap:
             for one in self.segments
             if one.class_id in things
         )
-
-
-class Area(NamedTuple):
-    """A rectangle of a frame, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, image: Tensor) -> Tensor:
-        """What an image (..., H, W) has there; changes go through to the image."""
-        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)

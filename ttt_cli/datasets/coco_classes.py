@@ -147,6 +147,6 @@ COCO_INSTANCE: tuple[Class, ...] = tuple(one for one in COCO_PANOPTIC.values() i
 _COLOURS = {one.name: one.colour for one in COCO_PANOPTIC.values()}
 
 
-def colour_of(name: str, place: int) -> tuple[int, int, int]:
-    """A colour, RGB 0..255, for the class `name`: COCO's, or else one that differs from `place` to `place`."""
-    return _COLOURS[name] if name in _COLOURS else distinct_colour(place, 0.7, 0.9)
+def colour_of(name: str, index: int) -> tuple[int, int, int]:
+    """A colour, RGB 0..255, for the class `name`: COCO's, or else one that differs from `index` to `index`."""
+    return _COLOURS[name] if name in _COLOURS else distinct_colour(index, 0.7, 0.9)

@@ -94,11 +94,11 @@ def _pictures(images: list[Record], path: Path) -> dict[int, Picture]:
 
 def _categories(content: object, path: Path) -> dict[int, Class]:
     categories: dict[int, Class] = {}
-    for place, one in enumerate(records(content, "categories", path)):
+    for index, one in enumerate(records(content, "categories", path)):
         number, name = field(one, "id", int, path), field(one, "name", str, path)
         if number in categories:
             raise TttvError(f"{printable(path)}: has two categories with the id {number}; remove one of them")
-        drawn = colour(one["color"], path) if "color" in one else colour_of(name, place)
+        drawn = colour(one["color"], path) if "color" in one else colour_of(name, index)
         categories[number] = Class(name, drawn, flag(one, "isthing", True, path))
     check_classes(list(categories.values()), path)
     return categories

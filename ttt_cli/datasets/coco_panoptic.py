@@ -14,7 +14,7 @@ from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.json_file import Record, field, flag, inside, records
 from ttt_cli.datasets.labels import read_rgb
 from ttt_cli.datasets.regions import Region, distinct, panoptic_map
-from ttt_cli.datasets.stream import Stream, labels_for, left_out, place_in
+from ttt_cli.datasets.stream import Stream, frame_numbers_of, labels_for, left_out
 
 IGNORED = 255
 """The category of segments without a class. Like the id 0, which has no segment, they are void."""
@@ -31,7 +31,7 @@ class _Label:
     def read(self, size: tuple[int, int]) -> PanopticMap:
         """Raises TttvError where PNG and JSON do not fit each other or `size` (height, width)."""
         red, green, blue = read_rgb(self.png, size).transpose(2, 0, 1)
-        ids, places = distinct(red + 256 * green + 65536 * blue)
+        ids, positions = distinct(red + 256 * green + 65536 * blue)
         png, file = printable(self.png), printable(self.said_in)
         for number in ids:
             if number not in self.regions:
@@ -39,7 +39,7 @@ class _Label:
         absent = sorted(self.regions.keys() - {0, *ids})
         if absent:
             raise TttvError(f"{png}: has no pixel of the segment {absent[0]}, which is in {file}; correct either")
-        return panoptic_map(places, [self.regions[number] for number in ids])
+        return panoptic_map(positions, [self.regions[number] for number in ids])
 
 
 def panoptic_stream(
@@ -59,11 +59,11 @@ def panoptic_stream(
     """
     coco = read_coco(file, "segments_info", categories)
     labels = _labels(coco, pngs)
-    place = place_in(video)
+    number_of = frame_numbers_of(video)
     for picture in coco.pictures.values():
-        if place(picture.name) is not None:
+        if number_of(picture.name) is not None:
             picture.check_size(video, file)
-    frames = {name: label for name, label in labels.items() if place(name) is not None}
+    frames = {name: label for name, label in labels.items() if number_of(name) is not None}
     ready = {name: label for name, label in frames.items() if os.path.isfile(label.png)}
     what = f"labels without a frame in {printable(video.path)}"
     warnings = left_out(len(labels) - len(frames), len(labels), what, printable(file))
@@ -72,7 +72,7 @@ def panoptic_stream(
     classes = _classes_for(task, tuple(coco.categories.values()))
 
     def truth(name: str) -> Labels | None:
-        number = place(name)
+        number = number_of(name)
         if name not in ready or number is None or (scored_frames is not None and number >= scored_frames):
             return None
         return labels_for(task, ready[name].read(video.size), classes)

@@ -28,8 +28,10 @@ def coco_videos_streams(request: Request) -> list[Stream]:
     """
     inner = request.truth / "annotations"
     annotations = inner if inner.is_dir() else request.truth
-    places = [annotations / request.split] if request.split else [annotations, *(annotations / one for one in SPLITS)]
-    files = sorted((file for place in places for file in place.glob("[!.]*.json")), key=lambda file: (file.stem, file))
+    folders = [annotations / request.split] if request.split else [annotations, *(annotations / one for one in SPLITS)]
+    files = sorted(
+        (file for folder in folders for file in folder.glob("[!.]*.json")), key=lambda file: (file.stem, file)
+    )
     if not files:
         raise TttvError(f"{printable(annotations)}: has no annotations VIDEO.json in it; check --gt and --split")
     count = Counter(file.stem for file in files)

@@ -14,7 +14,7 @@ from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import Labels
-from ttt_cli.datasets.stream import place_in
+from ttt_cli.datasets.stream import frame_numbers_of
 from ttt_cli.video import images
 
 
@@ -30,8 +30,8 @@ def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> C
     files = {path.stem: path for path in found if path.suffix.lower() == ".png"}
     if not files:
         raise TttvError(f"{printable(folder)}: has no label PNGs in it; name them like the frames")
-    place = place_in(video)
-    if all(place(name) is None for name in files):
+    number_of = frame_numbers_of(video)
+    if all(number_of(name) is None for name in files):
         example = printable(min(files.values()))
         raise TttvError(f"{example}: is named like no frame of {printable(video.path)}, nor is any other label")
 

@@ -55,8 +55,8 @@ def old_film(image: Tensor, seed: int, emulsion: Emulsion = STANDARD) -> Tensor:
 def _blurred(values: Tensor, deviation: float) -> Tensor:
     """A Gaussian over (H, W), the edge pixels repeated beyond the edge."""
     radius = max(1, round(2 * deviation))
-    places = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-(places**2) / (2 * max(deviation, 0.1) ** 2))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-(offsets**2) / (2 * max(deviation, 0.1) ** 2))
     kernel = kernel / kernel.sum()
     padded = functional.pad(values[None, None], (radius,) * 4, mode="replicate")
     rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))

@@ -31,20 +31,20 @@ def components(classes: Tensor, things: frozenset[int], smallest: int) -> Tensor
 
 
 def distinct(codes: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """The values of an integer array in ascending order, and for every element the place of its value among them."""
-    values, places = np.unique(codes, return_inverse=True)
-    return values.tolist(), places.reshape(codes.shape)
+    """The values of an integer array in ascending order, and for every element the position of its value among them."""
+    values, positions = np.unique(codes, return_inverse=True)
+    return values.tolist(), positions.reshape(codes.shape)
 
 
-def panoptic_map(places: np.ndarray, regions: Sequence[Region | None]) -> PanopticMap:
-    """places: int (H, W), for every pixel the number of its region from 0; None is no region. Ids are given anew."""
+def panoptic_map(positions: np.ndarray, regions: Sequence[Region | None]) -> PanopticMap:
+    """positions: int (H, W), for every pixel the number of its region from 0; None is no region. Ids are given anew."""
     ids = np.zeros(len(regions), np.int32)
     segments: list[Segment] = []
-    for place, region in enumerate(regions):
+    for index, region in enumerate(regions):
         if region is not None:
-            ids[place] = len(segments) + 1
+            ids[index] = len(segments) + 1
             segments.append(Segment(len(segments) + 1, region[0], is_crowd=region[1]))
-    return PanopticMap(torch.from_numpy(ids[places]), tuple(segments))
+    return PanopticMap(torch.from_numpy(ids[positions]), tuple(segments))
 
 
 def map_of_objects(
@@ -54,5 +54,5 @@ def map_of_objects(
 
     region_of: what a pair of class id and instance stands for.
     """
-    values, places = distinct(classes.astype(np.int64) << 32 | instances)
-    return panoptic_map(places, [region_of(value >> 32, value & 0xFFFFFFFF) for value in values])
+    values, positions = distinct(classes.astype(np.int64) << 32 | instances)
+    return panoptic_map(positions, [region_of(value >> 32, value & 0xFFFFFFFF) for value in values])

@@ -76,14 +76,14 @@ def open_frames(request: Request, name: str, layout: Path, alone: bool) -> Video
     Request.images takes the place of it: the folder of the video's name in there or, where the video is `alone` in the
     request, Request.images itself. Raises what `open_input` does.
     """
-    place = layout
+    source = layout
     if request.images is not None:
         own = request.images / name
-        place = request.images if alone and not own.exists() else own
-    return dataclasses.replace(open_input(place, request.wanted), name=name)
+        source = request.images if alone and not own.exists() else own
+    return dataclasses.replace(open_input(source, request.wanted), name=name)
 
 
-def place_in(video: Video) -> Callable[[str], int | None]:
+def frame_numbers_of(video: Video) -> Callable[[str], int | None]:
     """Tells a frame's number in the input, from 0, by its name; None for what names no frame. Nothing is decoded.
 
     The length of a video file is not known before its end: it may turn out to be shorter.
@@ -99,10 +99,10 @@ def scored_each(stream: Stream, every: int) -> Stream:
     """The stream with only the frames 0, every, 2 every ... of its input scored."""
     if every == 1:
         return stream
-    place = place_in(stream.video)
+    number_of = frame_numbers_of(stream.video)
 
     def truth(name: str) -> Labels | None:
-        number = place(name)
+        number = number_of(name)
         return stream.truth(name) if number is not None and number % every == 0 else None
 
     return dataclasses.replace(stream, truth=truth)

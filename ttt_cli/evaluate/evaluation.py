@@ -7,48 +7,32 @@ interrupted evaluation can go on with those that are missing. comparison.py turn
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
 
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.offline import OnOfflineStep, train_offline
 from ttt_cli.adaptation.online import Adapter, adapt
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
-from ttt_cli.core.classes import Class
-from ttt_cli.core.errors import TttvError, UsageError, printable
-from ttt_cli.core.frame import Frame, Result, Video
+from ttt_cli.core.frame import Result, Video
 from ttt_cli.core.labels import Labels
-from ttt_cli.datasets.low_light import low_light
-from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, weights_for
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.table import TASKS
-from ttt_cli.video.transforms import changed, for_model
-
-
-def _in_low_light(frame: Frame) -> Tensor:
-    return low_light(frame.image, frame.index)
-
-
-def _on_old_film(frame: Frame) -> Tensor:
-    return old_film(frame.image, frame.index)
-
-
-DEGRADATIONS: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light, "old-film": _on_old_film}
+from ttt_cli.video.transforms import for_model
 
 
 @dataclass(frozen=True)
@@ -146,70 +130,6 @@ class Tally:
         )
 
 
-def degraded(stream: Stream, name: str) -> Stream:
-    """The stream with every frame degraded in the way `name`, a key of DEGRADATIONS; the labels stay."""
-    if name not in DEGRADATIONS:
-        raise UsageError(f"degradation {printable(name)!r} is unknown; known: {', '.join(DEGRADATIONS)}")
-    return dataclasses.replace(stream, name=f"{stream.name} {name}", video=changed(stream.video, DEGRADATIONS[name]))
-
-
-def shuffled(stream: Stream) -> Stream:
-    """The stream with its frames in one fixed random order, which destroys temporal smoothness (paper, section 6.4).
-
-    All frames are in memory while it is walked.
-    """
-
-    def frames() -> Iterator[Frame]:
-        ordered = list(stream.video.frames())
-        for index in torch.randperm(len(ordered), generator=Generator().manual_seed(0)).tolist():
-            yield ordered[index]
-
-    video: Video = dataclasses.replace(stream.video, frames=frames)
-    return dataclasses.replace(stream, name=f"{stream.name} shuffled", video=video)
-
-
-def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> list[Stream]:
-    """The streams that weights with these classes can be scored on.
-
-    Objects may be of some of the classes only; they are found by name. Streams of objects that the weights do not know
-    are left out with a warning. Raises TttvError where none is left, and where pixels are labelled with other classes.
-    """
-    names = [one.name for one in classes]
-    kept, gone = [], []
-    for stream in streams:
-        asked = [one.name for one in stream.classes]
-        if asked == names:
-            kept.append(stream)
-        elif task == "instance" and set(asked) <= set(names):
-            kept.append(dataclasses.replace(stream, classes=tuple(classes), truth=_renamed(stream, names)))
-        else:
-            gone.append(f"{printable(stream.name)}: labelled with {_few(set(asked) - set(names) or set(asked))}")
-    if not kept or (gone and task != "instance"):
-        raise TttvError(f"{gone[0]}, which is not what the weights know: {_few(names)}; choose others with --weights")
-    warnings = [f"{one}, which the weights do not know: left out" for one in gone]
-    kept[0] = dataclasses.replace(kept[0], warnings=(*kept[0].warnings, *warnings))
-    return kept
-
-
-def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | None]:
-    """The stream's truth, its objects' classes as positions in `names`."""
-    places = [names.index(one.name) for one in stream.classes]
-
-    def truth(name: str) -> Labels | None:
-        objects = stream.truth(name)
-        if objects is None:
-            return None
-        assert isinstance(objects, tuple)
-        return tuple(dataclasses.replace(one, class_id=places[one.class_id]) for one in objects)
-
-    return truth
-
-
-def _few(names: Iterable[str]) -> str:
-    listed = sorted(printable(name) for name in names)
-    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
-
-
 def entrants(
     weights: Weights, settings: Mapping[str, RunSettings], device: torch.device, consistency: bool = False
 ) -> dict[str, Entrant]:
@@ -254,7 +174,7 @@ def measure(
     device = next(entrant.model.parameters()).device
     forget_peak(device)
     adapter = Adapter(entrant.model, entrant.task, chosen, entrant.reconstruction, device)
-    video = for_model(stream.video, entrant.size, entrant.task.seen)
+    video = for_model(stream.video, entrant.size, entrant.task.preprocess)
 
     def scored(results: Iterable[Result]) -> Tally:
         tally = Tally(entrant.task.new_metric())

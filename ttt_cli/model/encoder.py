@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
+
+from ttt_cli.model.settings import EncoderSize
 
 INPUT_CHANNELS = 4
 
@@ -16,21 +16,6 @@ PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
 
 # What EfficientNet-Lite0's ImageNet weights were trained with instead: (pixel - 127) / 128.
 LITE_MEAN, LITE_SCALE = 127.0, 128.0
-
-
-@dataclass(frozen=True)
-class EncoderSize:
-    """Which encoder: the name of a timm model, or "swin" with the sizes below (built by transformers).
-
-    The defaults of the Swin fields are Swin-S, the paper's encoder.
-    """
-
-    name: str = "tf_efficientnet_lite0"
-    swin_channels: int = 96
-    swin_depths: tuple[int, ...] = (2, 2, 18, 2)
-    swin_attention_heads: tuple[int, ...] = (3, 6, 12, 24)
-    swin_window: int = 7
-    swin_drop_path: float = 0.3
 
 
 class Encoder(nn.Module):

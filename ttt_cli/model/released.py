@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.encoder import INPUT_CHANNELS, EncoderSize
-from ttt_cli.model.two_headed import RECONSTRUCTION_QUERIES, HeadSize, ModelSize, TwoHeadedModel
+from ttt_cli.model.encoder import INPUT_CHANNELS
+from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize
+from ttt_cli.model.two_headed import RECONSTRUCTION_QUERIES, TwoHeadedModel
 
 # Deformable attention in Mask2Former looks at this many points on this many maps, in x and y.
 POINTS, LEVELS = 4, 3

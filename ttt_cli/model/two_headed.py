@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -20,43 +20,12 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, EncoderSize, build_encoder
+from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, build_encoder
+from ttt_cli.model.settings import HeadSize, ModelSize
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
 OUTPUT_STRIDE = 4
 RECONSTRUCTION_QUERIES = 3 * OUTPUT_STRIDE * OUTPUT_STRIDE
-
-
-@dataclass(frozen=True)
-class HeadSize:
-    """Sizes of one Mask2Former head: pixel decoder (deformable attention + FPN) and masked-attention decoder.
-
-    queries: mask queries; the reconstruction head has 48 whatever stands here.
-    channels: width of both decoders, a multiple of 32 (their group normalisation has 32 groups).
-    """
-
-    queries: int = 40
-    channels: int = 64
-    attention_heads: int = 4
-    pixel_decoder_layers: int = 2
-    pixel_decoder_feedforward: int = 128
-    decoder_layers: int = 3
-    decoder_feedforward: int = 256
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Everything that fixes the shapes of a model's tensors; written into every weights file.
-
-    size_divisor: images are padded at the right and lower edge to a multiple of this many pixels.
-    colour_outputs: channels of a colour head, which takes the place of mask queries; 0 for mask queries.
-    """
-
-    encoder: EncoderSize = EncoderSize()
-    main_head: HeadSize = HeadSize()
-    reconstruction_head: HeadSize = HeadSize()
-    size_divisor: int = 4
-    colour_outputs: int = 0
 
 
 class Features(NamedTuple):

@@ -19,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.toml import from_table
+from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 
 if TYPE_CHECKING:
-    from ttt_cli.adaptation.reconstruction import ReconstructionSettings
-    from ttt_cli.model.two_headed import ModelSize, TwoHeadedModel
+    from ttt_cli.model.two_headed import TwoHeadedModel
 
 FORMAT = "tttv-1"
 ALL_TASKS = ("semantic", "instance", "panoptic")
@@ -184,9 +184,6 @@ def sha256(path: Path) -> str:
 
 
 def _parsed(path: Path, record: dict[str, Any]) -> Weights:
-    from ttt_cli.adaptation.reconstruction import ReconstructionSettings
-    from ttt_cli.model.two_headed import ModelSize
-
     return Weights(
         path=path,
         name=record["name"],

@@ -15,9 +15,8 @@ from typing import IO
 
 import numpy as np
 
-from ttt_cli.adaptation.auto_window import WindowEstimate
 from ttt_cli.core.classes import Class, things_of
-from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.frame import Frame, Video, WindowEstimate
 from ttt_cli.core.labels import Labels, of_classes
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.overlay import side_by_side

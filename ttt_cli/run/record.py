@@ -26,7 +26,7 @@ from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.base import Task
 
 LOSSES_AVERAGED = 10
-EVERY_PIXEL = 8
+PIXEL_STRIDE = 8
 """Of rows and columns, to tell whether a frame has colours."""
 
 
@@ -125,7 +125,7 @@ class Tally:
             self.cuts.append(step.frame.index)
         if isinstance(step.labels, Chroma):
             self.grey_frames += not step.labels.ab.any()
-            self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::EVERY_PIXEL, ::EVERY_PIXEL])
+            self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::PIXEL_STRIDE, ::PIXEL_STRIDE])
         if step.loss is not None:
             self._last_losses.append(step.loss)
             if len(self._first_losses) < LOSSES_AVERAGED:

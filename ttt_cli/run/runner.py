@@ -23,9 +23,10 @@ from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.online import Adapter, adapt
+from ttt_cli.core.area import Area
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Area, Chroma, Labels
+from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import RunFolder, claimed, write_json
@@ -146,7 +147,7 @@ def _steps(video: Video, request: Request, on_offline_step: OnOfflineStep) -> Ge
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
     area = task.area_of(video)
-    smaller = for_model(within(video, area), settings.input.size, task.seen)
+    smaller = for_model(within(video, area), settings.input.size, task.preprocess)
 
     def frames() -> Iterator[Frame]:
         with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch)) as ahead:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ttt_cli.adaptation.methods import check_defined
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import from_table, read_toml
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.tasks.table import TASKS

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.classes import Class, things_of
 from ttt_cli.core.frame import Frame, Prediction, Video
-from ttt_cli.core.labels import Area, Labels
+from ttt_cli.core.labels import Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
 from ttt_cli.tasks.settings import TaskSettings
@@ -30,7 +31,7 @@ class Task(ABC):
         """The classes that come in objects."""
         return things_of(self.classes)
 
-    def seen(self, image: Tensor) -> Tensor:
+    def preprocess(self, image: Tensor) -> Tensor:
         """What the model is shown of an image, uint8 RGB (3, H, W): the same size and type."""
         return image
 

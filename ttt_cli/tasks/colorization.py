@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.color import grey_of
 from ttt_cli.core.frame import Frame, Prediction, Video
-from ttt_cli.core.labels import Area, Chroma, Labels
+from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import Features, TwoHeadedModel
 from ttt_cli.tasks.base import Task
@@ -41,7 +42,7 @@ class ColorizationTask(Task):
 
     name: ClassVar[str] = "colorization"
 
-    def seen(self, image: Tensor) -> Tensor:
+    def preprocess(self, image: Tensor) -> Tensor:
         """The image in grey of the same lightness."""
         return grey_of(image)
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.color import lab_of
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Area
-from ttt_cli.tasks.settings import CROP
 
 DARK, LIT, BRIGHT = 15.0, 20.0, 75.0
 """Of lightness L: ink and border are below DARK, the tones of a picture between LIT and BRIGHT, letters above."""
 INK, TONES = 0.8, 0.13
 """Shares of a title card: at least so much ink, at most so many tones. Letters that fade are tones too."""
-EVERY_PIXEL = 4
+PIXEL_STRIDE = 4
 """Of rows or columns, where not each of them has to be looked at."""
 FRAMES_LOOKED_AT, STRIDE = 60, 10
 LONGEST_LOOK = 3000
@@ -31,7 +29,7 @@ SMALLEST_AREA = 16
 
 def is_title_card(image: Tensor) -> bool:
     """Whether a frame, uint8 RGB (3, H, W), is letters on ink, or ink alone, with hardly a tone between."""
-    lightness = lab_of(image[:, ::EVERY_PIXEL, ::EVERY_PIXEL])[0]
+    lightness = lab_of(image[:, ::PIXEL_STRIDE, ::PIXEL_STRIDE])[0]
     ink = float((lightness < DARK).float().mean())
     tones = float(((lightness > LIT) & (lightness < BRIGHT)).float().mean())
     return ink >= INK and tones <= TONES
@@ -45,12 +43,11 @@ def picture_area(video: Video, crop: str) -> Area | None:
     """
     if crop == "none":
         return None
-    named = re.fullmatch(CROP, crop)
-    if named:
-        width, height, left, top = map(int, named.groups())
-        if left + width > video.size[1] or top + height > video.size[0]:
+    named = Area.parse(crop)
+    if named is not None:
+        if named.left + named.width > video.size[1] or named.top + named.height > video.size[0]:
             raise UsageError(f"crop {printable(crop)}: the frames have {video.size[1]}x{video.size[0]} pixels only")
-        return Area(top, left, height, width)
+        return named
     area = _lit_area(video)
     return None if area == (0, 0, *video.size) or min(area.height, area.width) < SMALLEST_AREA else area
 
@@ -61,8 +58,8 @@ def _lit_area(video: Video) -> Area:
     pictures = (frame.image for frame in looked_at if not is_title_card(frame.image))
     rows, columns = torch.zeros(video.size[0]), torch.zeros(video.size[1])
     for image in islice(pictures, FRAMES_LOOKED_AT):
-        rows = torch.maximum(rows, lab_of(image[:, :, ::EVERY_PIXEL])[0].quantile(0.9, dim=1))
-        columns = torch.maximum(columns, lab_of(image[:, ::EVERY_PIXEL])[0].quantile(0.9, dim=0))
+        rows = torch.maximum(rows, lab_of(image[:, :, ::PIXEL_STRIDE])[0].quantile(0.9, dim=1))
+        columns = torch.maximum(columns, lab_of(image[:, ::PIXEL_STRIDE])[0].quantile(0.9, dim=0))
     (top, height), (left, width) = _span(rows), _span(columns)
     return Area(top, left, height, width)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.errors import UsageError, printable
-
-CROP = r"([1-9]\d{0,5})x([1-9]\d{0,5})\+(\d{1,6})\+(\d{1,6})"
-"""Width, height, left, top."""
 
 
 @dataclass(frozen=True)
@@ -39,5 +36,5 @@ class TaskSettings:
         for name in ("shown_score", "object_threshold", "overlap_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be within 0 and 1, not {getattr(self, name)}")
-        if self.crop not in ("auto", "none") and not re.fullmatch(CROP, self.crop):
+        if self.crop not in ("auto", "none") and Area.parse(self.crop) is None:
             raise UsageError(f"crop must be auto, none or WxH+X+Y such as 640x480+10+0, not {printable(self.crop)!r}")

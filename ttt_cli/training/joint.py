@@ -16,8 +16,8 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, save_weights
-from ttt_cli.training.lessons import LESSONS, Lesson
 from ttt_cli.training.look_ahead import LookAhead
+from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
 from ttt_cli.training.recipe import Recipe, Schedule
 from ttt_cli.training.stills import Split, Still
 
@@ -49,12 +49,12 @@ class Trainer:
         torch.manual_seed(self.schedule.seed)
         self.generator = Generator().manual_seed(self.schedule.seed)
         self.recipe, self.split, self.device = recipe, split, device
-        lesson = LESSONS[recipe.lesson]
-        self.model = TwoHeadedModel(recipe.model, len(lesson.classes), pretrained_encoder=recipe.imagenet)
+        objective = OBJECTIVES[recipe.objective]
+        self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.lesson = lesson(recipe, split).to(device)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.lesson, self.schedule), betas=(0.9, 0.999))
+        self.objective = objective(recipe, split).to(device)
+        self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
@@ -76,14 +76,14 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Scores of the averaged model on the stills held out."""
-        return self.lesson.validate(self.average.eval(), self.split.all_held_out)
+        return self.objective.validate(self.average.eval(), self.split.all_held_out)
 
     def save(self, path: Path) -> None:
         """Writes the whole state, by way of a temporary file so that a crash never leaves half a checkpoint."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "lesson": self.lesson.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "look_ahead": self.look_ahead.state(),
             "generator": self.generator.get_state(),
@@ -99,7 +99,7 @@ class Trainer:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.lesson.load_state_dict(state["lesson"])
+        self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.look_ahead.load_state(state["look_ahead"])
         self.generator.set_state(state["generator"])
@@ -112,8 +112,8 @@ class Trainer:
         record = Weights(
             path=path,
             name=recipe.name,
-            tasks=self.lesson.tasks,
-            classes=self.lesson.classes,
+            tasks=self.objective.tasks,
+            classes=self.objective.classes,
             licence=recipe.licence,
             model_size=recipe.model,
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
@@ -128,7 +128,7 @@ class Trainer:
         if not stills or not self.schedule.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
-        images = [self.lesson.seen(still.image[None].to(self.device)) for still in stills]
+        images = [self.objective.preprocess(still.image[None].to(self.device)) for still in stills]
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
@@ -137,15 +137,15 @@ class Trainer:
         self._set_learning_rate()
         self.model.train()
         batch, images = self.draw(schedule.batch)
-        images = self.lesson.seen(images)
-        main: Tensor = self.lesson(self.model, images, batch)
+        images = self.objective.preprocess(images)
+        main: Tensor = self.objective(self.model, images, batch)
         main.backward()  # type: ignore[no-untyped-call]
         reconstruction = torch.zeros(())
         if schedule.reconstruction_weight > 0:
             shown = images[: schedule.reconstruction_batch]
             reconstruction = reconstruction_loss(self.model, shown, self.recipe.reconstruction, self.generator)
             (schedule.reconstruction_weight * reconstruction).backward()  # type: ignore[no-untyped-call]
-        trained = [*self.model.parameters(), *self.lesson.parameters()]
+        trained = [*self.model.parameters(), *self.objective.parameters()]
         nn.utils.clip_grad_norm_(trained, schedule.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -156,7 +156,7 @@ class Trainer:
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
         batch, images = self.draw(self.recipe.look_ahead.batch)
-        ahead = self.look_ahead.step(self.lesson, images, batch, self.recipe.reconstruction, self.generator)
+        ahead = self.look_ahead.step(self.objective, images, batch, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
         return Losses(ahead.before, ahead.reconstruction, ahead.after)
 
@@ -180,7 +180,7 @@ class Trainer:
             group["lr"] = group["peak"] * share
 
 
-def _groups(model: TwoHeadedModel, lesson: Lesson, schedule: Schedule) -> list[dict[str, object]]:
+def _groups(model: TwoHeadedModel, objective: TrainingObjective, schedule: Schedule) -> list[dict[str, object]]:
     """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     encoder = {id(p) for p in model.encoder.parameters()}
@@ -189,7 +189,7 @@ def _groups(model: TwoHeadedModel, lesson: Lesson, schedule: Schedule) -> list[d
         for decayed in (True, False):
             parameters = [
                 p
-                for p in (*model.parameters(), *lesson.parameters())
+                for p in (*model.parameters(), *objective.parameters())
                 if (id(p) in encoder) == in_encoder and (p.dim() > 1 and id(p) not in embeddings) == decayed
             ]
             peak = schedule.encoder_learning_rate if in_encoder else schedule.learning_rate

@@ -15,44 +15,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from ttt_cli.adaptation.memory import Snapshot
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import Emulsion, old_film
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.training.objectives import TrainingObjective
+from ttt_cli.training.recipe import LookAheadSettings
 from ttt_cli.training.stills import Still
-
-if TYPE_CHECKING:
-    from ttt_cli.training.lessons import Lesson
-
-
-@dataclass(frozen=True)
-class LookAheadSettings:
-    """How long and how far g is trained to look ahead.
-
-    steps: after those of joint training; 0 leaves it out.
-    batch: images a step.
-    learning_rate: of g; it falls along a half cosine to nothing.
-    inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
-    weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
-    shift: how images are changed, a name in SHIFTS. shifted: share of the images that are.
-    stops: with "sensor" they lose 0 to this many stops of light.
-    """
-
-    steps: int = 0
-    batch: int = 2
-    learning_rate: float = 3e-4
-    inner_rate: float = 1e-3
-    weight: float = 1.0
-    shift: Literal["sensor", "film"] = "sensor"
-    shifted: float = 0.5
-    stops: float = 4.0
 
 
 class Ahead(NamedTuple):
@@ -80,7 +56,7 @@ class LookAhead:
 
     def step(
         self,
-        lesson: Lesson,
+        objective: TrainingObjective,
         images: Tensor,
         batch: list[Still],
         reconstruction: ReconstructionSettings,
@@ -88,7 +64,7 @@ class LookAhead:
     ) -> Ahead:
         """One step of g's optimiser. images: of `batch`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        shifted = lesson.seen(shift(images, settings, generator))
+        shifted = objective.preprocess(shift(images, settings, generator))
         masks = generator.get_state()
 
         def reconstruct() -> Tensor:
@@ -96,7 +72,7 @@ class LookAhead:
             return reconstruction_loss(self.model, shifted, reconstruction, generator)
 
         def main_loss() -> Tensor:
-            loss: Tensor = lesson(self.model, shifted, batch)
+            loss: Tensor = objective(self.model, shifted, batch)
             return loss
 
         ahead = self.look(reconstruct, main_loss)

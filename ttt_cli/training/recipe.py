@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
-from ttt_cli.model.two_headed import ModelSize
+from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 from ttt_cli.model.weights import MAIN_ONLY
-from ttt_cli.training.look_ahead import LookAheadSettings
 from ttt_cli.training.losses import MainLossSettings
 from ttt_cli.training.stills import Augmentation, StillsSource
 
@@ -41,10 +39,33 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class LookAheadSettings:
+    """How long and how far g is trained to look ahead.
+
+    steps: after those of joint training; 0 leaves it out.
+    batch: images a step.
+    learning_rate: of g; it falls along a half cosine to nothing.
+    inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
+    weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
+    shift: how images are changed, a name in SHIFTS. shifted: share of the images that are.
+    stops: with "sensor" they lose 0 to this many stops of light.
+    """
+
+    steps: int = 0
+    batch: int = 2
+    learning_rate: float = 3e-4
+    inner_rate: float = 1e-3
+    weight: float = 1.0
+    shift: Literal["sensor", "film"] = "sensor"
+    shifted: float = 0.5
+    stops: float = 4.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The whole recipe; see recipes/street.toml for one with reasons beside the values.
 
-    lesson: what the main head is taught, a name in LESSONS. imagenet: start the encoder from ImageNet.
+    objective: what the main head is taught, a name in OBJECTIVES. imagenet: start the encoder from ImageNet.
     licence: what the weights' users must know of the data's terms.
     adaptation: settings of test-time training that suit the weights (names of AdaptationSettings).
     """
@@ -52,7 +73,7 @@ class Recipe:
     name: str
     sources: tuple[StillsSource, ...]
     licence: str
-    lesson: str = "segmentation"
+    objective: str = "segmentation"
     imagenet: bool = True
     model: ModelSize = field(default_factory=ModelSize)
     augmentation: Augmentation = field(default_factory=Augmentation)

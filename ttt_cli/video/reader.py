@@ -1,37 +1,26 @@
-"""Reads frames from a video file, a folder of images or a glob of them.
-
-Video is decoded by ffmpeg in a process of its own, which hands over one raw frame at a time: memory does not grow with
-the length of the video, and a file that crashes a decoder does not crash the program.
-"""
+"""Reads frames from a video file, a folder of images or a glob of them."""
 
 from __future__ import annotations
 
 import math
-import queue
-import re
-import subprocess
-import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.video import ffmpeg, images
+from ttt_cli.video import images
+from ttt_cli.video.decoder import BrokeOff, decode
 from ttt_cli.video.probe import Probe, probe
 
 FOLDER_RATE = Fraction(10)
 """Frames a second of a folder of images, which has no rate of its own."""
-TICKS = 90000
-"""Units in a second that ffmpeg is asked to count time stamps in."""
-NO_STAMP = -(2**62)
-"""Time stamps below this are ffmpeg's way to say that there is none."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +50,6 @@ class _Candidate:
     image: Callable[[], np.ndarray]
 
 
-class _BrokeOff(Exception):
-    """The source ended before its end. Says why."""
-
-
 def open_video(
     source: str | Path,
     *,
@@ -81,7 +66,7 @@ def open_video(
 
     Raises UsageError for values that make no sense and TttvError for a source without frames. While frames are walked,
     TttvError is raised where no frame at all came out and PartialInput, after the last good frame, where the source
-    breaks off: at an image that can not be read, or where a video file does, see `_check_end`.
+    breaks off: at an image that can not be read, or where a video file does, see decoder.py.
     """
     cut = _cut(start_seconds, end_seconds, stride, max_frames)
     if fps is not None and fps <= 0:
@@ -168,7 +153,7 @@ def _open_file(path: Path, cut: _Cut) -> Video:
         fps=found.fps / cut.stride,
         size=found.size,
         length=None if frames is None else cut.length(frames, found.fps),
-        frames=lambda: _walk(path, _decode(path, found), cut),
+        frames=lambda: _walk(path, _decoded(path, found), cut),
     )
 
 
@@ -191,7 +176,7 @@ def _walk(path: Path, candidates: Generator[_Candidate, None, None], cut: _Cut) 
                 yield Frame(candidate.index, candidate.name, candidate.seconds, image)
                 read += 1
             within += 1
-    except (_BrokeOff, images.Unreadable) as error:
+    except (BrokeOff, images.Unreadable) as error:
         raise _broken(path, read, error) from error
     finally:
         candidates.close()
@@ -208,103 +193,11 @@ def _broken(path: Path, read: int, error: Exception) -> TttvError:
     return PartialInput(message, read, str(error))
 
 
-def _decode(path: Path, found: Probe) -> Generator[_Candidate, None, None]:
-    """Every frame of a video file, in order of display. Raises _BrokeOff where the file does."""
-    height, width = found.size
-    arguments = ["-protocol_whitelist", "file", "-loglevel", "level+error", "-i", ffmpeg.file_url(path)]
-    # A stream may change its size on the way; the frames that leave here do not.
-    arguments += ["-an", "-sn", "-dn", "-vf", f"scale={width}:{height}", "-fps_mode", "passthrough"]
-    # Every frame's time stamp comes on the pipe of the messages, in one write, before the frame does.
-    arguments += ["-enc_time_base", f"1:{TICKS}", "-stats_enc_pre", "pipe:2", "-stats_enc_pre_fmt", "<stamp {pts}>"]
-    process = ffmpeg.start([*arguments, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"], stdout=subprocess.PIPE)
-    messages = _Messages(process)
-    clock = _Clock(1 / float(found.fps))
-    index = 0
-    try:
-        while (image := _read_image(process, height, width)) is not None:
-            yield _Candidate(index, f"{index:06d}", clock.tick(messages.next_stamp()), partial(_same, image))
-            index += 1
-        code = process.wait()
-        messages.thread.join()
-        _check_end(found, code, clock.end, messages.errors)
-    finally:
-        process.kill()
-        process.wait()
-        messages.thread.join()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+def _decoded(path: Path, found: Probe) -> Generator[_Candidate, None, None]:
+    with closing(decode(path, found)) as frames:
+        for index, (seconds, image) in enumerate(frames):
+            yield _Candidate(index, f"{index:06d}", seconds, partial(_same, image))
 
 
 def _same(image: np.ndarray) -> np.ndarray:
     return image
-
-
-def _read_image(process: subprocess.Popen[bytes], height: int, width: int) -> np.ndarray | None:
-    """The next raw frame, uint8 RGB (H, W, 3), or None at the end."""
-    assert process.stdout is not None
-    image = np.empty((height, width, 3), np.uint8)
-    complete = process.stdout.readinto(image.data.cast("B")) == image.nbytes  # type: ignore[attr-defined]
-    return image if complete else None
-
-
-def _check_end(found: Probe, code: int, end: float, errors: list[str]) -> None:
-    """Raises _BrokeOff where ffmpeg got less out of a file than there should be.
-
-    That is so when it failed, and when it met errors and the frames end short of the length that the container states.
-    Neither of the two is enough: a picture may end before the sound does, or a stated length be too high, without any
-    damage, and a damaged frame in the middle is repaired by the decoder. Formats that state no length (transport
-    streams, AVI without its index) can not be told from shorter ones when they are cut.
-    """
-    if code != 0:
-        raise _BrokeOff(errors[0] if errors else f"ffmpeg ended with code {code}")
-    tolerance = max(0.25, 3 / float(found.fps))
-    if errors and found.seconds is not None and end < found.seconds - tolerance:
-        raise _BrokeOff(f"{max(end, 0):.2f} s of {found.seconds:.2f} s could be read: {errors[0]}")
-
-
-class _Clock:
-    """Makes time stamps of frames out of ffmpeg's: from 0 on, never going back, and guessed where there is none."""
-
-    def __init__(self, frame_seconds: float) -> None:
-        self._frame_seconds = frame_seconds
-        self._first: float | None = None
-        self._next = 0.0
-        self.end = 0.0
-        """When the last frame ends on ffmpeg's own scale, whose 0 is the start of the earliest stream."""
-
-    def tick(self, stamp: float | None) -> float:
-        """The seconds of the next frame, which ffmpeg says is shown at `stamp`."""
-        if self._first is None:
-            self._first = stamp
-        seconds = self._next if stamp is None or self._first is None else stamp - self._first
-        seconds = max(seconds, self._next - self._frame_seconds, 0.0)
-        self._next = seconds + self._frame_seconds
-        self.end = self._next + (self._first or 0.0)
-        return seconds
-
-
-class _Messages:
-    """Reads what ffmpeg says, in a thread: the time stamp of every frame, and the first errors."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        self.errors: list[str] = []
-        self._stamps: queue.SimpleQueue[float | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._read, args=(process.stderr,), name="ffmpeg messages", daemon=True)
-        self.thread.start()
-
-    def next_stamp(self) -> float | None:
-        """The time stamp of the next frame in seconds, or None where it has none."""
-        try:
-            return self._stamps.get(timeout=10)
-        except queue.Empty:
-            return None
-
-    def _read(self, pipe: IO[bytes]) -> None:
-        for raw in pipe:
-            line = raw.decode("utf-8", "replace")
-            for stamp in re.findall(r"<stamp (-?\d+)>", line):
-                self._stamps.put(int(stamp) / TICKS if int(stamp) > NO_STAMP else None)
-            if ("[error]" in line or "[fatal]" in line) and len(self.errors) < 3:
-                self.errors.append(printable(ffmpeg.reason(line)))

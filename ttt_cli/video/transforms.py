@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Area
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.settings import InputSettings
 
@@ -48,11 +48,12 @@ def within(video: Video, area: Area | None) -> Video:
     return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(cut, video.frames()))
 
 
-def for_model(video: Video, shortest_side: int, seen: Callable[[Tensor], Tensor]) -> Video:
-    """The same video, each image made smaller, if need be, and as the task shows it; `original` keeps it as it was."""
+def for_model(video: Video, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Video:
+    """The same video, each image made smaller, if need be, and preprocessed; `original` keeps it as it was."""
 
     def shown(frame: Frame) -> Frame:
-        return dataclasses.replace(frame, image=seen(shrink(frame.image, shortest_side)), original=frame.whole().image)
+        image = preprocess(shrink(frame.image, shortest_side))
+        return dataclasses.replace(frame, image=image, original=frame.whole().image)
 
     return dataclasses.replace(video, frames=lambda: map(shown, video.frames()))
 

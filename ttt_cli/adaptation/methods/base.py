@@ -11,8 +11,8 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.predictors import Plain
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
 from ttt_cli.core.frame import Frame, Prediction, Video
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 if TYPE_CHECKING:

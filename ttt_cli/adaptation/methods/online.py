@@ -9,7 +9,8 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, reconstruction_loss
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 

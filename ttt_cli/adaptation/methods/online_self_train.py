@@ -11,9 +11,10 @@ from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.methods.self_train import NO_CONFIDENCE
 from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, draw_visible, reconstruction_error
+from ttt_cli.adaptation.reconstruction import draw_visible, reconstruction_error
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Frame, Prediction
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, class_probabilities, confident_classes, cross_entropy
 

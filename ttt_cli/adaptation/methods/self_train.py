@@ -12,7 +12,8 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings, draw_visible
+from ttt_cli.adaptation.reconstruction import draw_visible
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
 

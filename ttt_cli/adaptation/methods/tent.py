@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.optimizer import NORMALIZATION
-from ttt_cli.adaptation.reconstruction import ReconstructionSettings
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities
 

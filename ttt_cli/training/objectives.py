@@ -28,7 +28,7 @@ CLASSES_WEIGHT = 0.1
 ANNEALING = 0.38
 
 
-class Lesson(nn.Module):
+class TrainingObjective(nn.Module):
     """l_m. Parameters of its own are trained beside the model's and do not come out.
 
     tasks, classes: what the weights that come out are for.
@@ -40,20 +40,20 @@ class Lesson(nn.Module):
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__()
 
-    def seen(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """What the model is shown of images in 0..255, (B, 3, H, W)."""
         return images
 
     @abstractmethod
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
-        """l_m, a scalar. images: as seen; they may be darker than those of `batch`, which are the truth."""
+        """l_m, a scalar. images: preprocessed; they may be darker than those of `batch`, which are the truth."""
 
     @abstractmethod
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
         """Scores on stills held out. The model is in eval mode; its device is that of its parameters."""
 
 
-class Segmentation(Lesson):
+class Segmentation(TrainingObjective):
     """Classes and objects: Mask2Former's loss and the pixels' (losses.py)."""
 
     tasks = ALL_TASKS
@@ -80,7 +80,7 @@ class Segmentation(Lesson):
         return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
 
-class Colorization(Lesson):
+class Colorization(TrainingObjective):
     """Chroma from grey, said in two ways at once.
 
     The model gives a and b themselves, trained by their distance from the truth in units of ten, where large errors
@@ -100,7 +100,7 @@ class Colorization(Lesson):
         self.register_buffer("bin_weights", _rarity(self.bins, split.trained.stills))
         self.classifier = nn.Conv2d(recipe.model.main_head.channels, len(self.bins), 1)
 
-    def seen(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         return grey_of(images).float()
 
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
@@ -153,4 +153,4 @@ def _rarity(bins: Tensor, stills: list[Still]) -> Tensor:
     return weights / (weights * share).sum()
 
 
-LESSONS: dict[str, type[Lesson]] = {"segmentation": Segmentation, "colorization": Colorization}
+OBJECTIVES: dict[str, type[TrainingObjective]] = {"segmentation": Segmentation, "colorization": Colorization}
