@@ -55,7 +55,7 @@ class Adapter:
     ) -> None:
         self.model = model.eval()
         self.task = task
-        self.method = method_named(settings.method)
+        self.method = method_named(settings.method, settings.constants)
         self.settings = settings
         self.reconstruction = reconstruction
         self.device = device
