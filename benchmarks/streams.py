@@ -22,6 +22,7 @@ from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell, degraded, shuffled
 from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.model.weights import open_weights
+from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
@@ -96,8 +97,10 @@ def main() -> None:
         data={"dataset": "recipes/streams.toml"},
         streams=[shuffled(stream) for stream in streams] if arguments.shuffle else streams,
         weights=weights,
-        settings={name: resolve(weights, None, {"adaptation": {"method": name}}, CPU) for name in names},
-        common=resolve(weights, None, {"input": {"max_frames": arguments.max_frames}}, CPU),
+        settings={
+            name: resolve(weights, None, Overrides(adaptation=AdaptationOverrides(method=name)), CPU) for name in names
+        },
+        common=resolve(weights, None, Overrides(input=InputOverrides(max_frames=arguments.max_frames)), CPU),
         windows=[parse_window(one) for one in arguments.windows.split(",")],
         seeds=range(arguments.seeds),
         device=CPU,
