@@ -60,11 +60,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     if arguments.task == "semantic":
-        streams = [open_stream(one, arguments.data, None) for one in read_streams(Path("recipes/streams.toml"))[:2]]
+        streams = [
+            open_stream(recipe, arguments.data, None) for recipe in read_streams(Path("recipes/streams.toml"))[:2]
+        ]
     else:
         folders = [arguments.data / "davis16" / "images" / name for name in COLOUR_VIDEOS]
-        asked = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
-        streams = [open_streams("color-video", one)[0] for one in asked]
+        requests = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
+        streams = [open_streams("color-video", request)[0] for request in requests]
     film = cut_together(streams, arguments.scene)
     weights = open_weights(arguments.weights or shipped_for(arguments.task))
     for method, cuts in (("joint", "ignore"), ("online", "ignore"), ("online", "reset")):

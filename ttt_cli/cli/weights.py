@@ -43,7 +43,7 @@ def show(name: Name = STREET) -> None:
         ("tasks", ", ".join(weights.tasks)),
         ("licence", weights.licence),
         ("encoder", weights.model_size.encoder.name),
-        ("classes", ", ".join(one.name for one in weights.classes)),
+        ("classes", ", ".join(kind.name for kind in weights.classes)),
         ("reconstruction", str(weights.reconstruction)),
         ("recommended", ", ".join(f"{key} = {value}" for key, value in weights.adaptation.items()) or "-"),
     ]
