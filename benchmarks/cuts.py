@@ -25,6 +25,7 @@ from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluate.comparison import deviation_of, records_of
 from ttt_cli.evaluate.evaluation import Cell, entrants, measure
 from ttt_cli.model.weights import open_weights, shipped_for
+from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
@@ -59,16 +60,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     if arguments.task == "semantic":
-        streams = [open_stream(one, arguments.data, None) for one in read_streams(Path("recipes/streams.toml"))[:2]]
+        streams = [
+            open_stream(recipe, arguments.data, None) for recipe in read_streams(Path("recipes/streams.toml"))[:2]
+        ]
     else:
         folders = [arguments.data / "davis16" / "images" / name for name in COLOUR_VIDEOS]
-        asked = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
-        streams = [open_streams("color-video", one)[0] for one in asked]
+        requests = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
+        streams = [open_streams("color-video", request)[0] for request in requests]
     film = cut_together(streams, arguments.scene)
     weights = open_weights(arguments.weights or shipped_for(arguments.task))
     for method, cuts in (("joint", "ignore"), ("online", "ignore"), ("online", "reset")):
-        chosen = {"task": {"task": arguments.task}, "adaptation": {"method": method, "cuts": cuts}}
-        settings = resolve(weights, None, chosen, CPU)
+        overrides = Overrides(
+            task=TaskOverrides(task=arguments.task), adaptation=AdaptationOverrides(method=method, cuts=cuts)
+        )
+        settings = resolve(weights, None, overrides, CPU)
         entrant = entrants(weights, {method: settings}, CPU)[method]
         scores = []
         for seed in range(arguments.seeds if method == "online" else 1):

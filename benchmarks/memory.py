@@ -16,6 +16,7 @@ import torch
 from ttt_cli.evaluate.peak_memory import peak_mebibytes
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
+from ttt_cli.run.overrides import Overrides, TaskOverrides
 from ttt_cli.run.runner import Request, run
 from ttt_cli.run.settings import resolve
 
@@ -33,7 +34,7 @@ def main() -> None:
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", source, str(clip)]
         subprocess.run(ffmpeg, check=True)
         weights, device = open_weights(arguments.weights), torch.device("cpu")
-        settings = resolve(weights, None, {"task": {"task": weights.tasks[0]}}, device)
+        settings = resolve(weights, None, Overrides(task=TaskOverrides(task=weights.tasks[0])), device)
         peaks: list[float] = []
         request = Request(str(clip), weights, settings, device, out=Path(folder) / "run")
 

@@ -41,8 +41,8 @@ def main() -> None:
         for index in range(arguments.rounds):
             walls = {}
             for number, options in enumerate((arguments.over, arguments.run)):
-                chosen = [arguments.input, *passed_on, *shlex.split(options)]
-                walls[options], stages = timed_run(arguments.command, chosen, Path(folder) / f"{index}-{number}")
+                command_line = [arguments.input, *passed_on, *shlex.split(options)]
+                walls[options], stages = timed_run(arguments.command, command_line, Path(folder) / f"{index}-{number}")
                 parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in stages.items() if stage != "total")
                 print(f"round {index}, {options}: {walls[options]:.1f} s with start-up; stages (they overlap): {parts}")
             ratios.append(walls[arguments.run] / walls[arguments.over])

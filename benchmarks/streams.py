@@ -24,6 +24,7 @@ from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
 from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run
 from ttt_cli.model.weights import open_weights
+from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
@@ -42,7 +43,7 @@ class StreamRecipe:
 
 def read_streams(recipe: Path) -> list[StreamRecipe]:
     """The entries of a file such as recipes/streams.toml."""
-    return [from_table(StreamRecipe, one, str(recipe)) for one in read_toml(recipe)["streams"]]
+    return [from_table(StreamRecipe, table, str(recipe)) for table in read_toml(recipe)["streams"]]
 
 
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
@@ -66,7 +67,7 @@ def print_table(summary: list[Summary]) -> None:
         mean = statistics.fmean(row.pooled for row in own)
         gain = statistics.fmean(row.gain or 0 for row in own)
         ratio = statistics.fmean(row.time_ratio or 0 for row in own)
-        print(f"{title:24s}" + "".join(f"{one:>24s}" for one in scores) + f"{mean:8.2f}{gain:+8.2f}{ratio:9.2f}")
+        print(f"{title:24s}" + "".join(f"{score:>24s}" for score in scores) + f"{mean:8.2f}{gain:+8.2f}{ratio:9.2f}")
     print("per frame (protocol paper): " + "; ".join(f"{o.title}, {o.stream} {o.paper:.2f}" for o in rows))
 
 
@@ -93,14 +94,16 @@ def main() -> None:
 
     weights = open_weights(arguments.weights)
     names = all_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
-    streams = [open_stream(one, arguments.data, arguments.max_frames) for one in read_streams(arguments.recipe)]
+    streams = [open_stream(recipe, arguments.data, arguments.max_frames) for recipe in read_streams(arguments.recipe)]
     asked = Experiment(
         data={"dataset": "recipes/streams.toml"},
         streams=[shuffled(stream) for stream in streams] if arguments.shuffle else streams,
         weights=weights,
-        settings={name: resolve(weights, None, {"adaptation": {"method": name}}, CPU) for name in names},
-        common=resolve(weights, None, {"input": {"max_frames": arguments.max_frames}}, CPU),
-        windows=[parse_window(one) for one in arguments.windows.split(",")],
+        settings={
+            name: resolve(weights, None, Overrides(adaptation=AdaptationOverrides(method=name)), CPU) for name in names
+        },
+        common=resolve(weights, None, Overrides(input=InputOverrides(max_frames=arguments.max_frames)), CPU),
+        windows=[parse_window(text) for text in arguments.windows.split(",")],
         seeds=range(arguments.seeds),
         device=CPU,
     )

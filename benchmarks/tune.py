@@ -2,8 +2,8 @@
 
 The held-out stills of each drive, in time order and each shown `--repeats` times, stand in for a video; the last
 showing is scored. Everything is done as it is and in low light. Each `--try` is a list of settings to change; with
-`method="tent"` among them it is another method than `online` that is tried, and `constants.confidence=0.8` is a field
-of the method itself.
+`method="tent"` among them it is another method than `online` that is tried, and `self-train.confidence=0.8` is a
+setting of the method itself.
 
     python benchmarks/tune.py --try learning_rate=1e-4 --try learning_rate=3e-4,forgetting=0.1
 """
@@ -11,7 +11,6 @@ of the method itself.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from ttt_cli.adaptation.methods import METHODS
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.toml import from_table, parse_toml, read_toml
@@ -28,6 +26,7 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.comparison import ALL_STREAMS, records_of
 from ttt_cli.evaluate.evaluation import entrants, measure, plan
 from ttt_cli.model.weights import open_weights
+from ttt_cli.run.overrides import Overrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Still, load_split
@@ -65,21 +64,19 @@ def main() -> None:
     held_out = load_split(recipe.sources, arguments.data).held_out
     day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
     night = [degraded(stream, "low-light") for stream in day]
-    own = dict(METHODS)
 
     print(f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills: as they are, in low light, mean")
     for text in ['method="joint"', *arguments.tries]:
         changes = {"method": "online", **parse_toml(text.replace(",", "\n"), "--try")}
         method = changes["method"]
-        METHODS[method] = dataclasses.replace(own[method], **changes.pop("constants", {}))
-        settings = resolve(weights, None, {"adaptation": changes}, CPU)
+        settings = resolve(weights, None, Overrides(assigned={"adaptation": changes}), CPU)
         ready = entrants(weights, {method: settings}, CPU)
         scores = []
         for streams in (day, night):
             by_name = {stream.name: stream for stream in streams}
             cells = plan(ready, streams, [settings.adaptation.window], range(arguments.seeds))
             records = records_of({cell: measure(cell, by_name[cell.stream], ready[method]) for cell in cells})
-            scores.append(statistics.fmean(one.pooled for one in records if one.stream == ALL_STREAMS))
+            scores.append(statistics.fmean(record.pooled for record in records if record.stream == ALL_STREAMS))
         print(f"{scores[0]:6.2f} {scores[1]:6.2f} {statistics.fmean(scores):6.2f}  {text}", flush=True)
 
 

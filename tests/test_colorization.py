@@ -33,6 +33,7 @@ from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
+from ttt_cli.run.overrides import Overrides, TaskOverrides
 from ttt_cli.run.runner import Request, run
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
@@ -159,7 +160,7 @@ def test_ten_bits_and_interlaced(colour_weights: Path, tmp_path: Path) -> None:
 def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
     weights = open_weights(str(colour_weights))
-    settings = resolve(weights, None, {"task": {"task": "colorization"}}, CPU)
+    settings = resolve(weights, None, Overrides(task=TaskOverrides(task="colorization")), CPU)
     request = Request(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
     finished = run(request, lambda video: None, lambda step: None)
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())

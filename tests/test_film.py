@@ -19,6 +19,7 @@ from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Chroma
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
+from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.runner import Request, run
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.film import is_title_card, picture_area
@@ -75,8 +76,8 @@ def test_real_film() -> None:
 def test_borders_and_title_cards_stay_grey(colour_weights: Path, tmp_path: Path) -> None:
     source = save_frames([title_card()] * 2 + [bordered(seed) for seed in range(3)], tmp_path / "film")
     weights = open_weights(str(colour_weights))
-    chosen = {"task": {"task": "colorization"}, "adaptation": {"cuts": "reset"}}
-    settings = resolve(weights, None, chosen, CPU)
+    overrides = Overrides(task=TaskOverrides(task="colorization"), adaptation=AdaptationOverrides(cuts="reset"))
+    settings = resolve(weights, None, overrides, CPU)
     steps: list[Step] = []
     report = run(
         Request(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append

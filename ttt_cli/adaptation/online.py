@@ -54,7 +54,7 @@ class Adapter:
         self.settings = settings
         self.reconstruction = reconstruction
         self.compute = Compute(device, settings.precision)
-        self.method = method_named(settings.method)
+        self.method = method_named(settings.method, settings.constants)
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
         self.start = Snapshot(self.moving)
         self.start_statistics = Snapshot(self.method.statistics(model))

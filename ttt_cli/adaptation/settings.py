@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from ttt_cli.core.errors import UsageError
 
@@ -29,6 +29,7 @@ class AdaptationSettings:
         long past fades (0 in the paper). The weights then stay within learning_rate / forgetting of where they began.
     cuts: at a hard cut between scenes the window is emptied, or it is not.
     gradient_norm: the gradient is scaled down to this norm where it is longer.
+    constants: the method's own settings by name, such as momentum of ln-adapt; the README lists them.
     """
 
     method: str = "online"
@@ -45,6 +46,7 @@ class AdaptationSettings:
     gradient_norm: float = 1.0
     seed: int = 0
     precision: Precision = "fp32"
+    constants: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.window < 0:

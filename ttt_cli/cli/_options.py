@@ -1,15 +1,20 @@
-"""Options that several commands share. Each is None where it was not given: dataclasses hold the defaults."""
+"""Options that several commands share; `with_options` in _signature.py makes parameters of the dataclasses.
+
+Each is None if it was not given: the dataclasses of settings hold the defaults.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings
 
@@ -48,6 +53,14 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config", metavar="FILE", help="TOML with the sections input, task, adaptation, reconstruction, output."
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.NAME=VALUE",
+        help="Any setting, over all else, such as adaptation.forgetting=0.1; may be repeated.",
     ),
 ]
 Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
@@ -117,41 +130,91 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the output's path and nothing else.")]
 
 
-def input_table(
-    start: float | None,
-    end: float | None,
-    stride: int | None,
-    max_frames: int | None,
-    fps: float | None,
-    size: int | None,
-) -> dict[str, Any]:
-    """The section `input` as the command line has it."""
-    return {"start": start, "end": end, "stride": stride, "max_frames": max_frames, "fps": fps, "size": size}
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How each frame is trained on."""
+
+    steps: Steps = None
+    batch: Batch = None
+    mask_ratio: MaskRatio = None
+    learning_rate: LearningRate = None
+    cuts: Cuts = None
+
+    def overrides(self, precision: Precision) -> AdaptationOverrides:
+        """What was given, but for the mask ratio, which is of another section."""
+        return AdaptationOverrides(
+            steps=self.steps,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            cuts=None if self.cuts is None else self.cuts.value,
+            precision=None if precision is Precision.auto else precision.value,
+        )
 
 
-def adaptation_table(
-    *,
-    method: str | None = None,
-    window: str | None = None,
-    steps: int | None,
-    batch: int | None,
-    learning_rate: float | None,
-    cuts: AtCuts | None,
-    seed: int | None = None,
-    precision: Precision,
-) -> dict[str, Any]:
-    """The section "adaptation" of what the command line says."""
-    return {
-        "method": method,
-        "window": None if window is None or window == "auto" else parse_window(window),
-        "auto_window": True if window == "auto" else None,
-        "steps": steps,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "cuts": None if cuts is None else cuts.value,
-        "seed": seed,
-        "precision": None if precision is Precision.auto else precision.value,
-    }
+@dataclass(frozen=True, kw_only=True)
+class AdaptationOptions:
+    """How one method adapts to one video."""
+
+    method: Method = None
+    window: Window = None
+    training: TrainingOptions
+    seed: Seed = None
+
+    def overrides(self, precision: Precision) -> AdaptationOverrides:
+        """What was given. Raises UsageError if the window is none."""
+        automatic = self.window == "auto"
+        return replace(
+            self.training.overrides(precision),
+            method=self.method,
+            window=None if self.window is None or automatic else parse_window(self.window),
+            auto_window=True if automatic else None,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """Where the model computes, and in what."""
+
+    device: DeviceName = Device.auto
+    precision: PrecisionName = Precision.auto
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameOptions:
+    """Which frames of labelled videos are taken, and how large the model sees them."""
+
+    size: Size = None
+    stride: Stride = None
+    max_frames: MaxFrames = None
+
+    def overrides(self) -> InputOverrides:
+        """What was given."""
+        return InputOverrides(size=self.size, stride=self.stride, max_frames=self.max_frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(FrameOptions):
+    """Which frames of any video are taken, and how large the model sees them."""
+
+    start: Start = None
+    end: End = None
+    fps: Fps = None
+
+    def overrides(self) -> InputOverrides:
+        """What was given."""
+        return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where other settings come from, and what becomes of earlier files and of the terminal."""
+
+    overwrite: Overwrite = False
+    config: Config = None
+    assignments: Assignments = None
+    as_json: Json = False
+    quiet: Quiet = False
 
 
 def parse_window(text: str) -> int:

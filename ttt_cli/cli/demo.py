@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.core.errors import TttvError
 from ttt_cli.model.weights import STREET
+from ttt_cli.run.overrides import InputOverrides, OutputOverrides, Overrides
 
 DEFAULT_FOLDER = Path("runs") / "demo"
 DEFAULT_FRAMES = 100
@@ -32,15 +33,14 @@ def demo(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Segment a street clip, the fixed model's view beside the adapted one's, and say where to look."""
-    chosen: dict[str, dict[str, Any]] = {"input": {"max_frames": max_frames}, "output": {"compare": True}}
+    overrides = Overrides(input=InputOverrides(max_frames=max_frames), output=OutputOverrides(compare=True))
     request = build_request(
         str(clip()),
-        chosen,
+        overrides,
         weights=STREET,
-        config=None,
+        run=options.RunOptions(overwrite=overwrite or out is None),
         device=device,
         out=out or DEFAULT_FOLDER,
-        overwrite=overwrite or out is None,
     )
     finished = carry_out(request, shown=True)
     show(finished, as_json=False, quiet=False)

@@ -71,5 +71,5 @@ def _weights() -> str:
     from ttt_cli.model.weights import RELEASES, find, folders
 
     found = [f"{name}: {find(name)}" for name in RELEASES]
-    places = [f"{folder}{'' if folder.is_dir() else ' (absent)'}" for folder in folders()]
-    return f"{'; '.join(found)}; looked for in: {', '.join(places)}"
+    looked_in = [f"{folder}{'' if folder.is_dir() else ' (absent)'}" for folder in folders()]
+    return f"{'; '.join(found)}; looked for in: {', '.join(looked_in)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +12,14 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.evaluate.figures import UNKNOWN, shown
 from ttt_cli.model.weights import COLOR, STREET, shipped_for
+from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides, parse_assignments
 
 if TYPE_CHECKING:
+    from ttt_cli.adaptation.settings import AdaptationSettings
     from ttt_cli.core.frame import Result
     from ttt_cli.datasets.stream import Stream
     from ttt_cli.evaluate.comparison import Summary
@@ -45,7 +49,9 @@ class Protocol(str, Enum):
     paper = "paper"
 
 
+@with_options
 def evaluate(
+    *,
     dataset: Annotated[
         str,
         typer.Option(
@@ -76,11 +82,7 @@ def evaluate(
         str | None,
         typer.Option("--window", metavar="K,...", help="Windows to compare, in frames; inf is every frame so far."),
     ] = None,
-    steps: options.Steps = None,
-    batch: options.Batch = None,
-    mask_ratio: options.MaskRatio = None,
-    learning_rate: options.LearningRate = None,
-    cuts: options.Cuts = None,
+    training: options.TrainingOptions,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -89,11 +91,8 @@ def evaluate(
             help=f"Weights by name or as a file. (default: {COLOR} for colorization, else {STREET})",
         ),
     ] = None,
-    device: options.DeviceName = options.Device.auto,
-    precision: options.PrecisionName = options.Precision.auto,
-    size: options.Size = None,
-    stride: options.Stride = None,
-    max_frames: options.MaxFrames = None,
+    compute: options.ComputeOptions,
+    frames: options.FrameOptions,
     degrade: Annotated[
         str | None, typer.Option("--degrade", metavar="NAME", help="Degrade every frame: low-light or old-film.")
     ] = None,
@@ -116,10 +115,7 @@ def evaluate(
             help="For the results; a stopped evaluation in it goes on. (default: runs/eval-DATASET)",
         ),
     ] = None,
-    overwrite: options.Overwrite = False,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    run: options.RunOptions,
 ) -> None:
     """Score methods on labelled videos by both protocols, with time beside the fixed model's.
 
@@ -132,59 +128,85 @@ def evaluate(
     from ttt_cli.datasets.stream import Request
     from ttt_cli.evaluate import experiment
     from ttt_cli.model.weights import open_weights
-    from ttt_cli.run.folder import to_json
-    from ttt_cli.run.settings import choose_device, resolve
+    from ttt_cli.run.settings import choose_device, resolve, tables_of_methods
 
     opened = open_weights(weights or shipped_for(task or default_task(dataset)))
-    place = choose_device(device.value)
-    task = task or (default_task(dataset) if config is None else None)
-    named = [name.strip() for name in method.split(",")]
-    adaptation = options.adaptation_table(
-        steps=steps, batch=batch, learning_rate=learning_rate, cuts=cuts, precision=precision
+    device = choose_device(compute.device.value)
+    overrides = Overrides(
+        input=frames.overrides(),
+        task=TaskOverrides(task=task or (default_task(dataset) if run.config is None else None)),
+        adaptation=training.overrides(compute.precision),
+        reconstruction=ReconstructionOverrides(mask_ratio=training.mask_ratio),
+        assigned=parse_assignments(run.assignments or []),
     )
-    chosen: dict[str, dict[str, Any]] = {
-        "input": {"size": size, "stride": stride, "max_frames": max_frames},
-        "task": {"task": task},
-        "adaptation": adaptation,
-        "reconstruction": {"mask_ratio": mask_ratio},
-    }
-    common = resolve(opened, config, chosen, place)
-    chosen_task = common.task.task
-    methods, left_out = experiment.all_methods(opened, chosen_task) if method == "all" else (named, [])
-    settings = {
-        name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
-        for name in methods
-    }
-    streams = open_streams(dataset, Request(truth, images, common.input, chosen_task, every, split))
-    streams = fitting(_changed(streams, degrade, shuffle), opened.classes, chosen_task)
+    common = resolve(opened, run.config, overrides, device)
+    method_tables = tables_of_methods(run.config, overrides)
+    _check_not_varied(overrides.assigned.get("adaptation", {}), method_tables)
+    asked_task = common.task.task
+    named = [name.strip() for name in method.split(",")]
+    methods, left_out = experiment.all_methods(opened, asked_task) if method == "all" else (named, [])
+    streams = open_streams(dataset, Request(truth, images, common.input, asked_task, every, split))
     asked = experiment.Experiment(
         data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
-        streams=streams,
+        streams=fitting(_changed(streams, degrade, shuffle), opened.classes, asked_task),
         weights=opened,
-        settings=settings,
+        settings={name: resolve(opened, run.config, _of_method(overrides, name), device) for name in methods},
         common=common,
-        windows=[options.parse_window(one) for one in window.split(",")] if window else [common.adaptation.window],
+        windows=_windows(window, common.adaptation, overrides),
         seeds=parse_seeds(seeds),
-        device=place,
+        device=device,
         consistency=consistency,
         videos=videos,
+        method_tables=method_tables,
     )
-    parts = ["eval", dataset, "" if chosen_task == "semantic" else chosen_task, degrade, "shuffled" if shuffle else ""]
+    parts = ["eval", dataset, "" if asked_task == "semantic" else asked_task, degrade, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
-    if not (quiet or as_json):
-        for warning in asked.warnings:
-            _console.warning(warning)
-    with _console.progress_bar(dataset, None, "frames", shown=not (quiet or as_json)) as bar:
-        outcome = experiment.run(asked, folder, overwrite, _watcher(bar))
-    if as_json:
+    visible = not (run.quiet or run.as_json)
+    for warning in asked.warnings if visible else ():
+        _console.warning(warning)
+    with _console.progress_bar(dataset, None, "frames", visible) as bar:
+        outcome = experiment.run(asked, folder, run.overwrite, _watcher(bar))
+    _present(outcome, folder, run, protocol, left_out, videos)
+
+
+def _of_method(overrides: Overrides, method: str) -> Overrides:
+    return replace(overrides, adaptation=replace(overrides.adaptation, method=method))
+
+
+def _check_not_varied(assigned: dict[str, Any], method_tables: Tables) -> None:
+    """Raises UsageError for settings of what the passes differ in: they would have no effect."""
+    tables = {"--set adaptation": (assigned, ("method", "seed"))}
+    tables |= {f"adaptation.{method}": (table, ("window", "seed")) for method, table in method_tables.items()}
+    for where, (table, varied) in tables.items():
+        for name in varied:
+            if name in table:
+                option = {"method": "--method", "seed": "--seeds", "window": "--window"}[name]
+                raise UsageError(f"{printable(where)}.{name}: tttv eval takes it from {option}")
+
+
+def _windows(window: str | None, common: AdaptationSettings, overrides: Overrides) -> list[int]:
+    """Those of `--window`, unless `--set` says another."""
+    if window is None or "window" in overrides.assigned.get("adaptation", {}):
+        return [common.window]
+    return [options.parse_window(frames) for frames in window.split(",")]
+
+
+def _present(
+    outcome: Outcome, folder: Path, run: options.RunOptions, protocol: Protocol, left_out: list[str], videos: bool
+) -> None:
+    """The end of an evaluation: tables and where the files are; or JSON; or the folder alone."""
+    from ttt_cli.evaluate.experiment import LATEX, METRICS, TABLE
+    from ttt_cli.run.folder import to_json
+
+    if run.as_json:
         print(to_json({"folder": str(folder), **outcome.content}))
-    elif quiet:
+    elif run.quiet:
         _console.line(folder)
     else:
         _show(outcome, protocol.value)
         for reason in left_out:
             _console.line(f"left out: {reason}")
-        for name in (experiment.METRICS, experiment.TABLE, experiment.LATEX):
+        for name in (METRICS, TABLE, LATEX):
             _console.line(folder / name)
         for path in sorted(folder.glob("*.mp4")) if videos else ():
             _console.line(path)
@@ -231,10 +253,10 @@ def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[
 
 def _show(outcome: Outcome, protocol: str) -> None:
     """Tables for each stream, so that a terminal of 80 columns is wide enough: scores, details, classes."""
-    protocols = [one for one in ("pooled", "paper") if protocol in (one, "both")]
+    protocols = [name for name in ("pooled", "paper") if protocol in (name, "both")]
     columns = ("method", protocols[0], "gain", *protocols[1:], "s/frame", "x joint", "MiB")
     score, unit = outcome.content["score"], outcome.content["unit"]
-    scored = {one.stream: f"{one.frames_scored} of {one.frames} frames scored" for one in outcome.records}
+    scored = {record.stream: f"{record.frames_scored} of {record.frames} frames scored" for record in outcome.records}
     for stream in dict.fromkeys(row.stream for row in outcome.summary):
         rows = [row for row in outcome.summary if row.stream == stream]
         title = f"{stream}: {score} in {unit}; {scored[stream]}"
@@ -254,7 +276,7 @@ def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:
         return
     for first in range(0, len(methods), METHODS_ABREAST):
         block = list(methods)[first : first + METHODS_ABREAST]
-        _console.table(title, ("", *block), [(name, *(methods[one][name] for one in block)) for name in names])
+        _console.table(title, ("", *block), [(name, *(methods[method][name] for method in block)) for name in names])
 
 
 def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
@@ -262,7 +284,7 @@ def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
         "pooled": (row.pooled, row.deviation, row.gain),
         "paper": (row.paper, row.paper_deviation, row.paper_gain),
     }
-    scores = [shown(mean, row.spread(deviation), 2) for mean, deviation, _ in (measured[one] for one in protocols)]
+    scores = [shown(mean, row.spread(deviation), 2) for mean, deviation, _ in (measured[name] for name in protocols)]
     gain = measured[protocols[0]][2]
     return (
         row.title,

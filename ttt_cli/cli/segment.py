@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._signature import with_options
 from ttt_cli.model.weights import STREET
+from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides, parse_assignments
 from ttt_cli.video.settings import OutputSettings
 
 if TYPE_CHECKING:
@@ -33,27 +35,16 @@ tttv segment drive.mp4 --task panoptic
 tttv segment frames/ --gt labels/ --out runs/scored"""
 
 
+@with_options
 def segment(
     source: options.Source,
-    method: options.Method = None,
+    *,
     task: options.Task = None,
-    window: options.Window = None,
-    steps: options.Steps = None,
-    batch: options.Batch = None,
-    mask_ratio: options.MaskRatio = None,
-    learning_rate: options.LearningRate = None,
-    cuts: options.Cuts = None,
-    seed: options.Seed = None,
+    adaptation: options.AdaptationOptions,
     weights: options.WeightsName = STREET,
     out: options.Out = None,
-    device: options.DeviceName = options.Device.auto,
-    precision: options.PrecisionName = options.Precision.auto,
-    size: options.Size = None,
-    start: options.Start = None,
-    end: options.End = None,
-    stride: options.Stride = None,
-    max_frames: options.MaxFrames = None,
-    fps: options.Fps = None,
+    compute: options.ComputeOptions,
+    frames: options.InputOptions,
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and keep these classes only.")
     ] = None,
@@ -72,49 +63,36 @@ def segment(
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names into the overlay.")] = False,
     compare: options.Compare = False,
-    overwrite: options.Overwrite = False,
-    config: options.Config = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    run: options.RunOptions,
 ) -> None:
     """Segment a video with a model that trains itself on it while it predicts.
 
     Writes overlay.mp4, masks/, frames.jsonl and run.json, and with --gt also metrics.json.
     """
-    chosen = {
-        "input": options.input_table(start, end, stride, max_frames, fps, size),
-        "adaptation": options.adaptation_table(
-            method=method,
-            window=window,
-            steps=steps,
-            batch=batch,
-            learning_rate=learning_rate,
-            cuts=cuts,
-            seed=seed,
-            precision=precision,
+    overrides = Overrides(
+        input=frames.overrides(),
+        task=TaskOverrides(task=task),
+        adaptation=adaptation.overrides(compute.precision),
+        reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
+        output=OutputOverrides(
+            overlay=False if no_overlay else None,
+            compare=True if compare else None,
+            alpha=alpha,
+            labels=False if no_labels else None,
+            masks=False if no_masks else None,
+            formats=_listed(formats),
+            classes=_listed(classes),
         ),
-        "reconstruction": {"mask_ratio": mask_ratio},
-        "task": {"task": task},
-        "output": {
-            "alpha": alpha,
-            "labels": False if no_labels else None,
-            "formats": _listed(formats),
-            "overlay": False if no_overlay else None,
-            "masks": False if no_masks else None,
-            "compare": True if compare else None,
-            "classes": _listed(classes),
-        },
-    }
-    request = build_request(
-        source, chosen, weights=weights, config=config, device=device, out=out, truth=truth, overwrite=overwrite
+        assigned=parse_assignments(run.assignments or []),
     )
-    finish(request, as_json=as_json, quiet=quiet)
+    request = build_request(source, overrides, weights=weights, run=run, device=compute.device, out=out, truth=truth)
+    finish(request, run)
 
 
-def finish(request: Request, *, as_json: bool, quiet: bool) -> NoReturn:
+def finish(request: Request, run: options.RunOptions) -> NoReturn:
     """Carries the request out, says what came of it, and ends with its exit code."""
-    finished = carry_out(request, shown=not (quiet or as_json))
-    show(finished, as_json=as_json, quiet=quiet)
+    finished = carry_out(request, shown=not (run.quiet or run.as_json))
+    show(finished, as_json=run.as_json, quiet=run.quiet)
     if finished.report.reason and finished.report.status == "partial":
         _console.error(finished.report.reason)
     raise typer.Exit(EXIT_CODES[finished.report.status])
@@ -126,26 +104,25 @@ def _listed(text: str | None) -> list[str] | None:
 
 def build_request(
     source: str,
-    chosen: dict[str, dict[str, Any]],
+    overrides: Overrides,
     *,
     weights: str,
-    config: Path | None,
+    run: options.RunOptions,
     device: options.Device,
     out: Path | None,
     truth: Path | None = None,
     gray_first: bool = False,
-    overwrite: bool,
 ) -> Request:
-    """Settles all settings; see run_settings.py for which wins."""
+    """Settles all settings; see run/settings.py for which wins."""
     from ttt_cli.model.weights import open_weights, weights_for
     from ttt_cli.run.runner import Request
     from ttt_cli.run.settings import choose_device, resolve
 
     opened = open_weights(weights)
-    place = choose_device(device.value)
-    settings = resolve(opened, config, chosen, place)
+    torch_device = choose_device(device.value)
+    settings = resolve(opened, run.config, overrides, torch_device)
     own = weights_for(settings.adaptation.method, opened)
-    return Request(source, own, settings, place, out, truth, gray_first, overwrite)
+    return Request(source, own, settings, torch_device, out, truth, gray_first, run.overwrite)
 
 
 def carry_out(request: Request, shown: bool) -> Run:

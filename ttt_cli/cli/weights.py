@@ -25,10 +25,10 @@ def list_weights() -> None:
     rows = []
     for name, release in RELEASES.items():
         try:
-            place = str(find(name))
+            path = str(find(name))
         except TttvError:
-            place = "absent"
-        rows += [(name, release.summary), ("", place)]
+            path = "absent"
+        rows += [(name, release.summary), ("", path)]
     _console.facts("weights", rows)
 
 
@@ -43,7 +43,7 @@ def show(name: Name = STREET) -> None:
         ("tasks", ", ".join(weights.tasks)),
         ("licence", weights.licence),
         ("encoder", weights.model_size.encoder.name),
-        ("classes", ", ".join(one.name for one in weights.classes)),
+        ("classes", ", ".join(kind.name for kind in weights.classes)),
         ("reconstruction", str(weights.reconstruction)),
         ("recommended", ", ".join(f"{key} = {value}" for key, value in weights.adaptation.items()) or "-"),
     ]
@@ -80,8 +80,8 @@ def import_weights(
     """
     from ttt_cli.cli.import_checkpoint import import_checkpoint
 
-    place = out or checkpoint.with_suffix(".safetensors")
-    if place.exists() and not overwrite:
-        raise TttvError(f"{printable(place)}: exists; add --overwrite, or name another file with --out")
-    weights = import_checkpoint(checkpoint, place)
+    path = out or checkpoint.with_suffix(".safetensors")
+    if path.exists() and not overwrite:
+        raise TttvError(f"{printable(path)}: exists; add --overwrite, or name another file with --out")
+    weights = import_checkpoint(checkpoint, path)
     _console.line(f"{weights.path}: {len(weights.classes)} classes, for {', '.join(weights.tasks)}")

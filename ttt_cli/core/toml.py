@@ -46,7 +46,7 @@ def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Setti
     for name, value in table.items():
         if name not in hints:
             raise UsageError(f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join(hints)}")
-        values[name] = _converted(hints[name], value, f"{where}: {name}")
+        values[name] = converted(hints[name], value, f"{where}: {name}")
     missing = [
         one.name
         for one in dataclasses.fields(kind)  # type: ignore[arg-type]
@@ -57,17 +57,21 @@ def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Setti
     return kind(**values)
 
 
-def _converted(hint: Any, value: Any, where: str) -> Any:
+def converted(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`: whole numbers fit where fractions are wanted, tables where dataclasses are.
+
+    where: what the value is of, for the error message. Raises UsageError if it does not fit.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         fitting = [one for one in arguments if one is not type(None)]
-        return None if value is None else _converted(fitting[0], value, where)
+        return None if value is None else converted(fitting[0], value, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return from_table(typing.cast(type, hint), value, where)
     if origin is dict and isinstance(value, dict):
         return value
     if origin is tuple and isinstance(value, list):
-        return tuple(_converted(arguments[0], item, where) for item in value)
+        return tuple(converted(arguments[0], item, where) for item in value)
     if origin is typing.Literal and value in arguments:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from ttt_cli.evaluate.evaluation import Cell, Tally, entrants, measure, plan
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
 from ttt_cli.run.folder import REPORT, locked, write_json
+from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
-from ttt_cli.run.settings import RunSettings
+from ttt_cli.run.settings import RunSettings, adaptation_record
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.writer import VideoWriter
 
@@ -45,7 +46,8 @@ class Experiment:
 
     data: says where the streams come from, for the record. settings: of every method. common: what they share, which
     no method's own recommendations are in. consistency: whether it is measured how little predictions flicker.
-    videos: whether each pass with the first seed leaves an overlay video.
+    videos: whether each pass with the first seed leaves an overlay video. method_tables: what the user said for single
+    methods.
     """
 
     data: dict[str, Any]
@@ -58,6 +60,7 @@ class Experiment:
     device: torch.device
     consistency: bool = False
     videos: bool = False
+    method_tables: Tables = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[str]:
@@ -72,7 +75,8 @@ class Experiment:
             "weights": {"name": self.weights.name, "path": str(self.weights.path), "sha256": sha256(self.weights.path)},
             "input": dataclasses.asdict(self.common.input),
             "task": dataclasses.asdict(self.common.task),
-            "adaptation": dataclasses.asdict(self.common.adaptation),
+            "adaptation": adaptation_record(self.common.adaptation),
+            **({"adaptation_by_method": self.method_tables} if self.method_tables else {}),
             "reconstruction": dataclasses.asdict(self.common.reconstruction),
             "device": str(self.device),
             "consistency": self.consistency,
@@ -188,7 +192,7 @@ def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell
         "warnings": experiment.warnings,
         "score": next(iter(tallies.values())).metric.title,
         "unit": next(iter(tallies.values())).metric.unit,
-        "settings": {name: dataclasses.asdict(one.adaptation) for name, one in experiment.settings.items()},
+        "settings": {name: adaptation_record(own.adaptation) for name, own in experiment.settings.items()},
         "machine": machine(experiment.device),
         "versions": versions(),
         "summary": [dataclasses.asdict(row) for row in summary],

@@ -22,7 +22,7 @@ from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights, sha256
 from ttt_cli.run.outputs import Step
-from ttt_cli.run.settings import RunSettings
+from ttt_cli.run.settings import RunSettings, adaptation_record
 from ttt_cli.tasks.base import Task
 
 LOSSES_AVERAGED = 10
@@ -66,7 +66,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain tables."""
-        return dataclasses.asdict(self)
+        settings = {**dataclasses.asdict(self.settings), "adaptation": adaptation_record(self.settings.adaptation)}
+        return {**dataclasses.asdict(self), "settings": settings}
 
 
 def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ttt_cli.adaptation.methods import check_defined
+from ttt_cli.adaptation.methods import check_defined, constants_of, method_named
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
+from ttt_cli.run.overrides import Overrides, Tables
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.settings import InputSettings, OutputSettings
-
-Tables = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -33,42 +33,120 @@ class RunSettings:
     output: OutputSettings = field(default_factory=OutputSettings)
 
 
-def resolve(weights: Weights, config: Path | None, chosen: Tables, device: torch.device) -> RunSettings:
-    """Command line, over the config file, over what the weights recommend, over the dataclasses' defaults.
+SECTIONS = [section.name for section in dataclasses.fields(RunSettings)]
 
-    chosen: what the command line says, by section; None stands for an option that was not given.
+
+def resolve(weights: Weights, config: Path | None, overrides: Overrides, device: torch.device) -> RunSettings:
+    """Assigned settings (`--set`), over other overrides, over the config file, over what the weights recommend, over
+    the dataclasses' defaults.
+
     Raises UsageError for unknown names, wrong types and values out of range.
     """
-    file: Tables = read_toml(config) if config else {}
-    if config:
-        from_table(RunSettings, file, str(config))  # Checked on its own, so that errors name the file.
-    named = {**file.get("adaptation", {}), **_given(chosen.get("adaptation", {}))}
-    method = named.get("method", AdaptationSettings.method)
-    precision = "bf16" if device.type == "cuda" else "fp32"
+    file = _file_tables(config)
+    check_tables(overrides.assigned, "--set")
+    given = {section: _given(getattr(overrides, section)) for section in SECTIONS}
     own: Tables = {
         "task": {"task": weights.tasks[0]},
-        "adaptation": {"precision": precision, **recommended(weights, method)},
+        "adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32", **weights.adaptation},
         "reconstruction": dataclasses.asdict(weights.reconstruction),
     }
-    merged: Tables = {}
-    for section in (one.name for one in dataclasses.fields(RunSettings)):
-        merged[section] = {**own.get(section, {}), **file.get(section, {}), **_given(chosen.get(section, {}))}
+    layers = (own, file, given, overrides.assigned)
+    merged: Tables = {section: _merged(layer.get(section, {}) for layer in layers) for section in SECTIONS}
+    method = merged["adaptation"].get("method", AdaptationSettings.method)
+    for_method = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
+    merged["adaptation"] = _with_constants(method, for_method, "settings: adaptation")
     settings = from_table(RunSettings, merged, "settings")
     _check(settings, weights)
     return settings
 
 
-def _given(table: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in table.items() if value is not None}
-
-
-def recommended(weights: Weights, method: str) -> dict[str, Any]:
-    """What the weights recommend for a method: what they say for all, then for `tent`, then for `tent+cb`."""
-    table = {name: value for name, value in weights.adaptation.items() if not isinstance(value, dict)}
+def table_for(method: str, adaptation: dict[str, Any]) -> dict[str, Any]:
+    """What a section says for a method: for all methods, then in its table of `tent`, then in that of `tent+cb`."""
+    table = {name: value for name, value in adaptation.items() if not isinstance(value, dict)}
     parts = method.split("+")
     for count in range(1, len(parts) + 1):
-        table |= weights.adaptation.get("+".join(parts[:count]), {})
+        table |= adaptation.get("+".join(parts[:count]), {})
     return table
+
+
+def tables_of_methods(config: Path | None, overrides: Overrides) -> Tables:
+    """What the config file and `--set` say for single methods, without what other overrides win over."""
+    assigned = overrides.assigned.get("adaptation", {})
+    outweighed = {*_given(overrides.adaptation), *assigned}
+    tables: Tables = {}
+    for method, table in _method_tables(_file_tables(config).get("adaptation", {})).items():
+        tables[method] = {name: value for name, value in table.items() if name not in outweighed}
+    for method, table in _method_tables(assigned).items():
+        tables[method] = {**tables.get(method, {}), **table}
+    return {method: tables[method] for method in sorted(tables) if tables[method]}
+
+
+def check_tables(tables: Tables, where: str) -> None:
+    """Checks the tables of a config file or of `--set` on their own, so that errors name where they come from.
+
+    Raises UsageError for unknown names, wrong types and values out of range, also in tables of methods.
+    """
+    adaptation = tables.get("adaptation")
+    if isinstance(adaptation, dict):
+        methods = _method_tables(adaptation)
+        tables = {**tables, "adaptation": {name: adaptation[name] for name in adaptation if name not in methods}}
+        for method, table in methods.items():
+            try:
+                _check_method_table(method, table)
+            except UsageError as error:
+                raise UsageError(f"{printable(where)}: {error}") from error
+    from_table(RunSettings, tables, where)
+
+
+def adaptation_record(settings: AdaptationSettings) -> dict[str, Any]:
+    """The settings as a plain table; `constants` is left out if it is empty."""
+    table = dataclasses.asdict(settings)
+    if not settings.constants:
+        del table["constants"]
+    return table
+
+
+def _file_tables(config: Path | None) -> Tables:
+    if config is None:
+        return {}
+    tables: Tables = read_toml(config)
+    check_tables(tables, str(config))
+    return tables
+
+
+def _given(section: Any) -> dict[str, Any]:
+    """The fields of a section of Overrides that were given."""
+    return {name: value for name, value in dataclasses.asdict(section).items() if value is not None}
+
+
+def _merged(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """All tables in one; of equal names the last one counts."""
+    return {name: value for table in tables for name, value in table.items()}
+
+
+def _method_tables(adaptation: dict[str, Any]) -> Tables:
+    return {name: value for name, value in adaptation.items() if isinstance(value, dict)}
+
+
+def _check_method_table(method: str, table: dict[str, Any]) -> None:
+    where = f"adaptation.{method}"
+    if "method" in table:
+        raise UsageError(f"{printable(where)}: a table of a method cannot name another one")
+    from_table(AdaptationSettings, _with_constants(method, table, where), where)
+
+
+def _with_constants(method: str, table: dict[str, Any], where: str) -> dict[str, Any]:
+    """A table of AdaptationSettings: the method's own settings are moved into its `constants`."""
+    constants = constants_of(method)
+    known = [field.name for field in dataclasses.fields(AdaptationSettings) if field.name != "constants"]
+    for name in table:
+        if name not in (*known, *constants):
+            raise UsageError(
+                f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join((*constants, *known))}"
+            )
+    own = {name: value for name, value in table.items() if name in constants}
+    method_named(method, own)  # Checks the types.
+    return {**{name: value for name, value in table.items() if name not in constants}, "constants": own}
 
 
 def choose_device(name: str) -> torch.device:
@@ -89,7 +167,7 @@ def _check(settings: RunSettings, weights: Weights) -> None:
         known = ", ".join(weights.tasks)
         raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
     check_defined(settings.adaptation.method, settings.task.task)
-    names = [one.name for one in weights.classes]
+    names = [kind.name for kind in weights.classes]
     for name in settings.output.classes:
         if name not in names:
             raise UsageError(f"class {printable(name)!r} is not one of the weights' classes: {', '.join(names)}")

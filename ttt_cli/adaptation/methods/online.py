@@ -27,3 +27,13 @@ class MaskedReconstruction(Method):
     ) -> Tensor:
         """l_s, with an independent mask for every image."""
         return reconstruction_loss(model, batch.images, reconstruction, generator)
+
+
+@dataclass(frozen=True)
+class NoMemory(MaskedReconstruction):
+    """Every frame afresh, with more steps since there is nothing to start from."""
+
+    carry: bool = False
+    window: int | None = 1
+    steps: int = 4
+    """The paper takes "more steps" a frame without naming how many; 4 is ours."""
