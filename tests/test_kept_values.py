@@ -7,7 +7,6 @@ elsewhere they must agree closely.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
@@ -19,7 +18,7 @@ import pytest
 import torch
 from conftest import TINY, noise_frames, video_of
 
-from ttt_cli.adaptation.methods import METHODS
+from ttt_cli.adaptation.methods import METHODS, constants_of
 from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
@@ -52,7 +51,15 @@ def measure(case: str) -> list[dict[str, Any]]:
     model = TwoHeadedModel(TINY, len(CAMVID)).eval()
     reconstruction = ReconstructionSettings(familiar_loss=FAMILIAR_LOSSES.get(familiarity))
     settings = AdaptationSettings(
-        method=method, window=3, auto_window=automatic, batch=2, forgetting=0.1, learning_rate=1e-3, crop=0.75
+        method=method,
+        # The tiny model is sure of nothing, and self-training would have nothing to learn from.
+        constants={"confidence": 0.0} if "confidence" in constants_of(method) else {},
+        window=3,
+        auto_window=automatic,
+        batch=2,
+        forgetting=0.1,
+        learning_rate=1e-3,
+        crop=0.75,
     )
     adapter = Adapter(model, SemanticTask(CAMVID), settings, reconstruction, torch.device("cpu"))
     return [
@@ -68,17 +75,6 @@ def measure(case: str) -> list[dict[str, Any]]:
 def weighted_sum(values: torch.Tensor) -> float:
     weights = torch.cos(torch.arange(values.numel(), dtype=torch.float64))
     return float(values.double().flatten() @ weights)
-
-
-@pytest.fixture(autouse=True)
-def easily_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_sure(monkeypatch.setitem)
-
-
-def make_sure(setitem: Any) -> None:
-    """The tiny model is sure of nothing, and self-training would have nothing to learn from."""
-    for name in ("self-train", "self-train+cb", "online+self-train"):
-        setitem(METHODS, name, dataclasses.replace(METHODS[name], confidence=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +103,5 @@ def test_methods_differ(kept: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    make_sure(dict.__setitem__)
     content = {"arithmetic": arithmetic(), "cases": {case: measure(case) for case in CASES}}
     KEPT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ import torch
 from conftest import noise_frames, video_of
 
 from ttt_cli.adaptation.memory import Window
-from ttt_cli.adaptation.methods import METHODS, method_named
+from ttt_cli.adaptation.methods import METHODS, constants_of, method_named
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
 from ttt_cli.adaptation.methods.offline import Offline
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
@@ -32,15 +31,14 @@ ADAPTING = [name for name in METHODS if CHANGING.get(name, True)]
 ONLINE = [name for name in ADAPTING if not isinstance(METHODS[name], Offline)]
 
 
-@pytest.fixture(autouse=True)
-def easily_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model is sure of nothing, and self-training would have nothing to learn from."""
-    for name in ("self-train", "self-train+cb", "online+self-train"):
-        monkeypatch.setitem(METHODS, name, dataclasses.replace(METHODS[name], confidence=0.0))  # type: ignore[call-arg]
-
-
-def adapter_for(model: TwoHeadedModel, **settings: object) -> Adapter:
-    return Adapter(model, SemanticTask(CAMVID), AdaptationSettings(**settings), ReconstructionSettings(), CPU)  # type: ignore[arg-type]
+def adapter_for(
+    model: TwoHeadedModel, method: str = "online", familiar_loss: float | None = None, **settings: object
+) -> Adapter:
+    # The tiny model is sure of nothing, and self-training would have nothing to learn from.
+    constants = {"confidence": 0.0} if "confidence" in constants_of(method) else {}
+    adaptation = AdaptationSettings(method=method, constants=constants, **settings)  # type: ignore[arg-type]
+    reconstruction = ReconstructionSettings(familiar_loss=familiar_loss)
+    return Adapter(model, SemanticTask(CAMVID), adaptation, reconstruction, CPU)
 
 
 def values(model: TwoHeadedModel) -> dict[str, torch.Tensor]:
@@ -313,19 +311,16 @@ def test_unfamiliar_video_gives_no_pseudo_labels(tiny_model: TwoHeadedModel) -> 
     assert usual is not None
     tiny_model.load_state_dict(before)
     for familiar_loss, labelled in ((None, True), (usual, True), (usual / 2, False)):
-        settings = ReconstructionSettings(familiar_loss=familiar_loss)
-        adaptation = AdaptationSettings(method="online+self-train")
-        adapter = Adapter(tiny_model, SemanticTask(CAMVID), adaptation, settings, CPU)
+        adapter = adapter_for(tiny_model, "online+self-train", familiar_loss)
         list(adapt(video_of(frames), adapter))
         assert [bool((labels != VOID).any()) for labels in adapter.window.pseudo_labels] == [labelled] * 4
         assert same(before, values(tiny_model))
 
 
 def test_on_unfamiliar_video_self_training_is_plain_online_training(tiny_model: TwoHeadedModel) -> None:
-    settings = ReconstructionSettings(familiar_loss=1e-6)
     losses = []
     for method in ("online", "online+self-train"):
-        adapter = Adapter(tiny_model, SemanticTask(CAMVID), AdaptationSettings(method=method), settings, CPU)
+        adapter = adapter_for(tiny_model, method, familiar_loss=1e-6)
         losses.append([result.loss for result in adapt(video_of(noise_frames(5)), adapter)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -334,8 +329,7 @@ def test_statistics_follow_unfamiliar_video_alone(tiny_model: TwoHeadedModel) ->
     before = values(tiny_model)
     outcomes = {}
     for method, familiar_loss in (("online", 1e-6), ("online+ln-adapt", 1e6), ("online+ln-adapt", 1e-6)):
-        settings = ReconstructionSettings(familiar_loss=familiar_loss)
-        adapter = Adapter(tiny_model, SemanticTask(CAMVID), AdaptationSettings(method=method), settings, CPU)
+        adapter = adapter_for(tiny_model, method, familiar_loss)
         for frame in noise_frames(3):
             adapter.step(frame)
         outcomes[method, familiar_loss] = values(tiny_model)
