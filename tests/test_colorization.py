@@ -23,7 +23,7 @@ from ttt_cli.cli import main
 from ttt_cli.core.color import coloured, grey_of, lab_of
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.frame import Frame
-from ttt_cli.core.labels import Area, Chroma
+from ttt_cli.core.labels import Area, Chroma, Picture
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.evaluation import degraded
@@ -67,7 +67,7 @@ def test_better_colours_have_a_better_score() -> None:
     for share in (0.0, 0.5, 1.0):
         metric = ColourMetric()
         for _ in range(2):
-            metric.update(Chroma(truth * share), image)
+            metric.update(Chroma(truth * share), Picture(image))
         scores.append(metric.compute())
     assert scores[0].pooled < scores[1].pooled < scores[2].pooled
     assert scores[0].details["SSIM"] < scores[2].details["SSIM"] <= 1
@@ -82,7 +82,7 @@ def test_better_colours_have_a_better_score() -> None:
 def test_flicker_is_the_change_of_chroma() -> None:
     metric = ColourMetric()
     for value in (0.0, 3.0, -1.0):
-        metric.update(Chroma(torch.full((2, 16, 24), value)), picture())
+        metric.update(Chroma(torch.full((2, 16, 24), value)), Picture(picture()))
     assert metric.compute().details["flicker"] == pytest.approx((3 + 4) / 2 * 2**0.5)
 
 
@@ -197,7 +197,7 @@ def test_degraded_colours_are_scored_by_the_clean_ones() -> None:
     stream = degraded(Stream("film", (), video, lambda name: None), "old-film")
     for clean, frame in zip(video.frames(), for_model(stream.video, 32, grey_of).frames(), strict=True):
         assert not torch.equal(frame.whole().image, clean.image)
-        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth), clean.image)
+        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth).image, clean.image)
 
 
 class Dots(torch.nn.Module):
@@ -223,7 +223,7 @@ def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, halves, grey = ColourMetric(), [ColourMetric(), ColourMetric()], ColourMetric()
     for index, (image, ab) in enumerate(zip(truths, chroma, strict=True)):
         for metric, share in ((whole, 1.0), (halves[index // 6], 1.0), (grey, 0.0)):
-            metric.update(Chroma(ab * share), image)
+            metric.update(Chroma(ab * share), Picture(image))
     good, bad = whole.compute().details, grey.compute().details
     assert good["LPIPS"] < bad["LPIPS"] and good["FID"] < bad["FID"] and good["IS"] >= bad["IS"] >= 1
     found = torch.cat([Dots()(coloured(image, Chroma(ab))[None])[0] for image, ab in zip(truths, chroma, strict=True)])
@@ -244,7 +244,7 @@ def test_absent_networks_are_named_with_their_place(monkeypatch: pytest.MonkeyPa
     assert lines[0].startswith("LPIPS is left out: put https://") and str(tmp_path / "checkpoints") in lines[0]
     assert lines[1].startswith("FID and IS are left out: ")
     metric = ColourMetric()
-    metric.update(Chroma(torch.zeros(2, 16, 24)), picture())
+    metric.update(Chroma(torch.zeros(2, 16, 24)), Picture(picture()))
     scores = metric.compute()
     assert math.isnan(scores.details["LPIPS"]) and "FID" not in scores.details and scores.pooled > 0
 

@@ -26,6 +26,7 @@ from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError, UsageError
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Request, Stream
 from ttt_cli.evaluate import evaluation, experiment
@@ -120,7 +121,8 @@ def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     with torch.no_grad():
         queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
     truths = {
-        frame.name: SemanticTask(CAMVID).postprocess(one).class_map for frame, one in zip(frames, queries, strict=True)
+        frame.name: ClassMap(SemanticTask(CAMVID).postprocess(one).class_map)
+        for frame, one in zip(frames, queries, strict=True)
     }
     return Stream("own", CAMVID, video_of(frames), truths.get)
 
@@ -138,7 +140,7 @@ def test_labels_can_not_reach_the_adapter(
     step = Adapter.step
     monkeypatch.setattr(Adapter, "step", lambda *given: (events.append("step"), step(*given))[1])
 
-    def truth(name: str) -> torch.Tensor | None:
+    def truth(name: str) -> Labels | None:
         events.append("label")
         return stream.truth(name)
 
@@ -166,9 +168,9 @@ def test_low_light_darkens_frames_and_leaves_labels(tmp_path: Path) -> None:
 def test_the_label_after_the_last_class_is_void(tmp_path: Path) -> None:
     (stream,) = drives(make_drive(tmp_path / "drive"))
     truth = stream.truth("000000")
-    assert truth is not None
-    assert (truth[0] == VOID).all()
-    assert (truth[1:] == 3).all()
+    assert isinstance(truth, ClassMap)
+    assert (truth.ids[0] == VOID).all()
+    assert (truth.ids[1:] == 3).all()
     assert stream.truth("000002") is None
 
 
@@ -340,8 +342,8 @@ def test_the_layout_of_the_real_data() -> None:
     for stream in streams:
         (frame,) = stream.video.frames()
         truth = stream.truth(frame.name)
-        assert truth is not None
-        assert tuple(truth.shape) == stream.video.size == (360, 480)
+        assert isinstance(truth, ClassMap)
+        assert tuple(truth.ids.shape) == stream.video.size == (360, 480)
 
 
 def test_videos_show_every_pass_with_the_first_seed(tiny_weights: Path, tmp_path: Path) -> None:

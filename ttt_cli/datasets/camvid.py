@@ -36,7 +36,7 @@ def _stream(drive: Path, request: Request, alone: bool) -> Stream:
 
     def read(path: Path) -> Labels:
         classes = class_map(path, video.size, len(CAMVID), void=len(CAMVID))
-        return classes if request.task == "semantic" else labels_for(request.task, _derived(classes), CAMVID)
+        return classes if request.task == "semantic" else labels_for(request.task, _derived(classes.ids), CAMVID)
 
     return Stream(drive.name, CAMVID, video, label_truth(drive / "labels", video, read))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pycocotools import mask as coco_mask
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.core.labels import Instance
+from ttt_cli.core.labels import Instance, Instances
 from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.coco_masks import mask_of
 from ttt_cli.datasets.json_file import Record, field, flag, inside
@@ -42,7 +42,7 @@ def coco_streams(request: Request) -> list[Stream]:
         found = [_instance(one, video.size, coco) for one in annotations[number]]
         kept = tuple(one for one in found if coco_mask.area(one.mask))
         objects, without_area = objects + len(found), without_area + len(found) - len(kept)
-        streams.append(Stream(video.name, classes, video, {video.name: kept}.get))
+        streams.append(Stream(video.name, classes, video, {video.name: Instances(kept, video.size)}.get))
     warnings += left_out(without_area, objects, "objects whose mask has no area", printable(file))
     return [dataclasses.replace(streams[0], warnings=warnings), *streams[1:]]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.core.labels import Instance, encode
+from ttt_cli.core.labels import Instance, Instances, encode
 from ttt_cli.datasets.coco_classes import colour_of
 from ttt_cli.datasets.labels import label_truth, read_png
 from ttt_cli.datasets.stream import Request, Stream, folders_in, open_frames
@@ -65,10 +65,11 @@ def _needed(sequence: str) -> str:
     return f"write the line 'sequence,{CLASS_COLUMN}' first, and below it lines such as '{printable(sequence)},person'"
 
 
-def _read(path: Path, size: tuple[int, int]) -> tuple[Instance, ...]:
+def _read(path: Path, size: tuple[int, int]) -> Instances:
     masks = _masks(path, size)
     around = ~np.any([np.zeros(size, bool), *masks], axis=0)
-    return (*(Instance(0, encode(mask)) for mask in masks), Instance(0, encode(around), is_crowd=True))
+    objects = (Instance(0, encode(mask)) for mask in masks)
+    return Instances((*objects, Instance(0, encode(around), is_crowd=True)), size)
 
 
 def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:

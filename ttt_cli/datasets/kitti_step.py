@@ -74,7 +74,7 @@ def _read(path: Path, size: tuple[int, int], task: str) -> Labels:
     if task == "semantic":
         return classes
     instances = np.where(np.isin(red, list(THINGS)), 256 * green + blue, 0)
-    return labels_for(task, map_of_objects(classes.numpy(), instances, _region), KITTI_STEP)
+    return labels_for(task, map_of_objects(classes.ids.numpy(), instances, _region), KITTI_STEP)
 
 
 def _region(class_id: int, instance: int) -> Region | None:

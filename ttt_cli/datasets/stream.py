@@ -10,7 +10,7 @@ from pathlib import Path
 from ttt_cli.core.classes import Class, things_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Labels, PanopticMap
+from ttt_cli.core.labels import ClassMap, Labels, PanopticMap
 from ttt_cli.video import images
 from ttt_cli.video.settings import InputSettings
 from ttt_cli.video.transforms import open_input
@@ -66,7 +66,7 @@ class Dataset:
 def labels_for(task: str, regions: PanopticMap, classes: tuple[Class, ...]) -> Labels:
     """What a panoptic map says for the task semantic, instance or panoptic."""
     if task == "semantic":
-        return regions.class_map()
+        return ClassMap(regions.class_map())
     return regions.instances(things_of(classes)) if task == "instance" else regions
 
 

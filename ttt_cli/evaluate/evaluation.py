@@ -22,7 +22,7 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Result, Video
-from ttt_cli.core.labels import Labels
+from ttt_cli.core.labels import Instances, Labels
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
@@ -198,11 +198,8 @@ def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | N
     places = [names.index(one.name) for one in stream.classes]
 
     def truth(name: str) -> Labels | None:
-        objects = stream.truth(name)
-        if objects is None:
-            return None
-        assert isinstance(objects, tuple)
-        return tuple(dataclasses.replace(one, class_id=places[one.class_id]) for one in objects)
+        labels = stream.truth(name)
+        return None if labels is None else Instances.expect(labels).renamed(places)
 
     return truth
 

@@ -159,7 +159,7 @@ def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path)
         return
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
-    drawing = Drawing(stream.classes, size, settings.output, settings.task.shown_score)
+    drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
     window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
     with VideoWriter(folder / f"{stream.name}-{cell.method}{window}.mp4", stream.video.fps, size) as writer:
 

@@ -18,7 +18,7 @@ import numpy as np
 from ttt_cli.adaptation.auto_window import WindowEstimate
 from ttt_cli.core.classes import Class, things_of
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Labels, of_classes
+from ttt_cli.core.labels import Labels
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.overlay import side_by_side
 from ttt_cli.draw.tracks import Tracks
@@ -61,7 +61,7 @@ class Outputs:
         self.audio_note: str | None = None
         names = settings.output.classes
         self._kept = frozenset(index for index, one in enumerate(classes) if not names or one.name in names)
-        self._drawing = Drawing(classes, video.size, settings.output, settings.task.shown_score)
+        self._drawing = Drawing(classes, settings.output, settings.task.shown_score)
         self._tracks, self._fixed_tracks = (Tracks(things_of(classes), settings.task.shown_score) for _ in range(2))
         self._steps: queue.Queue[Step | None] = queue.Queue(STEPS_WAITING)
         self._error: BaseException | None = None
@@ -123,7 +123,7 @@ class Outputs:
     def _write(self, step: Step, writer: VideoWriter | None, files: list[LabelFile], log: IO[str]) -> None:
         spent: dict[str, float] = {}
         with _timed("masks", spent):
-            labels = self._tracks.numbered(of_classes(step.labels, self._kept))
+            labels = self._tracks.numbered(step.labels.of_classes(self._kept))
             for file in files:
                 file.write(step.frame, labels)
         if writer is not None:
@@ -151,7 +151,7 @@ class Outputs:
         """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
         if step.fixed_labels is None:
             return self._drawing.pictures(step.frame.image, [labels])[0]
-        fixed = self._fixed_tracks.numbered(of_classes(step.fixed_labels, self._kept))
+        fixed = self._fixed_tracks.numbered(step.fixed_labels.of_classes(self._kept))
         left, right = self._drawing.pictures(step.frame.image, [fixed, labels])
         return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
 

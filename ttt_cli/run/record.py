@@ -18,7 +18,7 @@ import torch
 from ttt_cli import __version__
 from ttt_cli.core.color import is_coloured
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.labels import Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights, sha256
 from ttt_cli.run.outputs import Step
@@ -123,8 +123,9 @@ class Tally:
         self.milliseconds.update(step.milliseconds)
         if step.cut:
             self.cuts.append(step.frame.index)
-        if isinstance(step.labels, Chroma):
-            self.grey_frames += not step.labels.ab.any()
+        chroma = step.labels.chroma()
+        if chroma is not None:
+            self.grey_frames += not chroma.ab.any()
             self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::EVERY_PIXEL, ::EVERY_PIXEL])
         if step.loss is not None:
             self._last_losses.append(step.loss)

@@ -23,7 +23,6 @@ from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.online import Adapter, OnStudy, adapt
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Area, Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import RunFolder, claimed, write_json
@@ -158,11 +157,11 @@ def _steps(video: Video, request: Request, on_study: OnStudy) -> Generator[Step,
         fixed_labels = None
         if fixed is not None:
             fixed_result = fixed.step(result.frame)
-            fixed_labels = _placed(fixed_result.prediction.at_size(video.size), area)
+            fixed_labels = fixed_result.prediction.at_size(video.size).placed(area)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
         yield Step(
             result.frame.whole(),
-            _placed(result.prediction.at_size(video.size), area),
+            result.prediction.at_size(video.size).placed(area),
             fixed_labels,
             result.loss,
             result.skipped_steps,
@@ -179,11 +178,6 @@ def _warnings(request: Request, tally: Tally, scores: Scores | None) -> list[str
     if tally.frames and tally.grey_frames == tally.frames:
         found.append("every frame looks like a title card, so none was coloured; title_cards = false would try")
     return found
-
-
-def _placed(labels: Labels, area: Area | None) -> Labels:
-    """Labels of the part of a frame that the model saw, for the frame."""
-    return dataclasses.replace(labels, area=area) if isinstance(labels, Chroma) else labels
 
 
 @contextmanager
