@@ -17,10 +17,10 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli._options import parse_window
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets import open_streams
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell, degraded, shuffled
-from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run
+from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run_experiment
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
@@ -46,7 +46,7 @@ def read_streams(recipe: Path) -> list[StreamRecipe]:
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
     """The labelled video of one entry."""
     wanted = InputSettings(fps=recipe.fps, max_frames=max_frames)
-    stream = open_streams("camvid", Request(data / recipe.folder, None, wanted, "semantic"))[0]
+    stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, wanted, "semantic"))[0]
     if recipe.degrade:
         stream = degraded(stream, recipe.degrade)
     return dataclasses.replace(stream, name=recipe.name)
@@ -102,7 +102,7 @@ def main() -> None:
         seeds=range(arguments.seeds),
         device=CPU,
     )
-    print_table(run(asked, arguments.out, overwrite=False, watcher=Lines()).summary)
+    print_table(run_experiment(asked, arguments.out, overwrite=False, watcher=Lines()).summary)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
-from ttt_cli.run.runner import Request, run
+from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.video import ffmpeg
@@ -159,8 +159,8 @@ def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
     weights = open_weights(str(colour_weights))
     settings = resolve(weights, None, {"task": {"task": "colorization"}}, CPU)
-    request = Request(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
-    finished = run(request, lambda video: None, lambda step: None)
+    request = RunRequest(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
+    finished = run_video(request, lambda video: None, lambda step: None)
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
     assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR

@@ -26,7 +26,7 @@ from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticM
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, colour_of
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.video.settings import InputSettings
 
 HEIGHT, WIDTH = 48, 64
@@ -36,9 +36,9 @@ LEFT = np.s_[:, :20]
 MIDDLE = np.s_[10:40, 20:50]
 
 
-def request(truth: Path, task: str, **options: Any) -> Request:
+def request(truth: Path, task: str, **options: Any) -> StreamRequest:
     options = {"images": None, "wanted": InputSettings(), **options}
-    return Request(truth, task=task, **options)
+    return StreamRequest(truth, task=task, **options)
 
 
 def save_frames(folder: Path, count: int, suffix: str = ".png") -> None:

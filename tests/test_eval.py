@@ -28,10 +28,10 @@ from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.datasets import open_streams
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate import evaluation, experiment
 from ttt_cli.evaluate.comparison import Record, records_of, summarise
-from ttt_cli.evaluate.evaluation import Cell, Entrant, Tally, degraded, measure, plan, shuffled
+from ttt_cli.evaluate.evaluation import Cell, Entrant, PassTally, degraded, measure, plan, shuffled
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -58,7 +58,7 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
 
 
 def drives(folder: Path, max_frames: int | None = None) -> list[Stream]:
-    return open_streams("camvid", Request(folder, None, InputSettings(max_frames=max_frames), "semantic"))
+    return open_streams("camvid", StreamRequest(folder, None, InputSettings(max_frames=max_frames), "semantic"))
 
 
 def entrant_of(model: TwoHeadedModel) -> Entrant:
@@ -225,7 +225,7 @@ def test_a_stopped_evaluation_goes_on(
     arguments += ["--method", "joint,online,tent", "--json"]
     real, calls = evaluation.measure, []
 
-    def watched(cell: Cell, *rest: Any) -> Tally:
+    def watched(cell: Cell, *rest: Any) -> PassTally:
         calls.append(cell.method)
         if stop and cell.method == "tent":
             raise KeyboardInterrupt
@@ -289,9 +289,9 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     tiny_model: TwoHeadedModel, tiny_weights: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drive = make_drive(tmp_path / "drive")
-    made: list[Tally] = []
+    made: list[PassTally] = []
 
-    class Watched(Tally):
+    class Watched(PassTally):
         def __init__(self, metric: Metric) -> None:
             super().__init__(metric)
             made.append(self)
@@ -299,7 +299,7 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     def score(metric: SemanticMetric) -> Scores:
         return Scores((10.0, 30.0, 20.0, 5.0)[[tally.metric is metric for tally in made].index(True)], 0.0, {}, {})
 
-    monkeypatch.setattr(evaluation, "Tally", Watched)
+    monkeypatch.setattr(evaluation, "PassTally", Watched)
     monkeypatch.setattr(SemanticMetric, "compute", score)
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
     studied: list[tuple[int, int]] = []
@@ -322,7 +322,7 @@ def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeade
     tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant_of(tiny_model))
     assert (tally.frames, tally.scored) == (3, [0, 1])
     assert all(loss is not None for loss in tally.losses)
-    again = Tally.from_json(json.loads(json.dumps(tally.as_json())))
+    again = PassTally.from_json(json.loads(json.dumps(tally.as_json())))
     assert again.as_json() == tally.as_json()
     again += tally
     assert (again.frames, again.scored) == (6, [0, 1, 3, 4])

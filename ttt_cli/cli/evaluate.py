@@ -128,7 +128,7 @@ def evaluate(
     be added later.
     """
     from ttt_cli.datasets import default_task, open_streams
-    from ttt_cli.datasets.stream import Request
+    from ttt_cli.datasets.stream import StreamRequest
     from ttt_cli.evaluate import experiment
     from ttt_cli.evaluate.evaluation import fitting
     from ttt_cli.model.weights import open_weights
@@ -155,7 +155,7 @@ def evaluate(
         name: resolve(opened, config, {**chosen, "adaptation": {**adaptation, "method": name}}, place)
         for name in methods
     }
-    streams = open_streams(dataset, Request(truth, images, common.input, chosen_task, every, split))
+    streams = open_streams(dataset, StreamRequest(truth, images, common.input, chosen_task, every, split))
     streams = fitting(_changed(streams, degrade, shuffle), opened.classes, chosen_task)
     asked = experiment.Experiment(
         data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
@@ -175,7 +175,7 @@ def evaluate(
         for warning in asked.warnings:
             _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", shown=not (quiet or as_json)) as bar:
-        outcome = experiment.run(asked, folder, overwrite, _watcher(bar))
+        outcome = experiment.run_experiment(asked, folder, overwrite, _watcher(bar))
     if as_json:
         print(to_json({"folder": str(folder), **outcome.content}))
     elif quiet:

@@ -14,14 +14,14 @@ from ttt_cli.core.labels import Instance, Instances
 from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.coco_masks import mask_of
 from ttt_cli.datasets.json_file import Record, field, flag, inside
-from ttt_cli.datasets.stream import Request, Stream, left_out
+from ttt_cli.datasets.stream import Stream, StreamRequest, left_out
 from ttt_cli.video.transforms import open_input
 
 
-def coco_streams(request: Request) -> list[Stream]:
+def coco_streams(request: StreamRequest) -> list[Stream]:
     """One stream a picture, called like it, in order of the pictures' ids.
 
-    Request.truth is the JSON file, or the folder that has instances.json or annotations/instances.json in it. Warnings
+    request.truth is the JSON file, or the folder that has instances.json or annotations/instances.json in it. Warnings
     count pictures that are missing and objects without area. Raises TttvError for annotations that are not as they
     should be, and where all pictures are missing.
     """

@@ -18,13 +18,13 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.labels import Instance, Instances, encode
 from ttt_cli.datasets.coco_classes import colour_of
 from ttt_cli.datasets.labels import label_truth, read_png
-from ttt_cli.datasets.stream import Request, Stream, folders_in, open_frames
+from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in, open_frames
 
 CLASS_COLUMN = "fg_class_judged_from_name"
 
 
-def davis_streams(request: Request) -> list[Stream]:
-    """The sequences that have labels, in order of name; Request.truth is the root of the data set.
+def davis_streams(request: StreamRequest) -> list[Stream]:
+    """The sequences that have labels, in order of name; request.truth is the root of the data set.
 
     Raises TttvError where there is none, or where sequences.csv does not say the class of one.
     """

@@ -33,7 +33,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Request:
+class StreamRequest:
     """What is asked of a data set.
 
     truth: the folder or file of the labels. images: where the frames are; None is where the layout has them.
@@ -54,10 +54,10 @@ class Request:
 class Dataset:
     """open: the streams of a request, every frame scored. tasks: those it has labels for, splits: its parts, if any.
 
-    every: the default of Request.every.
+    every: the default of StreamRequest.every.
     """
 
-    open: Callable[[Request], list[Stream]]
+    open: Callable[[StreamRequest], list[Stream]]
     tasks: tuple[str, ...]
     every: int = 1
     splits: tuple[str, ...] = ()
@@ -70,11 +70,11 @@ def labels_for(task: str, regions: PanopticMap, classes: tuple[Class, ...]) -> L
     return regions.instances(things_of(classes)) if task == "instance" else regions
 
 
-def open_frames(request: Request, name: str, layout: Path, alone: bool) -> Video:
+def open_frames(request: StreamRequest, name: str, layout: Path, alone: bool) -> Video:
     """The video `name`, whose frames the data set's layout has in `layout`.
 
-    Request.images takes the place of it: the folder of the video's name in there or, where the video is `alone` in the
-    request, Request.images itself. Raises what `open_input` does.
+    request.images takes the place of it: the folder of the video's name in there or, where the video is `alone` in the
+    request, request.images itself. Raises what `open_input` does.
     """
     place = layout
     if request.images is not None:

@@ -104,7 +104,7 @@ def versions() -> dict[str, str]:
     }
 
 
-class Tally:
+class RunTotals:
     """Totals over the frames of a run: losses and milliseconds of the stages on the model's side."""
 
     def __init__(self) -> None:
@@ -118,19 +118,20 @@ class Tally:
 
     def update(self, step: Step) -> None:
         """Counts one frame."""
+        result = step.result
         self.frames += 1
-        self.skipped_steps += step.skipped_steps
+        self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
-        if step.cut:
-            self.cuts.append(step.frame.index)
+        if result.cut:
+            self.cuts.append(result.frame.index)
         chroma = step.labels.chroma()
         if chroma is not None:
             self.grey_frames += not chroma.ab.any()
             self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::EVERY_PIXEL, ::EVERY_PIXEL])
-        if step.loss is not None:
-            self._last_losses.append(step.loss)
+        if result.loss is not None:
+            self._last_losses.append(result.loss)
             if len(self._first_losses) < LOSSES_AVERAGED:
-                self._first_losses.append(step.loss)
+                self._first_losses.append(result.loss)
 
     def write_to(self, report: Report) -> None:
         """Brings the totals into the report."""
@@ -143,7 +144,7 @@ class Tally:
             report.last_loss = statistics.fmean(list(self._last_losses)[-count:])
 
 
-class Scores:
+class RunScores:
     """Ground truth against predictions: metrics.json."""
 
     def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:
