@@ -21,7 +21,7 @@ from streams import open_stream, read_streams
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets import open_streams
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import deviation_of, records_of
 from ttt_cli.evaluate.evaluation import Cell, entrants, measure
 from ttt_cli.model.weights import open_weights, shipped_for
@@ -65,7 +65,7 @@ def main() -> None:
         ]
     else:
         folders = [arguments.data / "davis16" / "images" / name for name in COLOUR_VIDEOS]
-        requests = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
+        requests = [StreamRequest(folder, None, InputSettings(), arguments.task) for folder in folders]
         streams = [open_streams("color-video", request)[0] for request in requests]
     film = cut_together(streams, arguments.scene)
     weights = open_weights(arguments.weights or shipped_for(arguments.task))

@@ -23,7 +23,7 @@ from ttt_cli.core.area import Area
 from ttt_cli.core.color import coloured, grey_of, lab_of
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.frame import Frame
-from ttt_cli.core.labels import Chroma
+from ttt_cli.core.labels import Chroma, Picture
 from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
@@ -34,7 +34,7 @@ from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.overrides import Overrides, TaskOverrides
-from ttt_cli.run.runner import Request, run
+from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.video import ffmpeg
@@ -69,7 +69,7 @@ def test_better_colours_have_a_better_score() -> None:
     for share in (0.0, 0.5, 1.0):
         metric = ColourMetric()
         for _ in range(2):
-            metric.update(Chroma(truth * share), image)
+            metric.update(Chroma(truth * share), Picture(image))
         scores.append(metric.compute())
     assert scores[0].pooled < scores[1].pooled < scores[2].pooled
     assert scores[0].details["SSIM"] < scores[2].details["SSIM"] <= 1
@@ -84,7 +84,7 @@ def test_better_colours_have_a_better_score() -> None:
 def test_flicker_is_the_change_of_chroma() -> None:
     metric = ColourMetric()
     for value in (0.0, 3.0, -1.0):
-        metric.update(Chroma(torch.full((2, 16, 24), value)), picture())
+        metric.update(Chroma(torch.full((2, 16, 24), value)), Picture(picture()))
     assert metric.compute().details["flicker"] == pytest.approx((3 + 4) / 2 * 2**0.5)
 
 
@@ -161,8 +161,8 @@ def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
     weights = open_weights(str(colour_weights))
     settings = resolve(weights, None, Overrides(task=TaskOverrides(task="colorization")), CPU)
-    request = Request(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
-    finished = run(request, lambda video: None, lambda step: None)
+    request = RunRequest(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
+    finished = run_video(request, lambda video: None, lambda step: None)
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
     assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR
@@ -199,7 +199,7 @@ def test_degraded_colours_are_scored_by_the_clean_ones() -> None:
     stream = degraded(Stream("film", (), video, lambda name: None), "old-film")
     for clean, frame in zip(video.frames(), for_model(stream.video, 32, grey_of).frames(), strict=True):
         assert not torch.equal(frame.whole().image, clean.image)
-        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth), clean.image)
+        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth).image, clean.image)
 
 
 class Dots(torch.nn.Module):
@@ -225,7 +225,7 @@ def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, halves, grey = ColourMetric(), [ColourMetric(), ColourMetric()], ColourMetric()
     for index, (image, ab) in enumerate(zip(truths, chroma, strict=True)):
         for metric, share in ((whole, 1.0), (halves[index // 6], 1.0), (grey, 0.0)):
-            metric.update(Chroma(ab * share), image)
+            metric.update(Chroma(ab * share), Picture(image))
     good, bad = whole.compute().details, grey.compute().details
     assert good["LPIPS"] < bad["LPIPS"] and good["FID"] < bad["FID"] and good["IS"] >= bad["IS"] >= 1
     found = torch.cat([Dots()(coloured(image, Chroma(ab))[None])[0] for image, ab in zip(truths, chroma, strict=True)])
@@ -246,7 +246,7 @@ def test_absent_networks_are_named_with_their_place(monkeypatch: pytest.MonkeyPa
     assert lines[0].startswith("LPIPS is left out: put https://") and str(tmp_path / "checkpoints") in lines[0]
     assert lines[1].startswith("FID and IS are left out: ")
     metric = ColourMetric()
-    metric.update(Chroma(torch.zeros(2, 16, 24)), picture())
+    metric.update(Chroma(torch.zeros(2, 16, 24)), Picture(picture()))
     scores = metric.compute()
     assert math.isnan(scores.details["LPIPS"]) and "FID" not in scores.details and scores.pooled > 0
 

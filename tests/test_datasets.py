@@ -22,11 +22,11 @@ from shared_data import shared
 
 from ttt_cli.core.classes import CAMVID, VOID, Class
 from ttt_cli.core.errors import TttvError, UsageError
-from ttt_cli.core.labels import Instance, Labels, PanopticMap, Segment, decode
+from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, colour_of
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.video.settings import InputSettings
 
 HEIGHT, WIDTH = 48, 64
@@ -36,9 +36,9 @@ LEFT = np.s_[:, :20]
 MIDDLE = np.s_[10:40, 20:50]
 
 
-def request(truth: Path, task: str, **options: Any) -> Request:
+def request(truth: Path, task: str, **options: Any) -> StreamRequest:
     options = {"images": None, "wanted": InputSettings(), **options}
-    return Request(truth, task=task, **options)
+    return StreamRequest(truth, task=task, **options)
 
 
 def save_frames(folder: Path, count: int, suffix: str = ".png") -> None:
@@ -87,14 +87,14 @@ def panoptic_of(stream: Stream) -> PanopticMap:
 
 def semantic_of(stream: Stream) -> np.ndarray:
     truth = stream.truth("000000")
-    assert isinstance(truth, torch.Tensor) and truth.dtype == torch.uint8
-    return truth.numpy()
+    assert isinstance(truth, ClassMap) and truth.ids.dtype == torch.uint8
+    return truth.ids.numpy()
 
 
 def instances_of(stream: Stream) -> tuple[Instance, ...]:
     truth = stream.truth("000000")
-    assert isinstance(truth, tuple)
-    return truth
+    assert isinstance(truth, Instances)
+    return truth.objects
 
 
 def shown(instances: tuple[Instance, ...]) -> list[tuple[int, bool, int]]:
@@ -368,14 +368,14 @@ def test_coco_stills(tmp_path: Path) -> None:
         ("a", (WIDTH, HEIGHT), 1),
         ("b", (HEIGHT, WIDTH), 1),
     ]
-    assert first.truth("a") == () and first.truth("b") is None
+    assert first.truth("a") == Instances((), (WIDTH, HEIGHT)) and first.truth("b") is None
     (frame,) = second.video.frames()
     truth = second.truth(frame.name)
-    assert isinstance(truth, tuple)
-    assert shown(truth) == [(0, False, 200), (0, True, 4), (0, False, 200)]
-    assert decode(truth[0].mask)[10:20, 10:20].all() and decode(truth[0].mask)[30:40, 30:40].all()
-    assert decode(truth[1].mask)[10:14, 0].all()
-    assert decode(truth[2].mask)[5:15, 10:30].all()
+    assert isinstance(truth, Instances)
+    assert shown(truth.objects) == [(0, False, 200), (0, True, 4), (0, False, 200)]
+    assert decode(truth.objects[0].mask)[10:20, 10:20].all() and decode(truth.objects[0].mask)[30:40, 30:40].all()
+    assert decode(truth.objects[1].mask)[10:14, 0].all()
+    assert decode(truth.objects[2].mask)[5:15, 10:30].all()
     assert first.classes == (Class("dog", (0, 226, 252), True), Class("unicorn", colour_of("unicorn", 1), True))
     assert first.warnings == ()
 
@@ -396,8 +396,8 @@ def test_run_lengths_in_text_are_read_as_coco_writes_them(tmp_path: Path) -> Non
     change_json(root / "annotations/instances.json", change)
     first, second = open_streams("coco", request(root / "annotations/instances.json", "instance"))
     truth = second.truth("b")
-    assert isinstance(truth, tuple)
-    assert all((decode(one.mask) == mask).all() for one, mask in zip(truth, masks[1:], strict=True))
+    assert isinstance(truth, Instances)
+    assert all((decode(one.mask) == mask).all() for one, mask in zip(truth.objects, masks[1:], strict=True))
     (warning,) = first.warnings
     assert warning.endswith("instances.json: objects whose mask has no area: 1 of 5 left out")
 
@@ -434,12 +434,12 @@ def test_davis(tmp_path: Path, frames: str, labels: str) -> None:
     (stream,) = open_streams("davis", request(make_davis(tmp_path, frames, labels), "instance"))
     assert stream.name == "dog" and stream.classes == (Class("dog", (0, 226, 252), True),)
     one, none, two = labels_of(stream)
-    assert isinstance(one, tuple) and isinstance(none, tuple) and isinstance(two, tuple)
+    assert isinstance(one, Instances) and isinstance(none, Instances) and isinstance(two, Instances)
     everything = HEIGHT * WIDTH
-    assert shown(one) == [(0, False, 900), (0, True, everything - 900)]
-    assert decode(one[0].mask)[MIDDLE].all() and not decode(one[1].mask)[MIDDLE].any()
-    assert shown(none) == [(0, True, everything)]
-    assert shown(two) == [(0, False, 900), (0, False, 20 * HEIGHT), (0, True, everything - 900 - 20 * HEIGHT)]
+    assert shown(one.objects) == [(0, False, 900), (0, True, everything - 900)]
+    assert decode(one.objects[0].mask)[MIDDLE].all() and not decode(one.objects[1].mask)[MIDDLE].any()
+    assert shown(none.objects) == [(0, True, everything)]
+    assert shown(two.objects) == [(0, False, 900), (0, False, 20 * HEIGHT), (0, True, everything - 900 - 20 * HEIGHT)]
 
 
 # A user's folder
@@ -490,7 +490,7 @@ def test_folders_with_panoptic_labels(tmp_path: Path) -> None:
     assert [one.name for one in streams[0].classes] == ["lawn", "hen"]
     stream = open_streams("folder", request(tmp_path, "instance"))[0]
     _, instances = labels_of(stream)
-    assert isinstance(instances, tuple) and shown(instances) == [(1, False, 900)]
+    assert isinstance(instances, Instances) and shown(instances.objects) == [(1, False, 900)]
 
 
 # What can be wrong
@@ -760,8 +760,9 @@ def test_real_davis() -> None:
     dog = next(stream for stream in streams if stream.name == "dog")
     label = np.array(Image.open(shared("data/davis16/labels/dog/00020.png")))
     truth = dog.truth("00020")
-    assert isinstance(truth, tuple) and len(truth) == 2 and truth[1].is_crowd
-    assert (decode(truth[0].mask) == (label > 0)).all() and (decode(truth[1].mask) == (label == 0)).all()
+    assert isinstance(truth, Instances) and len(truth.objects) == 2 and truth.objects[1].is_crowd
+    own, around = (decode(one.mask) for one in truth.objects)
+    assert (own == (label > 0)).all() and (around == (label == 0)).all()
     assert dog.truth("00021") is None
 
 
@@ -782,8 +783,9 @@ def test_real_coco_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
     assert streams[0].classes == tuple(COCO_PANOPTIC.values())[:80]
     categories = [one["id"] for one in coco.dataset["categories"]]
     for number, stream in zip(chosen, streams, strict=True):
-        truth, expected = stream.truth(stream.name), coco.loadAnns(coco.getAnnIds(number))
-        assert isinstance(truth, tuple)
+        labels, expected = stream.truth(stream.name), coco.loadAnns(coco.getAnnIds(number))
+        assert isinstance(labels, Instances)
+        truth = labels.objects
         assert [categories[one.class_id] for one in truth] == [one["category_id"] for one in expected]
         assert [one.is_crowd for one in truth] == [bool(one["iscrowd"]) for one in expected]
         assert all((decode(one.mask) == coco.annToMask(own)).all() for one, own in zip(truth, expected, strict=True))
@@ -816,9 +818,9 @@ def test_real_camvid() -> None:
         (frame,) = stream.video.frames()
         truths.append(stream.truth(frame.name))
     classes, panoptic, instances = truths
-    assert isinstance(classes, torch.Tensor) and isinstance(panoptic, PanopticMap) and isinstance(instances, tuple)
+    assert isinstance(classes, ClassMap) and isinstance(panoptic, PanopticMap) and isinstance(instances, Instances)
     derived = panoptic.class_map()
-    differs = classes != derived
+    differs = classes.ids != derived
     assert (derived[differs] == VOID).all() and 0 < int(differs.sum()) < 1000
-    assert len(instances) == sum(CAMVID[one.class_id].is_thing for one in panoptic.segments) > 1
-    assert min(pixels for _, _, pixels in shown(instances)) >= 20
+    assert len(instances.objects) == sum(CAMVID[one.class_id].is_thing for one in panoptic.segments) > 1
+    assert min(pixels for _, _, pixels in shown(instances.objects)) >= 20

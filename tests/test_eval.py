@@ -26,13 +26,14 @@ from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError, UsageError
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.datasets.degrade import degraded
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate import evaluation, experiment
 from ttt_cli.evaluate.comparison import Record, records_of, summarise
-from ttt_cli.evaluate.evaluation import Cell, Entrant, Tally, measure, plan
+from ttt_cli.evaluate.evaluation import Cell, Entrant, PassTally, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.settings import ReconstructionSettings
@@ -60,7 +61,7 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
 
 
 def drives(folder: Path, max_frames: int | None = None) -> list[Stream]:
-    return open_streams("camvid", Request(folder, None, InputSettings(max_frames=max_frames), "semantic"))
+    return open_streams("camvid", StreamRequest(folder, None, InputSettings(max_frames=max_frames), "semantic"))
 
 
 def entrant_of(model: TwoHeadedModel) -> Entrant:
@@ -123,7 +124,8 @@ def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     with torch.no_grad():
         queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
     truths = {
-        frame.name: SemanticTask(CAMVID).postprocess(one).class_map for frame, one in zip(frames, queries, strict=True)
+        frame.name: ClassMap(SemanticTask(CAMVID).postprocess(one).class_map)
+        for frame, one in zip(frames, queries, strict=True)
     }
     return Stream("own", CAMVID, video_of(frames), truths.get)
 
@@ -141,7 +143,7 @@ def test_labels_can_not_reach_the_adapter(
     step = Adapter.step
     monkeypatch.setattr(Adapter, "step", lambda *given: (events.append("step"), step(*given))[1])
 
-    def truth(name: str) -> torch.Tensor | None:
+    def truth(name: str) -> Labels | None:
         events.append("label")
         return stream.truth(name)
 
@@ -169,9 +171,9 @@ def test_low_light_darkens_frames_and_leaves_labels(tmp_path: Path) -> None:
 def test_the_label_after_the_last_class_is_void(tmp_path: Path) -> None:
     (stream,) = drives(make_drive(tmp_path / "drive"))
     truth = stream.truth("000000")
-    assert truth is not None
-    assert (truth[0] == VOID).all()
-    assert (truth[1:] == 3).all()
+    assert isinstance(truth, ClassMap)
+    assert (truth.ids[0] == VOID).all()
+    assert (truth.ids[1:] == 3).all()
     assert stream.truth("000002") is None
 
 
@@ -226,7 +228,7 @@ def test_a_stopped_evaluation_goes_on(
     arguments += ["--method", "joint,online,tent", "--json"]
     real, calls = evaluation.measure, []
 
-    def watched(cell: Cell, *rest: Any) -> Tally:
+    def watched(cell: Cell, *rest: Any) -> PassTally:
         calls.append(cell.method)
         if stop and cell.method == "tent":
             raise KeyboardInterrupt
@@ -290,9 +292,9 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     tiny_model: TwoHeadedModel, tiny_weights: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drive = make_drive(tmp_path / "drive")
-    made: list[Tally] = []
+    made: list[PassTally] = []
 
-    class Watched(Tally):
+    class Watched(PassTally):
         def __init__(self, metric: Metric) -> None:
             super().__init__(metric)
             made.append(self)
@@ -300,7 +302,7 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     def score(metric: SemanticMetric) -> Scores:
         return Scores((10.0, 30.0, 20.0, 5.0)[[tally.metric is metric for tally in made].index(True)], 0.0, {}, {})
 
-    monkeypatch.setattr(evaluation, "Tally", Watched)
+    monkeypatch.setattr(evaluation, "PassTally", Watched)
     monkeypatch.setattr(SemanticMetric, "compute", score)
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
     studied: list[tuple[int, int]] = []
@@ -326,7 +328,7 @@ def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeade
     tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant_of(tiny_model))
     assert (tally.frames, tally.scored) == (3, [0, 1])
     assert all(loss is not None for loss in tally.losses)
-    again = Tally.from_json(json.loads(json.dumps(tally.as_json())))
+    again = PassTally.from_json(json.loads(json.dumps(tally.as_json())))
     assert again.as_json() == tally.as_json()
     again += tally
     assert (again.frames, again.scored) == (6, [0, 1, 3, 4])
@@ -346,8 +348,8 @@ def test_the_layout_of_the_real_data() -> None:
     for stream in streams:
         (frame,) = stream.video.frames()
         truth = stream.truth(frame.name)
-        assert truth is not None
-        assert tuple(truth.shape) == stream.video.size == (360, 480)
+        assert isinstance(truth, ClassMap)
+        assert tuple(truth.ids.shape) == stream.video.size == (360, 480)
 
 
 def test_videos_show_every_pass_with_the_first_seed(tiny_weights: Path, tmp_path: Path) -> None:

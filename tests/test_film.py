@@ -20,7 +20,7 @@ from ttt_cli.core.labels import Chroma
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
-from ttt_cli.run.runner import Request, run
+from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.film import is_title_card, picture_area
 from ttt_cli.video.reader import open_video
@@ -79,14 +79,14 @@ def test_borders_and_title_cards_stay_grey(colour_weights: Path, tmp_path: Path)
     overrides = Overrides(task=TaskOverrides(task="colorization"), adaptation=AdaptationOverrides(cuts="reset"))
     settings = resolve(weights, None, overrides, CPU)
     steps: list[Step] = []
-    report = run(
-        Request(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append
+    report = run_video(
+        RunRequest(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append
     ).report
 
-    assert [step.loss is None for step in steps] == [True, True, False, False, False]
+    assert [step.result.loss is None for step in steps] == [True, True, False, False, False]
     for step in steps:
         assert isinstance(step.labels, Chroma) and step.labels.area == BORDERED
-        assert bool(step.labels.ab.any()) == (step.loss is not None)
+        assert bool(step.labels.ab.any()) == (step.result.loss is not None)
     assert report.grey_frames == 2 and report.cuts == [2]
     assert len(report.warnings) == 1 and "own colours are not used" in report.warnings[0]
 

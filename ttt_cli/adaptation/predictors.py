@@ -79,7 +79,7 @@ class Vote(Plain):
             prediction = predict(view.of(image))
             assert isinstance(prediction, SemanticPrediction)
             classes = len(prediction.probabilities)
-            class_map = prediction.at_size(size).long()
+            class_map = prediction.at_size(size).ids.long()
             one = functional.one_hot(class_map.flip(-1) if view.mirrored else class_map, classes).movedim(-1, 0)
             votes = one.float() if votes is None else votes + one
         assert votes is not None

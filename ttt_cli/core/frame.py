@@ -90,7 +90,7 @@ class Prediction(ABC):
 
     @abstractmethod
     def at_size(self, size: tuple[int, int]) -> Labels:
-        """The prediction at the size (height, width) of the frame, on the CPU, in the form that labels have."""
+        """The prediction at the size (height, width) of the frame, on the CPU."""
 
 
 @dataclass(frozen=True)

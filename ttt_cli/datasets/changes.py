@@ -11,7 +11,7 @@ from torch import Generator
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Labels
+from ttt_cli.core.labels import Instances, Labels
 from ttt_cli.datasets.stream import Stream
 
 
@@ -58,11 +58,8 @@ def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | N
     positions = [names.index(one.name) for one in stream.classes]
 
     def truth(name: str) -> Labels | None:
-        objects = stream.truth(name)
-        if objects is None:
-            return None
-        assert isinstance(objects, tuple)
-        return tuple(dataclasses.replace(one, class_id=positions[one.class_id]) for one in objects)
+        labels = stream.truth(name)
+        return None if labels is None else Instances.expect(labels).renamed(positions)
 
     return truth
 

@@ -15,16 +15,16 @@ import numpy as np
 
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.core.labels import Instance, encode
+from ttt_cli.core.labels import Instance, Instances, encode
 from ttt_cli.datasets.coco_classes import colour_of
 from ttt_cli.datasets.labels import label_truth, read_png
-from ttt_cli.datasets.stream import Request, Stream, folders_in, open_frames
+from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in, open_frames
 
 CLASS_COLUMN = "fg_class_judged_from_name"
 
 
-def davis_streams(request: Request) -> list[Stream]:
-    """The sequences that have labels, in order of name; Request.truth is the root of the data set.
+def davis_streams(request: StreamRequest) -> list[Stream]:
+    """The sequences that have labels, in order of name; request.truth is the root of the data set.
 
     Raises TttvError where there is none, or where sequences.csv does not say the class of one.
     """
@@ -65,10 +65,11 @@ def _needed(sequence: str) -> str:
     return f"write the line 'sequence,{CLASS_COLUMN}' first, and below it lines such as '{printable(sequence)},person'"
 
 
-def _read(path: Path, size: tuple[int, int]) -> tuple[Instance, ...]:
+def _read(path: Path, size: tuple[int, int]) -> Instances:
     masks = _masks(path, size)
     around = ~np.any([np.zeros(size, bool), *masks], axis=0)
-    return (*(Instance(0, encode(mask)) for mask in masks), Instance(0, encode(around), is_crowd=True))
+    objects = (Instance(0, encode(mask)) for mask in masks)
+    return Instances((*objects, Instance(0, encode(around), is_crowd=True)), size)
 
 
 def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Labels
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.datasets.stream import frame_numbers_of
 from ttt_cli.video import images
 
@@ -42,8 +41,8 @@ def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> C
     return truth
 
 
-def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID) -> Tensor:
-    """A label of one class id a pixel, 0..classes - 1: uint8 (H, W) with 255 for 255 and for `void`.
+def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID) -> ClassMap:
+    """A label of one class id a pixel, 0..classes - 1, with 255 for 255 and for `void`.
 
     Raises TttvError where it is no such label, or not of `size` (height, width).
     """
@@ -53,13 +52,13 @@ def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID)
     return known_classes(np.where(ids == void, VOID, ids), classes, path)
 
 
-def known_classes(ids: np.ndarray, classes: int, path: Path) -> Tensor:
-    """Class ids, int (H, W), as uint8. Raises TttvError where one is neither a class nor 255."""
+def known_classes(ids: np.ndarray, classes: int, path: Path) -> ClassMap:
+    """Class ids, int (H, W), as a class map. Raises TttvError where one is neither a class nor 255."""
     unknown = (ids < 0) | ((ids >= classes) & (ids != VOID))
     if unknown.any():
         first = ids[unknown][0]
         raise TttvError(f"{printable(path)}: holds the id {first}; 0 to {classes - 1} are classes, {VOID} is void")
-    return torch.from_numpy(ids.astype(np.uint8))
+    return ClassMap(torch.from_numpy(ids.astype(np.uint8)))
 
 
 def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:

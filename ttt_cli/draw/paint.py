@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ttt_cli.core.classes import VOID, Class, distinct_colour, things_of
-from ttt_cli.core.labels import Instance, Labels, PanopticMap, decode
+from ttt_cli.core.labels import Instance, Labels, decode
 from ttt_cli.draw.overlay import Tag
 
 
@@ -23,25 +23,17 @@ class Paint:
     tags: tuple[Tag, ...]
 
 
-def paint(labels: Labels, classes: Sequence[Class], size: tuple[int, int], shown_score: float) -> Paint:
+def paint(labels: Labels, classes: Sequence[Class], shown_score: float) -> Paint:
     """Stuff in the colour of its class, every object in one of its own that goes by its number.
 
-    size: (height, width) of the frame. shown_score: objects below it are left out.
+    shown_score: objects below it are left out.
     """
-    if isinstance(labels, Tensor):
-        return Paint(labels, tuple(classes), ())
-    if isinstance(labels, PanopticMap):
-        objects = labels.instances(things_of(classes))
-        ids = labels.class_map()
-        names = [classes[one.class_id].name for one in objects]
-    else:
-        assert isinstance(labels, tuple)
-        # The surest come first; they are drawn last, over the others.
-        objects = tuple(one for one in labels if one.score >= shown_score)
-        ids = torch.full(size, VOID, dtype=torch.uint8)
-        names = [f"{classes[one.class_id].name} {one.score:.0%}" for one in objects]
+    layers = labels.layers(things_of(classes), shown_score)
+    names = [classes[instance.class_id].name for instance in layers.objects]
+    if layers.with_scores:
+        names = [f"{name} {instance.score:.0%}" for name, instance in zip(names, layers.objects, strict=True)]
     room = VOID - len(classes)
-    return _with_objects(ids, classes, objects[:room], names)
+    return _with_objects(layers.class_map, classes, layers.objects[:room], names)
 
 
 def object_colour(number: int) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.evaluate.figures import shown
 from ttt_cli.metrics.base import mean_of_known
 
@@ -93,7 +93,7 @@ class Summary:
         return self.method if self.window is None else f"{self.method}, window {self.window or 'inf'}"
 
 
-def records_of(tallies: Mapping[Cell, Tally]) -> list[Record]:
+def records_of(tallies: Mapping[Cell, PassTally]) -> list[Record]:
     """One record for each cell, and where there are several streams one over all, after the last of a pass."""
     passes: dict[tuple[str, int | None, int | None], list[Cell]] = {}
     for cell in tallies:
@@ -193,7 +193,7 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
 
 
-def _record(cell: Cell, tally: Tally) -> Record:
+def _record(cell: Cell, tally: PassTally) -> Record:
     scores = tally.metric.compute()
     return Record(
         stream=cell.stream,

@@ -24,7 +24,7 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
-from ttt_cli.evaluate.evaluation import Cell, Tally, entrants, measure, plan
+from ttt_cli.evaluate.evaluation import Cell, PassTally, entrants, measure, plan
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
 from ttt_cli.run.folder import REPORT, locked, write_json
@@ -121,7 +121,7 @@ def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
     return runnable, reasons
 
 
-def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:
+def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:
     """Runs the cells that the folder does not have yet, and writes metrics.json, metrics.csv and metrics.tex.
 
     Raises TttvError where the folder is of another experiment (but for methods, windows and seeds), in use, or can not
@@ -165,7 +165,7 @@ def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path)
         return
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
-    drawing = Drawing(stream.classes, size, settings.output, settings.task.shown_score)
+    drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
     window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
     with VideoWriter(folder / f"{stream.name}-{cell.method}{window}.mp4", stream.video.fps, size) as writer:
 
@@ -184,7 +184,7 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
         return Journal(folder / CELLS, subject)
 
 
-def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, Tally]) -> Outcome:
+def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, PassTally]) -> Outcome:
     records = records_of(tallies)
     summary = summarise(records)
     content = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ttt_cli.core.color import coloured, grey_of, is_coloured
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.labels import Chroma, Labels, Picture
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.metrics.perceptual import InceptionFeatures, left_out, lpips
 
@@ -54,14 +54,14 @@ class ColourMetric(Metric):
         return left_out()
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame. truth: uint8 RGB (3, H, W), whose lightness the prediction's colours are put on."""
-        assert isinstance(prediction, Chroma) and isinstance(truth, Tensor)
-        found = coloured(truth, prediction)
+        """Counts one frame. truth: a Picture, whose lightness the prediction's Chroma is put on."""
+        chroma, image = Chroma.expect(prediction), Picture.expect(truth).image
+        found = coloured(image, chroma)
         frame = {"colourfulness": colourfulness(found.float())}
-        before, self._before = self._before, prediction.ab
-        if before is not None and before.shape == prediction.ab.shape:  # Not from a title card to a picture.
-            frame["flicker"] = float((prediction.ab - before).norm(dim=0).mean())
-        known = truth if is_coloured(truth) else None
+        before, self._before = self._before, chroma.ab
+        if before is not None and before.shape == chroma.ab.shape:  # Not from a title card to a picture.
+            frame["flicker"] = float((chroma.ab - before).norm(dim=0).mean())
+        known = image if is_coloured(image) else None
         if known is not None:
             frame |= distances(found, known)
             frame |= {f"{name} of grey": value for name, value in distances(grey_of(known), known).items()}

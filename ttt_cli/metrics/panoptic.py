@@ -27,12 +27,12 @@ class PanopticMetric(Metric):
         self.tally = np.zeros((4, len(self.names)))
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame."""
-        assert isinstance(prediction, PanopticMap) and isinstance(truth, PanopticMap)
-        if prediction.ids.shape != truth.ids.shape:
-            sizes = f"{tuple(prediction.ids.shape)} and label {tuple(truth.ids.shape)}"
+        """Counts one frame, both a PanopticMap."""
+        predicted, labelled = PanopticMap.expect(prediction), PanopticMap.expect(truth)
+        if predicted.ids.shape != labelled.ids.shape:
+            sizes = f"{tuple(predicted.ids.shape)} and label {tuple(labelled.ids.shape)}"
             raise ValueError(f"prediction {sizes} differ in size")
-        frame = _matched(prediction, truth, len(self.names))
+        frame = _matched(predicted, labelled, len(self.names))
         self.tally += frame
         self.frame_scores.append(mean_of_known(_quality(frame)[0]))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.evaluate.comparison import Summary
-from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.evaluate.figures import or_nan
 from ttt_cli.evaluate.journal import CELLS, read_cells
 from ttt_cli.run.folder import RunFolder
@@ -25,7 +25,7 @@ class Evaluation:
     score: str
     unit: str
     summary: list[Summary]
-    tallies: dict[Cell, Tally]
+    tallies: dict[Cell, PassTally]
 
     @property
     def quantity(self) -> str:

@@ -18,7 +18,7 @@ import torch
 from ttt_cli import __version__
 from ttt_cli.core.color import is_coloured
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.labels import Labels
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights, sha256
 from ttt_cli.run.outputs import Step
@@ -105,7 +105,7 @@ def versions() -> dict[str, str]:
     }
 
 
-class Tally:
+class RunTotals:
     """Totals over the frames of a run: losses and milliseconds of the stages on the model's side."""
 
     def __init__(self) -> None:
@@ -119,18 +119,20 @@ class Tally:
 
     def update(self, step: Step) -> None:
         """Counts one frame."""
+        result = step.result
         self.frames += 1
-        self.skipped_steps += step.skipped_steps
+        self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
-        if step.cut:
-            self.cuts.append(step.frame.index)
-        if isinstance(step.labels, Chroma):
-            self.grey_frames += not step.labels.ab.any()
+        if result.cut:
+            self.cuts.append(result.frame.index)
+        chroma = step.labels.chroma()
+        if chroma is not None:
+            self.grey_frames += not chroma.ab.any()
             self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::PIXEL_STRIDE, ::PIXEL_STRIDE])
-        if step.loss is not None:
-            self._last_losses.append(step.loss)
+        if result.loss is not None:
+            self._last_losses.append(result.loss)
             if len(self._first_losses) < LOSSES_AVERAGED:
-                self._first_losses.append(step.loss)
+                self._first_losses.append(result.loss)
 
     def write_to(self, report: Report) -> None:
         """Brings the totals into the report."""
@@ -143,7 +145,7 @@ class Tally:
             report.last_loss = statistics.fmean(list(self._last_losses)[-count:])
 
 
-class Scores:
+class RunScores:
     """Ground truth against predictions: metrics.json."""
 
     def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ttt_cli.core.area import Area
 from ttt_cli.core.color import grey_of
 from ttt_cli.core.frame import Frame, Prediction, Video
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.labels import Chroma, Labels, Picture
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import Features, TwoHeadedModel
 from ttt_cli.tasks.base import Task
@@ -56,9 +56,9 @@ class ColorizationTask(Task):
         """What is within the borders of an old film, or as the settings have it."""
         return picture_area(video, self.settings.crop)
 
-    def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Tensor:
+    def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Picture:
         """The frame's own colours, those from before it was degraded; no label is asked for."""
-        return frame.whole().image if frame.clean is None else frame.clean
+        return Picture(frame.whole().image if frame.clean is None else frame.clean)
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColourPrediction:
         """What h says of the features of a batch of one."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ttt_cli.core.classes import CAMVID, Class
 from ttt_cli.core.color import grey_of, lab_of
-from ttt_cli.core.labels import Chroma
+from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.colour import ColourMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -76,7 +76,7 @@ class Segmentation(TrainingObjective):
         for seed, still in enumerate(held_out):
             for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
                 queries = model.segment(model.encode(image[None].to(device)))
-                pooled[name].update(task.postprocess(queries).class_map, still.classes)
+                pooled[name].update(ClassMap(task.postprocess(queries).class_map), ClassMap(still.classes))
         return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
 
@@ -123,7 +123,7 @@ class Colorization(TrainingObjective):
             likely = (self.classifier(colours.pixel_features) / ANNEALING).softmax(dim=1)
             annealed = torch.einsum("bqhw,qc->bchw", likely, self.bins)
             for metric, ab in zip(metrics.values(), (colours.ab, annealed, 0 * annealed), strict=True):
-                metric.update(Chroma(ab[0].cpu()), still.image)
+                metric.update(Chroma(ab[0].cpu()), Picture(still.image))
         return {name: metric.compute().pooled for name, metric in metrics.items()}
 
 
