@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_cli import __version__
+from ttt_cli.core.version import __version__
 from ttt_cli.cli import _console, colorize, demo, doctor, evaluate, report, segment, train, weights
 from ttt_cli.core.errors import TttvError
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
-from ttt_cli import __version__
+from ttt_cli.core.version import __version__
 from ttt_cli.cli import _console
 from ttt_cli.core.errors import TttvError
 

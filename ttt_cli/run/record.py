@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ttt_cli import __version__
+from ttt_cli.core.version import __version__
 from ttt_cli.core.color import is_coloured
 from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import Labels
