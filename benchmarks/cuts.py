@@ -30,7 +30,7 @@ from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
 CPU = torch.device("cpu")
-COLOUR_VIDEOS = ("car-shadow", "dog", "drift-straight")
+COLOR_VIDEOS = ("car-shadow", "dog", "drift-straight")
 
 
 def cut_together(streams: list[Stream], scene: int) -> Stream:
@@ -64,7 +64,7 @@ def main() -> None:
             open_stream(recipe, arguments.data, None) for recipe in read_streams(Path("recipes/streams.toml"))[:2]
         ]
     else:
-        folders = [arguments.data / "davis16" / "images" / name for name in COLOUR_VIDEOS]
+        folders = [arguments.data / "davis16" / "images" / name for name in COLOR_VIDEOS]
         requests = [StreamRequest(folder, None, InputSettings(), arguments.task) for folder in folders]
         streams = [open_streams("color-video", request)[0] for request in requests]
     film = cut_together(streams, arguments.scene)

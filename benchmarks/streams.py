@@ -47,7 +47,7 @@ def read_streams(recipe: Path) -> list[StreamRecipe]:
 
 
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
-    """The labelled video of one entry."""
+    """The labeled video of one entry."""
     wanted = InputSettings(fps=recipe.fps, max_frames=max_frames)
     stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, wanted, "semantic"))[0]
     if recipe.degrade:

@@ -1,4 +1,4 @@
-"""The labelled data sets: small ones in their exact layouts, what can be wrong with them, and real ones."""
+"""The labeled data sets: small ones in their exact layouts, what can be wrong with them, and real ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ttt_cli.core.classes import CAMVID, VOID, Class
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
-from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, colour_of
+from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, color_of
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.video.settings import InputSettings
@@ -145,18 +145,18 @@ def test_two_objects_of_a_class_are_two_segments(tmp_path: Path) -> None:
 
 def test_frames_may_be_elsewhere(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        make_camvid(tmp_path / "labelled" / name)
-        (tmp_path / "labelled" / name / "images").rename(tmp_path / name)
-    one = request(tmp_path / "labelled" / "a", "semantic", images=tmp_path / "a")
-    both = request(tmp_path / "labelled", "semantic", images=tmp_path)
+        make_camvid(tmp_path / "labeled" / name)
+        (tmp_path / "labeled" / name / "images").rename(tmp_path / name)
+    one = request(tmp_path / "labeled" / "a", "semantic", images=tmp_path / "a")
+    both = request(tmp_path / "labeled", "semantic", images=tmp_path)
     assert [stream.video.path.name for stream in open_streams("camvid", one)] == ["a"]
     assert [(stream.name, stream.video.path.name) for stream in open_streams("camvid", both)] == [
         ("a", "a"),
         ("b", "b"),
     ]
-    # One folder of frames can not belong to two drives, although the names of the frames are the same.
+    # One folder of frames cannot belong to two drives, although the names of the frames are the same.
     with pytest.raises(TttvError, match="no such file or folder"):
-        open_streams("camvid", request(tmp_path / "labelled", "semantic", images=tmp_path / "a"))
+        open_streams("camvid", request(tmp_path / "labeled", "semantic", images=tmp_path / "a"))
 
 
 # COCO panoptic
@@ -257,7 +257,7 @@ def test_a_coco_file_may_have_categories_of_its_own(tmp_path: Path) -> None:
     own.append({"id": 9, "name": "road", "isthing": 0})
     change_json(root / "annotations/val/bar.json", lambda content: content.update(categories=own))
     (stream,) = open_streams("coco-videos", request(root, "panoptic"))
-    assert stream.classes[:2] == (Class("sky", colour_of("sky", 0), False), Class("person", (1, 2, 3), True))
+    assert stream.classes[:2] == (Class("sky", color_of("sky", 0), False), Class("person", (1, 2, 3), True))
     assert [(one.class_id, one.is_crowd) for one in panoptic_of(stream).segments] == [(1, False), (0, False), (1, True)]
     (stream,) = open_streams("coco-videos", request(root, "instance"))
     assert [one.name for one in stream.classes] == ["sky", "person"]
@@ -376,7 +376,7 @@ def test_coco_stills(tmp_path: Path) -> None:
     assert decode(truth.objects[0].mask)[10:20, 10:20].all() and decode(truth.objects[0].mask)[30:40, 30:40].all()
     assert decode(truth.objects[1].mask)[10:14, 0].all()
     assert decode(truth.objects[2].mask)[5:15, 10:30].all()
-    assert first.classes == (Class("dog", (0, 226, 252), True), Class("unicorn", colour_of("unicorn", 1), True))
+    assert first.classes == (Class("dog", (0, 226, 252), True), Class("unicorn", color_of("unicorn", 1), True))
     assert first.warnings == ()
 
 
@@ -445,8 +445,8 @@ def test_davis(tmp_path: Path, frames: str, labels: str) -> None:
 # A user's folder
 
 CLASSES = [
-    {"name": "lawn", "colour": [0, 200, 0], "is_thing": False},
-    {"name": "hen", "colour": [200, 100, 0], "is_thing": True},
+    {"name": "lawn", "color": [0, 200, 0], "is_thing": False},
+    {"name": "hen", "color": [200, 100, 0], "is_thing": True},
 ]
 
 
@@ -651,7 +651,7 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("coco-videos", "no-frame", all_gone("images/bar"), "labels without a frame in .*: all 2"),
     ("coco-videos", "no-png", all_gone("panoptic_images/bar"), "labels without a PNG in .*: all 2"),
     ("coco-videos", "palette", palette_label, "is P, bit depth 1; must be RGB"),
-    ("coco-videos", "grey", lambda root: save_array(root / PNG, regions(7, 0, 0)), "is L, bit depth 8; must be RGB"),
+    ("coco-videos", "gray", lambda root: save_array(root / PNG, regions(7, 0, 0)), "is L, bit depth 8; must be RGB"),
     (
         "coco-videos",
         "16-bit",
@@ -671,7 +671,7 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("coco", "no-categories", in_json(lambda c: c.pop("categories"), INSTANCES), "'categories' is missing"),
     ("coco", "one-name", in_json(lambda c: c["categories"][1].update(name="dog"), INSTANCES), "one class 'dog'"),
     ("coco", "one-category", in_json(lambda c: c["categories"][1].update(id=18), INSTANCES), "with the id 18"),
-    ("coco", "colour", in_json(lambda c: c["categories"][1].update(color=[1, 2, 256]), INSTANCES), "0 to 255"),
+    ("coco", "color", in_json(lambda c: c["categories"][1].update(color=[1, 2, 256]), INSTANCES), "0 to 255"),
     ("coco", "category", in_object(category_id=1), "has no category 1"),
     ("coco", "same-id", in_object(id=1), "two annotations with the id 1"),
     ("coco", "climbs", in_json(lambda c: c["images"][0].update(file_name="../images/b.jpg"), INSTANCES), UP),
@@ -693,22 +693,22 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("coco", "rle-endless", runs("o" * 50), "do not add up"),
     ("coco", "rle-missing", runs(None), "'counts' must be a list"),
     ("kitti-step", "class", lambda root: save_array(root / MAP, np.full((HEIGHT, WIDTH, 3), 19)), "holds the id 19"),
-    ("kitti-step", "grey", lambda root: save_array(root / MAP, regions(1, 2, 3)), "must be RGB"),
+    ("kitti-step", "gray", lambda root: save_array(root / MAP, regions(1, 2, 3)), "must be RGB"),
     ("kitti-step", "gone", lambda root: (root / "panoptic_maps/val/0002").rename(root / "0002"), "all 9"),
-    ("davis", "rgb", lambda root: save_array(root / LABEL, channels(regions(1, 2, 3))), "0 and 255 in grey"),
-    ("davis", "grey-ids", lambda root: save_array(root / LABEL, regions(0, 1, 2)), "0 and 255 in grey"),
+    ("davis", "rgb", lambda root: save_array(root / LABEL, channels(regions(1, 2, 3))), "0 and 255 in gray"),
+    ("davis", "gray-ids", lambda root: save_array(root / LABEL, regions(0, 1, 2)), "0 and 255 in gray"),
     ("davis", "no-table", lambda root: (root / "sequences.csv").unlink(), "write the line 'sequence,fg_class_judged"),
     ("davis", "no-row", in_file("sequences.csv", b"sequence,fg_class_judged_from_name\n"), "gives no class for dog"),
-    ("davis", "table", in_file("sequences.csv", b"\xff\xfe"), "sequences.csv: can not be read"),
+    ("davis", "table", in_file("sequences.csv", b"\xff\xfe"), "sequences.csv: cannot be read"),
     ("davis", "no-labels", lambda root: (root / "labels/dog").rename(root / "dog"), "has no folders of labels"),
     ("folder", "id", lambda root: save_array(root / "labels/000000.png", regions(0, 1, 2)), "holds the id 2"),
-    ("folder", "no-classes", lambda root: (root / "classes.json").unlink(), "classes.json: can not be read"),
+    ("folder", "no-classes", lambda root: (root / "classes.json").unlink(), "classes.json: cannot be read"),
     ("folder", "no-class", in_file("classes.json", b"[]"), "has 0 classes"),
     ("folder", "thing", in_json(lambda c: c[0].pop("is_thing"), "classes.json"), "'is_thing' must be true or false"),
     (
         "folder",
-        "colour",
-        in_json(lambda c: c[0].pop("colour"), "classes.json"),
+        "color",
+        in_json(lambda c: c[0].pop("color"), "classes.json"),
         "three numbers from 0 to 255, not None",
     ),
     ("folder", "no-images", lambda root: (root / "images").rename(root / "frames"), "has no folder images/"),

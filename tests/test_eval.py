@@ -32,7 +32,7 @@ from ttt_cli.datasets.changes import shuffled
 from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate import evaluation, experiment
-from ttt_cli.evaluate.comparison import Record, records_of, summarise
+from ttt_cli.evaluate.comparison import Record, records_of, summarize
 from ttt_cli.evaluate.evaluation import Cell, Entrant, PassTally, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
@@ -89,7 +89,7 @@ def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_p
     assert [record.frames for record in records[:3]] == [3, 3, 6]
     assert 10 * records[0].adapt_seconds < records[3].adapt_seconds
 
-    summary = summarise(records)
+    summary = summarize(records)
     assert [(row.stream, row.method, row.seeds) for row in summary][-1] == ("all", "online", 2)
     assert summary[0].gain == 0
     assert summary[-1].time_ratio is not None
@@ -105,7 +105,7 @@ def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeaded
         ("online", 1),
         ("online", 0),
     ]
-    summary = summarise(records)
+    summary = summarize(records)
     assert [row.title for row in summary][2:] == ["online, window 1", "online, window inf"]
     for row, record in zip(summary, records, strict=True):
         assert row.by_class == pytest.approx(record.by_class, nan_ok=True)
@@ -118,7 +118,7 @@ def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:
     assert shuffled(stream).truth is stream.truth
 
 
-def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
+def labeled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     """A stream whose labels are what the fixed model predicts."""
     frames = noise_frames(count)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
 
 
 def test_the_model_is_right_where_the_label_is_its_own_prediction(tiny_model: TwoHeadedModel) -> None:
-    (record,) = run(tiny_model, [labelled_by_itself(tiny_model, 2)], ["joint"], [0])
+    (record,) = run(tiny_model, [labeled_by_itself(tiny_model, 2)], ["joint"], [0])
     assert record.pooled == record.paper == 100
 
 
@@ -152,8 +152,8 @@ def test_labels_can_not_reach_the_adapter(
     assert events == ["step", "label"] * 3
 
     other = Stream(stream.name, stream.classes, stream.video, lambda name: None)
-    (unlabelled,) = run(tiny_model, [other], ["online"], [0])
-    assert math.isnan(unlabelled.pooled)
+    (unlabeled,) = run(tiny_model, [other], ["online"], [0])
+    assert math.isnan(unlabeled.pooled)
     assert not math.isnan(random.pooled)
 
 
@@ -309,7 +309,7 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     cell, entrant = Cell("own", "offline-oracle", None, 0), entrant_of(tiny_model)
     best = measure(
         cell,
-        labelled_by_itself(tiny_model, 3),
+        labeled_by_itself(tiny_model, 3),
         entrant,
         on_offline_step=lambda done, total: studied.append((done, total)),
     )

@@ -30,10 +30,10 @@ def plain_iou(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> li
     known = truth != 255
     ious = []
     for index in range(classes):
-        predicted, labelled = (prediction == index) & known, (truth == index) & known
-        union = int((predicted | labelled).sum())
+        predicted, labeled = (prediction == index) & known, (truth == index) & known
+        union = int((predicted | labeled).sum())
         if union:
-            ious.append(int((predicted & labelled).sum()) / union)
+            ious.append(int((predicted & labeled).sum()) / union)
     return ious
 
 
@@ -124,9 +124,9 @@ def regions(rows: list[list[int]], classes: dict[int, int], crowds: tuple[int, .
     return PanopticMap(torch.tensor(rows, dtype=torch.int32), segments)
 
 
-def test_pq_leaves_out_what_is_not_labelled() -> None:
+def test_pq_leaves_out_what_is_not_labeled() -> None:
     metric = PanopticMetric("ab", frozenset({1}))
-    # Segment 2 of the prediction lies where nothing is labelled, segment 3 on a crowd of its class.
+    # Segment 2 of the prediction lies where nothing is labeled, segment 3 on a crowd of its class.
     predicted = regions([[1, 1, 2, 3]] * 4, {1: 0, 2: 1, 3: 1})
     metric.update(predicted, regions([[1, 1, 0, 9]] * 4, {1: 0, 9: 1}, crowds=(9,)))
     assert metric.compute().pooled == 100
@@ -177,7 +177,7 @@ def test_ap_is_that_of_pycocotools() -> None:
     places = {id: index for index, id in enumerate(truth.getCatIds())}
     halves = InstanceMetric([str(id) for id in places]), InstanceMetric([str(id) for id in places])
     for number, id in enumerate(images):
-        labelled = [one for one in annotations if one["image_id"] == id]
+        labeled = [one for one in annotations if one["image_id"] == id]
         size = (truth.imgs[id]["height"], truth.imgs[id]["width"])
         found_objects = tuple(
             Instance(places[one["category_id"]], one["segmentation"], one["score"])
@@ -186,7 +186,7 @@ def test_ap_is_that_of_pycocotools() -> None:
         )
         true_objects = tuple(
             Instance(places[one["category_id"]], encode(truth.annToMask(one)), is_crowd=bool(one["iscrowd"]))
-            for one in labelled
+            for one in labeled
         )
         halves[number % 2].update(Instances(found_objects, size), Instances(true_objects, size))
     metric = halves[0]
@@ -225,8 +225,8 @@ def test_metrics_come_back_from_json(key: str) -> None:
     elif key == "pq":
         metric.update(regions([[1, 2]], {1: 1, 2: 0}), regions([[4, 4]], {4: 1}))
     else:
-        found, labelled = Instance(1, encode(np.eye(9) > 0), 0.5), Instance(1, encode(np.eye(9) > 0))
-        metric.update(Instances((found,), (9, 9)), Instances((labelled,), (9, 9)))
+        found, labeled = Instance(1, encode(np.eye(9) > 0), 0.5), Instance(1, encode(np.eye(9) > 0))
+        metric.update(Instances((found,), (9, 9)), Instances((labeled,), (9, 9)))
     again = metric_from_json(json.loads(json.dumps(metric.as_json())))
     assert json.dumps(again.as_json()) == json.dumps(metric.as_json())
     assert again.compute().pooled == metric.compute().pooled

@@ -18,7 +18,7 @@ from ttt_cli.cli import main
 from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode, encode
-from ttt_cli.draw.paint import object_colour, paint
+from ttt_cli.draw.paint import object_color, paint
 from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.run.folder import RunFolder
@@ -169,12 +169,12 @@ def test_unsure_objects_are_kept_but_neither_followed_nor_drawn() -> None:
     assert paint(Instances((), SIZE), CLASSES, 0.5).ids.shape == SIZE
 
 
-def test_an_object_is_painted_in_the_colour_of_its_number() -> None:
+def test_an_object_is_painted_in_the_color_of_its_number() -> None:
     far, near = Instance(1, encode(box(0, 0)), 0.6, number=7), Instance(1, encode(box(4, 4)), 0.9, number=2)
     drawn = paint(Instances((near, far), SIZE), CLASSES, 0.5)
-    assert drawn.colours[drawn.ids[0, 0]].colour == object_colour(7)
-    assert drawn.colours[drawn.ids[6, 6]].colour == object_colour(2), "the surer one lies on top"
-    assert len({object_colour(number) for number in range(1, 40)}) == 39
+    assert drawn.colors[drawn.ids[0, 0]].color == object_color(7)
+    assert drawn.colors[drawn.ids[6, 6]].color == object_color(2), "the surer one lies on top"
+    assert len({object_color(number) for number in range(1, 40)}) == 39
 
 
 def write_all(folder: Path, task: str, labels: list[Labels]) -> RunFolder:

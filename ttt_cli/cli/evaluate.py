@@ -1,4 +1,4 @@
-"""`tttv eval`: methods against each other on labelled videos."""
+"""`tttv eval`: methods against each other on labeled videos."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def evaluate(
     ] = None,
     run: options.RunOptions,
 ) -> None:
-    """Score methods on labelled videos by both protocols, with time beside the fixed model's.
+    """Score methods on labeled videos by both protocols, with time beside the fixed model's.
 
     "pooled" is one account over all frames; "paper" averages the scores of the frames. Labels serve scoring alone.
     What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can

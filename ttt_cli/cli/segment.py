@@ -59,7 +59,7 @@ def segment(
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option("--alpha", metavar="0..1", help=f"Opacity of colours. (default: {OutputSettings.alpha})"),
+        typer.Option("--alpha", metavar="0..1", help=f"Opacity of colors. (default: {OutputSettings.alpha})"),
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names into the overlay.")] = False,
     compare: options.Compare = False,
@@ -183,8 +183,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     if report.cuts:
         listed = ", ".join(map(str, report.cuts[:CUTS_SHOWN])) + (", ..." if len(report.cuts) > CUTS_SHOWN else "")
         rows.append(("cuts", f"{len(report.cuts)}, at frame {listed}"))
-    if report.grey_frames:
-        rows.append(("frames left grey", str(report.grey_frames)))
+    if report.gray_frames:
+        rows.append(("frames left gray", str(report.gray_frames)))
     if report.skipped_steps:
         rows.append(("steps skipped (loss not finite)", str(report.skipped_steps)))
     if report.audio_note:

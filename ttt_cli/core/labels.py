@@ -1,4 +1,4 @@
-"""What is known of one frame, as a prediction or as ground truth: classes, objects, regions or colours."""
+"""What is known of one frame, as a prediction or as ground truth: classes, objects, regions or colors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Layers:
-    """What is drawn of labels, before it has colours."""
+    """What is drawn of labels, before it has colors."""
 
     class_map: Tensor
     """The class of every pixel, uint8 (H, W), 255 where nothing is painted."""
@@ -108,7 +108,7 @@ class Labels(ABC):
         return Layers(self.class_map(shown_score), self.objects_shown(things, shown_score))
 
     def chroma(self) -> Chroma | None:
-        """The colours that are put on the picture, if any."""
+        """The colors that are put on the picture, if any."""
         return None
 
 
@@ -210,12 +210,12 @@ class PanopticMap(Labels):
 
 @dataclass(frozen=True)
 class Chroma(Labels):
-    """Of the task colorization: the colours of a picture without its lightness."""
+    """Of the task colorization: the colors of a picture without its lightness."""
 
     ab: Tensor
     """a and b of Lab, float32 (2, h, w), of any size."""
     area: Area | None = None
-    """The part of the frame that they are of, the rest is grey; None is all of it."""
+    """The part of the frame that they are of, the rest is gray; None is all of it."""
 
     def of_classes(self, kept: frozenset[int]) -> Chroma:
         return self

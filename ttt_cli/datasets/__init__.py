@@ -37,7 +37,7 @@ def default_task(name: str) -> str | None:
 
 
 def open_streams(name: str, request: StreamRequest) -> list[Stream]:
-    """The labelled videos of the data set `name`, a key of DATASETS.
+    """The labeled videos of the data set `name`, a key of DATASETS.
 
     Raises UsageError for a data set, task or split that there is not, and what the data set's own function raises.
     """

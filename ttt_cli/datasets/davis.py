@@ -1,6 +1,6 @@
 """DAVIS 2016 and 2017: sequences in images/ or JPEGImages/, labels of the same names in labels/ or Annotations/.
 
-A label is 0 and 255 in grey, or a palette picture of object ids with 255 for void. It tells one or a few objects;
+A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It tells one or a few objects;
 others of their class have no label. All around them is therefore a crowd: what is found there is neither right nor
 wrong, nor is an object that is found much too large. sequences.csv says of what class the objects of a sequence are.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.labels import Instance, Instances, encode
-from ttt_cli.datasets.coco_classes import colour_of
+from ttt_cli.datasets.coco_classes import color_of
 from ttt_cli.datasets.labels import label_truth, read_png
 from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in, open_frames
 
@@ -38,7 +38,7 @@ def davis_streams(request: StreamRequest) -> list[Stream]:
         video = open_frames(request, folder.name, frames / folder.name, alone=len(sequences) == 1)
         truth = label_truth(folder, video, partial(_read, size=video.size))
         name = names[folder.name]
-        streams.append(Stream(folder.name, (Class(name, colour_of(name, 0), True),), video, truth))
+        streams.append(Stream(folder.name, (Class(name, color_of(name, 0), True),), video, truth))
     return streams
 
 
@@ -53,7 +53,7 @@ def _class_names(path: Path, sequences: list[str]) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TttvError(f"{printable(path)}: can not be read ({printable(error)}); {_needed(sequences[0])}") from error
+        raise TttvError(f"{printable(path)}: cannot be read ({printable(error)}); {_needed(sequences[0])}") from error
     names = {row.get("sequence"): row.get(CLASS_COLUMN) for row in rows}
     for sequence in sequences:
         if not names.get(sequence):
@@ -77,9 +77,9 @@ def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
     image = read_png(path, size)
     ids = np.array(image.convert("L") if image.mode == "1" else image)
     numbers = set(np.unique(ids).tolist()) - {0}
-    # 255 is void beside object ids in a palette picture, and the object in a grey one.
+    # 255 is void beside object ids in a palette picture, and the object in a gray one.
     if image.mode == "P" and numbers != {255}:
         return [ids == number for number in sorted(numbers - {255})]
     if image.mode in ("1", "L") and numbers <= {255}:
         return [ids == number for number in numbers]
-    raise TttvError(f"{printable(path)}: must hold 0 and 255 in grey, or object ids in a palette picture; save it so")
+    raise TttvError(f"{printable(path)}: must hold 0 and 255 in gray, or object ids in a palette picture; save it so")

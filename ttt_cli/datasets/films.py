@@ -1,4 +1,4 @@
-"""Videos to be coloured, which need no labels: a colour video is its own truth, a black-and-white one has none."""
+"""Videos to be colored, which need no labels: a color video is its own truth, a black-and-white one has none."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LUMIERE = (
 def color_video_streams(request: StreamRequest) -> list[Stream]:
     """Every video below request.truth, which may be a video itself: files, or folders of pictures, in order of name.
 
-    Raises TttvError where there is none, or one can not be read.
+    Raises TttvError where there is none, or one cannot be read.
     """
     return [_stream(open_input(path, request.wanted)) for path in _videos(request.truth)]
 

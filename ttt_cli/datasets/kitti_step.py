@@ -17,7 +17,7 @@ from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb
 from ttt_cli.datasets.regions import Region, map_of_objects
 from ttt_cli.datasets.stream import Stream, StreamRequest, labels_for, left_out, open_frames
 
-# The train ids and colours of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
+# The train ids and colors of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
 KITTI_STEP: tuple[Class, ...] = (
     Class("road", (128, 64, 128), False),
     Class("sidewalk", (244, 35, 232), False),

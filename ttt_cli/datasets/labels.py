@@ -20,12 +20,12 @@ from ttt_cli.video import images
 def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> Callable[[str], Labels | None]:
     """The truth of a stream whose label files NAME.png are in `folder`; `read` is called for one frame at a time.
 
-    Raises TttvError where the folder can not be read, holds no PNG, or none that is named like a frame of `video`.
+    Raises TttvError where the folder cannot be read, holds no PNG, or none that is named like a frame of `video`.
     """
     try:
         found = [path for path in folder.iterdir() if images.is_image(path)]
     except OSError as error:
-        raise TttvError(f"{printable(folder)}: labels can not be read ({error.strerror}); check --gt") from error
+        raise TttvError(f"{printable(folder)}: labels cannot be read ({error.strerror}); check --gt") from error
     files = {path.stem: path for path in found if path.suffix.lower() == ".png"}
     if not files:
         raise TttvError(f"{printable(folder)}: has no label PNGs in it; name them like the frames")
@@ -48,7 +48,7 @@ def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID)
     """
     ids = np.array(read_png(path, size))
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise TttvError(f"{printable(path)}: must have one channel of class ids, not colours")
+        raise TttvError(f"{printable(path)}: must have one channel of class ids, not colors")
     return known_classes(np.where(ids == void, VOID, ids), classes, path)
 
 
@@ -73,7 +73,7 @@ def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_png(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A decoded PNG. Raises TttvError where it can not be read, or is not of `size` (height, width)."""
+    """A decoded PNG. Raises TttvError where it cannot be read, or is not of `size` (height, width)."""
     shown = printable(path)
     try:
         with Image.open(path, formats=("PNG",)) as image:

@@ -1,4 +1,4 @@
-"""A labelled video as `tttv eval` takes it, and what data sets need to open one."""
+"""A labeled video as `tttv eval` takes it, and what data sets need to open one."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ def scored_each(stream: Stream, every: int) -> Stream:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders just below `folder`, in order of name. Raises TttvError where it can not be listed."""
+    """The folders just below `folder`, in order of name. Raises TttvError where it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
-        raise TttvError(f"{printable(folder)}: can not be listed ({error.strerror}); check --gt") from error
+        raise TttvError(f"{printable(folder)}: cannot be listed ({error.strerror}); check --gt") from error
 
 
 def stream_folders(root: Path, needed: tuple[str, ...]) -> list[Path]:

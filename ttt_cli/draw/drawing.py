@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ttt_cli.core.classes import Class
-from ttt_cli.core.color import coloured
+from ttt_cli.core.color import colored
 from ttt_cli.core.labels import Labels
 from ttt_cli.draw.overlay import classes_in, overlay
 from ttt_cli.draw.paint import paint
@@ -22,19 +22,19 @@ class Drawing:
         self.classes, self.settings, self.shown_score = tuple(classes), settings, shown_score
         self._seen: frozenset[int] = frozenset()
 
-    def pictures(self, image: Tensor, labellings: Sequence[Labels]) -> list[np.ndarray]:
-        """The next frame, uint8 RGB (3, H, W), once for each of the labellings, uint8 (H, W, 3); one legend for all."""
+    def pictures(self, image: Tensor, labelings: Sequence[Labels]) -> list[np.ndarray]:
+        """The next frame, uint8 RGB (3, H, W), once for each of the labelings, uint8 (H, W, 3); one legend for all."""
         settings = self.settings
-        chromas = [chroma for labels in labellings if (chroma := labels.chroma()) is not None]
+        chromas = [chroma for labels in labelings if (chroma := labels.chroma()) is not None]
         if chromas:
-            pictures = [coloured(image, chroma, settings.saturation) for chroma in chromas]
+            pictures = [colored(image, chroma, settings.saturation) for chroma in chromas]
             return [picture.permute(1, 2, 0).contiguous().numpy() for picture in pictures]
-        paints = [paint(labels, self.classes, self.shown_score) for labels in labellings]
+        paints = [paint(labels, self.classes, self.shown_score) for labels in labelings]
         for one in paints:
             self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
         if not settings.labels:
-            return [overlay(image, one.ids, one.colours, alpha=settings.alpha, legend=frozenset()) for one in paints]
+            return [overlay(image, one.ids, one.colors, alpha=settings.alpha, legend=frozenset()) for one in paints]
         return [
-            overlay(image, one.ids, one.colours, alpha=settings.alpha, legend=self._seen, tags=one.tags)
+            overlay(image, one.ids, one.colors, alpha=settings.alpha, legend=self._seen, tags=one.tags)
             for one in paints
         ]

@@ -1,4 +1,4 @@
-"""Gives an object the same number from frame to frame, so that its colour stays with it."""
+"""Gives an object the same number from frame to frame, so that its color stays with it."""
 
 from __future__ import annotations
 

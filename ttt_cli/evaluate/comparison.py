@@ -25,7 +25,7 @@ class Record:
     """One method with one window and one seed on one stream, or on all of them together.
 
     window, seed: as in Cell. pooled, paper, by_class, details: percent, see metrics.base.Scores.
-    frames_scored: those that have a label, or colours, to be scored by. adapt_seconds, predict_seconds: a frame, on
+    frames_scored: those that have a label, or colors, to be scored by. adapt_seconds, predict_seconds: a frame, on
     average. peak_mebibytes: of the device's memory on CUDA, else of the process; None where that is not known.
     consistency: percent, see metrics/consistency.py, averaged over frames; None where it was not asked for.
     """
@@ -109,7 +109,7 @@ def records_of(tallies: Mapping[Cell, PassTally]) -> list[Record]:
     return records
 
 
-def summarise(records: Sequence[Record]) -> list[Summary]:
+def summarize(records: Sequence[Record]) -> list[Summary]:
     """One row for each stream, method and window, in order of appearance."""
     groups: dict[tuple[str, str, int | None], list[Record]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""Methods, windows and seeds against each other on labelled streams.
+"""Methods, windows and seeds against each other on labeled streams.
 
 One cell is one pass: a method with one window and one seed over one stream. Cells do not depend on each other, so an
 interrupted evaluation can go on with those that are missing. comparison.py turns their tallies into scores.

@@ -41,7 +41,7 @@ class Journal:
     def __init__(self, path: Path, subject: dict[str, Any]) -> None:
         """subject: everything but methods, windows and seeds that the scores depend on; it goes into the first line.
 
-        Raises TttvError where the file is of another evaluation, OSError where it can not be read or written.
+        Raises TttvError where the file is of another evaluation, OSError where it cannot be read or written.
         """
         self.path = path
         self.finished: dict[Cell, Finished] = {}

@@ -44,12 +44,12 @@ class Consistency:
 
     def update(self, image: Tensor, labels: Labels) -> None:
         """Takes the next frame, uint8 RGB (3, H, W), and what is predicted for it, as large."""
-        grey = self._cv2.cvtColor(image.permute(1, 2, 0).contiguous().numpy(), self._cv2.COLOR_RGB2GRAY)
+        gray = self._cv2.cvtColor(image.permute(1, 2, 0).contiguous().numpy(), self._cv2.COLOR_RGB2GRAY)
         classes = self._classes(labels)
         if self._before is not None:
-            carried = self._carried(grey, *self._before)
+            carried = self._carried(gray, *self._before)
             self.metric.update(ClassMap(torch.from_numpy(classes)), ClassMap(torch.from_numpy(carried)))
-        self._before = grey, classes
+        self._before = gray, classes
 
     def _classes(self, labels: Labels) -> np.ndarray:
         """uint8 (H, W), the last id where there is nothing."""

@@ -36,11 +36,11 @@ class InstanceMetric(Metric):
 
     def update(self, prediction: Labels, truth: Labels) -> None:
         """Counts one frame of Instances. Of a prediction the 100 most certain objects of each class are looked at."""
-        predicted, labelled = Instances.expect(prediction).objects, Instances.expect(truth).objects
-        sizes = {tuple(instance.mask["size"]) for instance in (*predicted, *labelled)}
+        predicted, labeled = Instances.expect(prediction).objects, Instances.expect(truth).objects
+        sizes = {tuple(instance.mask["size"]) for instance in (*predicted, *labeled)}
         if len(sizes) > 1:
             raise ValueError(f"masks of objects differ in size: {sizes}")
-        evaluator = self._evaluator(_coco(predicted, len(self.names)), _coco(labelled, len(self.names)))
+        evaluator = self._evaluator(_coco(predicted, len(self.names)), _coco(labeled, len(self.names)))
         with contextlib.redirect_stdout(io.StringIO()):
             evaluator.evaluate()
         frame = {}

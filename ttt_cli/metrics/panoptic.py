@@ -28,11 +28,11 @@ class PanopticMetric(Metric):
 
     def update(self, prediction: Labels, truth: Labels) -> None:
         """Counts one frame, both a PanopticMap."""
-        predicted, labelled = PanopticMap.expect(prediction), PanopticMap.expect(truth)
-        if predicted.ids.shape != labelled.ids.shape:
-            sizes = f"{tuple(predicted.ids.shape)} and label {tuple(labelled.ids.shape)}"
+        predicted, labeled = PanopticMap.expect(prediction), PanopticMap.expect(truth)
+        if predicted.ids.shape != labeled.ids.shape:
+            sizes = f"{tuple(predicted.ids.shape)} and label {tuple(labeled.ids.shape)}"
             raise ValueError(f"prediction {sizes} differ in size")
-        frame = _matched(predicted, labelled, len(self.names))
+        frame = _matched(predicted, labeled, len(self.names))
         self.tally += frame
         self.frame_scores.append(mean_of_known(_quality(frame)[0]))
 
@@ -78,7 +78,7 @@ def _matched(prediction: PanopticMap, truth: PanopticMap, classes: int) -> np.nd
         class_id = missed[true_id].class_id
         if predicted[predicted_id].class_id != class_id:
             continue
-        # What is predicted where nothing is labelled counts neither way.
+        # What is predicted where nothing is labeled counts neither way.
         union = predicted_area[predicted_id] + true_area[true_id] - pixels - overlap.get((0, predicted_id), 0)
         iou = pixels / union
         if iou > 0.5:

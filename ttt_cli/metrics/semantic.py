@@ -26,11 +26,11 @@ class SemanticMetric(Metric):
 
     def update(self, prediction: Labels, truth: Labels) -> None:
         """Counts one frame, both a ClassMap; truth 255 is ignored."""
-        predicted, labelled = ClassMap.expect(prediction).ids, ClassMap.expect(truth).ids
-        if predicted.shape != labelled.shape:
-            raise ValueError(f"prediction {tuple(predicted.shape)} and label {tuple(labelled.shape)} differ in size")
+        predicted, labeled = ClassMap.expect(prediction).ids, ClassMap.expect(truth).ids
+        if predicted.shape != labeled.shape:
+            raise ValueError(f"prediction {tuple(predicted.shape)} and label {tuple(labeled.shape)} differ in size")
         counts = multiclass_confusion_matrix(
-            predicted.long(), labelled.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
+            predicted.long(), labeled.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
         )
         self.confusion += counts
         self.frame_scores.append(mean_of_known(_iou(counts)))

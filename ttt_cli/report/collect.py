@@ -61,7 +61,7 @@ def read(path: Path) -> Evaluation | SegmentRun:
             report = json.loads(folder.run.read_text(encoding="utf-8"))
             return SegmentRun(folder, report, [json.loads(line) for line in lines])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TttvError(f"{shown}: can not be understood ({error}); it may be of another version") from error
+        raise TttvError(f"{shown}: cannot be understood ({error}); it may be of another version") from error
     raise TttvError(f"{shown}: is no folder that tttv segment or tttv eval wrote (no run.json, no {CELLS})")
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import jinja2
 
-from ttt_cli.core.version import __version__
 from ttt_cli.core.errors import TttvError
+from ttt_cli.core.version import __version__
 from ttt_cli.evaluate.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.evaluate.evaluation import PassTally
 from ttt_cli.evaluate.figures import UNKNOWN, or_nan, shown

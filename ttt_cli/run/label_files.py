@@ -44,7 +44,7 @@ class Palette(LabelFile):
 
     def write(self, frame: Frame, labels: Labels) -> None:
         self.folder.masks.mkdir(exist_ok=True)
-        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [one.colour for one in self.classes])
+        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [one.color for one in self.classes])
 
 
 class CocoResults(LabelFile):
@@ -85,7 +85,7 @@ class CocoPanoptic(LabelFile):
         regions = PanopticMap.expect(labels)
         ids = regions.ids.numpy()
         path = self.folder.panoptic / f"{frame.name}.png"
-        _colour_png(path, ids & 255, ids >> 8 & 255, ids >> 16)
+        _color_png(path, ids & 255, ids >> 8 & 255, ids >> 16)
         masks = {one.id: encode(ids == one.id) for one in regions.segments}
         segments = [
             {
@@ -116,7 +116,7 @@ class KittiStep(LabelFile):
         for one in regions.segments:
             numbers[one.id] = one.number
         objects = numbers[regions.ids.numpy()]
-        _colour_png(self.folder.kitti_step / f"{frame.name}.png", classes, objects >> 8 & 255, objects & 255)
+        _color_png(self.folder.kitti_step / f"{frame.name}.png", classes, objects >> 8 & 255, objects & 255)
 
 
 FORMATS: dict[str, dict[str, type[LabelFile]]] = {
@@ -171,7 +171,7 @@ def _picture(frame: Frame) -> dict[str, Any]:
 def _write_coco(path: Path, classes: Sequence[Class], lists: dict[str, _Entries]) -> None:
     """A COCO file: the classes as categories, and the lists by their names."""
     categories = [
-        {"id": index, "name": one.name, "isthing": int(one.is_thing), "color": one.colour}
+        {"id": index, "name": one.name, "isthing": int(one.is_thing), "color": one.color}
         for index, one in enumerate(classes)
     ]
     with path.open("w", encoding="utf-8") as file:
@@ -187,6 +187,6 @@ def _box(mask: Rle) -> list[float]:
     return [float(value) for value in coco_mask.toBbox(mask)]
 
 
-def _colour_png(path: Path, *channels: np.ndarray) -> None:
+def _color_png(path: Path, *channels: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)

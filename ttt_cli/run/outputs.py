@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
 import time
@@ -22,6 +21,7 @@ from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.overlay import side_by_side
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.run.folder import RunFolder, to_json
+from ttt_cli.run.frame_record import FrameRecord
 from ttt_cli.run.label_files import LabelFile, label_files
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.video.images import is_image
@@ -133,19 +133,17 @@ class Outputs:
             with _timed("encode", spent):
                 writer.write(picture)
         self.milliseconds.update(spent)
-        entry = {
-            "index": frame.index,
-            "name": frame.name,
-            "seconds": round(frame.seconds, 6),
-            "loss": result.loss,
-            "skipped_steps": result.skipped_steps,
-            "milliseconds": {stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
-        }
-        if result.cut:
-            entry["cut"] = True
-        if result.window_estimate is not None:
-            entry["window_estimate"] = dataclasses.asdict(result.window_estimate)
-        log.write(to_json(entry) + "\n")
+        record = FrameRecord(
+            index=frame.index,
+            name=frame.name,
+            seconds=round(frame.seconds, 6),
+            loss=result.loss,
+            skipped_steps=result.skipped_steps,
+            milliseconds={stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
+            cut=result.cut,
+            window_estimate=result.window_estimate,
+        )
+        log.write(to_json(record.as_json()) + "\n")
         log.flush()
 
     def _drawn(self, step: Step, labels: Labels) -> np.ndarray:

@@ -28,6 +28,7 @@ from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import RunFolder, claimed, write_json
+from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.label_files import check_formats
 from ttt_cli.run.outputs import Outputs, Step
 from ttt_cli.run.record import Report, RunScores, RunTotals, new_report
@@ -45,7 +46,7 @@ class RunRequest:
     """What is asked of a run.
 
     source: a video file, or a folder or glob of pictures. out: None is runs/NAME-METHOD, below the current folder.
-    truth: a folder of labels named like the frames, or None. gray_first: the video's own colours are the truth of
+    truth: a folder of labels named like the frames, or None. gray_first: the video's own colors are the truth of
         those that are predicted.
     """
 
@@ -61,17 +62,23 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run; status "done", "partial" or "interrupted" is in the report. scores: None without labels."""
+    """A finished run. Iterating over it reads the record of each frame from its frames.jsonl."""
 
     folder: RunFolder
+    """Where everything is: `folder.path`, `folder.overlay`, `folder.masks` and so on."""
     report: Report
+    """What run.json holds; its status is "done", "partial" or "interrupted"."""
     scores: RunScores | None
+    """None without labels."""
+
+    def __iter__(self) -> Iterator[FrameRecord]:
+        return read_frame_records(self.folder.frames)
 
 
 def run_video(
     request: RunRequest,
-    on_start: Callable[[Video], None],
-    on_step: Callable[[Step], None],
+    on_start: Callable[[Video], None] = lambda video: None,
+    on_step: Callable[[Step], None] = lambda step: None,
     on_offline_step: OnOfflineStep = lambda done, total: None,
 ) -> Run:
     """Carries out one run and leaves a finished, playable run folder behind, whatever stops it.
@@ -167,10 +174,10 @@ def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) ->
 
 def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) -> list[str]:
     found = [] if scores is None else scores.task.new_metric().left_out()
-    if totals.has_colours and not request.gray_first:
-        found.append("the input's own colours are not used; tttv colorize --gray-first scores the result by them")
-    if totals.frames and totals.grey_frames == totals.frames:
-        found.append("every frame looks like a title card, so none was coloured; title_cards = false would try")
+    if totals.has_colors and not request.gray_first:
+        found.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
+    if totals.frames and totals.gray_frames == totals.frames:
+        found.append("every frame looks like a title card, so none was colored; title_cards = false would try")
     return found
 
 
@@ -197,5 +204,5 @@ def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
 def _cause(error: BaseException, folder: RunFolder) -> str:
     if isinstance(error, OSError):
         place = printable(error.filename or folder.path)
-        return f"{place}: can not be written ({error.strerror}); make room, or name another folder with --out"
+        return f"{place}: cannot be written ({error.strerror}); make room, or name another folder with --out"
     return str(error) or type(error).__name__

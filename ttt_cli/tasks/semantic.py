@@ -54,7 +54,7 @@ def confident_classes(probabilities: Tensor, image_size: tuple[int, int], confid
 
 
 def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labelled pixels, 0 where there are none. labels: uint8 (B, H, W), 255 = none."""
+    """Mean over the labeled pixels, 0 where there are none. labels: uint8 (B, H, W), 255 = none."""
     scores = upsample(probabilities, (labels.shape[-2], labels.shape[-1])).clamp(min=1e-6).log()
     total = functional.nll_loss(scores, labels.long(), ignore_index=VOID, reduction="sum")
     return total / (labels != VOID).sum().clamp(min=1)
