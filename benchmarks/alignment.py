@@ -1,7 +1,7 @@
-"""Do the gradients of l_s and l_m agree? Prints their cosine per encoder stage on held-out labelled stills.
+"""Do the gradients of l_s and l_m agree? Prints their cosine per encoder stage on held-out labeled stills.
 
 The paper's theorem assumes that the two gradients differ by noise alone (its assumption 3); where their cosine is
-not above zero, a step on l_s can not be expected to help l_m. Both gradients are taken at the weights as shipped, on
+not above zero, a step on l_s cannot be expected to help l_m. Both gradients are taken at the weights as shipped, on
 the same still; l_s is averaged over `--masks` masks. The second column pair is for the same stills in low light.
 
     python benchmarks/alignment.py --weights street --data data

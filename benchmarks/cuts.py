@@ -21,7 +21,7 @@ from streams import open_stream, read_streams
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets import open_streams
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import deviation_of, records_of
 from ttt_cli.evaluate.evaluation import Cell, entrants, measure
 from ttt_cli.model.weights import open_weights, shipped_for
@@ -30,7 +30,7 @@ from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings
 
 CPU = torch.device("cpu")
-COLOUR_VIDEOS = ("car-shadow", "dog", "drift-straight")
+COLOR_VIDEOS = ("car-shadow", "dog", "drift-straight")
 
 
 def cut_together(streams: list[Stream], scene: int) -> Stream:
@@ -64,8 +64,8 @@ def main() -> None:
             open_stream(recipe, arguments.data, None) for recipe in read_streams(Path("recipes/streams.toml"))[:2]
         ]
     else:
-        folders = [arguments.data / "davis16" / "images" / name for name in COLOUR_VIDEOS]
-        requests = [Request(folder, None, InputSettings(), arguments.task) for folder in folders]
+        folders = [arguments.data / "davis16" / "images" / name for name in COLOR_VIDEOS]
+        requests = [StreamRequest(folder, None, InputSettings(), arguments.task) for folder in folders]
         streams = [open_streams("color-video", request)[0] for request in requests]
     film = cut_together(streams, arguments.scene)
     weights = open_weights(arguments.weights or shipped_for(arguments.task))

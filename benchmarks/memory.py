@@ -17,7 +17,7 @@ from ttt_cli.evaluate.peak_memory import peak_mebibytes
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import Overrides, TaskOverrides
-from ttt_cli.run.runner import Request, run
+from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 
 
@@ -36,14 +36,14 @@ def main() -> None:
         weights, device = open_weights(arguments.weights), torch.device("cpu")
         settings = resolve(weights, None, Overrides(task=TaskOverrides(task=weights.tasks[0])), device)
         peaks: list[float] = []
-        request = Request(str(clip), weights, settings, device, out=Path(folder) / "run")
+        request = RunRequest(str(clip), weights, settings, device, out=Path(folder) / "run")
 
         def note(step: Step) -> None:
             peak = peak_mebibytes(device)
             assert peak is not None, "this system does not tell how much memory a process uses"
             peaks.append(peak)
 
-        run(request, on_start=lambda video: None, on_step=note)
+        run_video(request, on_start=lambda video: None, on_step=note)
     early, late = peaks[arguments.early - 1], peaks[arguments.late - 1]
     print(f"peak at frame {arguments.early}: {early:.0f} MiB; at frame {arguments.late}: {late:.0f} MiB")
     print(f"ratio {late / early:.3f}")

@@ -19,10 +19,10 @@ from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.datasets.degrade import degraded
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
-from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run
+from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run_experiment
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 from ttt_cli.run.settings import resolve
@@ -47,9 +47,9 @@ def read_streams(recipe: Path) -> list[StreamRecipe]:
 
 
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
-    """The labelled video of one entry."""
+    """The labeled video of one entry."""
     wanted = InputSettings(fps=recipe.fps, max_frames=max_frames)
-    stream = open_streams("camvid", Request(data / recipe.folder, None, wanted, "semantic"))[0]
+    stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, wanted, "semantic"))[0]
     if recipe.degrade:
         stream = degraded(stream, recipe.degrade)
     return dataclasses.replace(stream, name=recipe.name)
@@ -107,7 +107,7 @@ def main() -> None:
         seeds=range(arguments.seeds),
         device=CPU,
     )
-    print_table(run(asked, arguments.out, overwrite=False, watcher=Lines()).summary)
+    print_table(run_experiment(asked, arguments.out, overwrite=False, watcher=Lines()).summary)
 
 
 if __name__ == "__main__":

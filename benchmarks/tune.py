@@ -20,6 +20,7 @@ import torch
 
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.labels import ClassMap
 from ttt_cli.core.toml import from_table, parse_toml, read_toml
 from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Stream
@@ -44,7 +45,7 @@ def as_stream(name: str, stills: list[Still], repeats: int) -> Stream:
                 yield Frame(index, f"{still.name}.{showing}", float(index), still.image)
 
     size = (stills[0].classes.shape[0], stills[0].classes.shape[1])
-    truths = {f"{still.name}.{repeats - 1}": still.classes for still in stills}
+    truths = {f"{still.name}.{repeats - 1}": ClassMap(still.classes) for still in stills}
     video = Video(name, Path(name), Fraction(1), size, len(stills) * repeats, frames)
     return Stream(name, CAMVID, video, truths.get)
 

@@ -51,21 +51,21 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-COLOUR = dataclasses.replace(TINY, colour_outputs=2)
+COLOR = dataclasses.replace(TINY, color_outputs=2)
 
 
 @pytest.fixture(scope="session")
-def colour_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file with a tiny model for colorization."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "colours.safetensors"
-    model = TwoHeadedModel(COLOUR, 0)
-    save_weights(model, Weights(path, "colours", ("colorization",), (), "none", COLOUR, ReconstructionSettings(), {}))
+    path = tmp_path_factory.mktemp("weights") / "colors.safetensors"
+    model = TwoHeadedModel(COLOR, 0)
+    save_weights(model, Weights(path, "colors", ("colorization",), (), "none", COLOR, ReconstructionSettings(), {}))
     return path
 
 
 def picture(seed: int = 0) -> Tensor:
-    """uint8 RGB (3, 64, 96), smooth and colourful."""
+    """uint8 RGB (3, 64, 96), smooth and colorful."""
     coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed)) * 255
     return functional.interpolate(coarse, size=(64, 96), mode="bicubic")[0].clamp(0, 255).to(torch.uint8)
 

@@ -73,7 +73,7 @@ def test_objects_of_classes_that_the_weights_do_not_know_are_left_out(tmp_path: 
     arguments = ["eval", "--dataset", "davis", "--gt", str(root), "--task", "instance", "--weights", str(weights)]
     assert main([*arguments, "--method", "joint", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
-    assert "dog: labelled with dog, which the weights do not know: left out" in printed.err
+    assert "dog: labeled with dog, which the weights do not know: left out" in printed.err
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())["records"]
     assert records and all(set(one["by_class"]) == {entry.name for entry in CAMVID} for one in records)
     assert main([*arguments[:-1], str(weights_with(CAMVID[:3], tmp_path / "few.safetensors"))]) == 1

@@ -339,7 +339,7 @@ def test_a_full_disk_is_one_clear_error(tiny_weights: Path, tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "can not be written" in done.stderr
+    assert "cannot be written" in done.stderr
     assert report_in(tmp_path / "out")["status"] == "failed"
 
 
@@ -646,7 +646,7 @@ def test_real_clips(segment: Callable[..., int], name: str) -> None:
 
 RECIPE = """
 name = "made-up"
-licence = "none"
+license = "none"
 imagenet = false
 [[sources]]
 kind = "camvid"

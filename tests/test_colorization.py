@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import COLOUR, noise_frames, picture, save_frames, video_of
+from conftest import COLOR, noise_frames, picture, save_frames, video_of
 from shared_data import shared
 from torch import Tensor
 from torch.nn import functional
@@ -20,21 +20,21 @@ from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.core.area import Area
-from ttt_cli.core.color import coloured, grey_of, lab_of
+from ttt_cli.core.color import colored, gray_of, lab_of
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.frame import Frame
-from ttt_cli.core.labels import Chroma
+from ttt_cli.core.labels import Chroma, Picture
 from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.metrics import perceptual
-from ttt_cli.metrics.colour import HIGHEST_PSNR, ColourMetric, colourfulness
+from ttt_cli.metrics.color import HIGHEST_PSNR, ColorMetric, colorfulness
 from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.overrides import Overrides, TaskOverrides
-from ttt_cli.run.runner import Request, run
+from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.video import ffmpeg
@@ -48,80 +48,80 @@ CPU = torch.device("cpu")
 def test_true_chroma_gives_the_picture_back() -> None:
     image = picture()
     small = functional.interpolate(lab_of(image)[None, 1:], size=(32, 48), mode="area")[0]
-    near, grey = (float((one.float() - image).abs().mean()) for one in (coloured(image, Chroma(small)), grey_of(image)))
-    assert near < grey / 5
-    assert torch.equal(coloured(image, Chroma(torch.zeros(2, 16, 24))), grey_of(image))
+    near, gray = (float((one.float() - image).abs().mean()) for one in (colored(image, Chroma(small)), gray_of(image)))
+    assert near < gray / 5
+    assert torch.equal(colored(image, Chroma(torch.zeros(2, 16, 24))), gray_of(image))
 
 
-def test_beyond_its_area_a_picture_is_grey() -> None:
+def test_beyond_its_area_a_picture_is_gray() -> None:
     image, area = picture(), Area(8, 16, 40, 56)
     chroma = Chroma(torch.full((2, 10, 14), 30.0), area)
-    found, grey = coloured(image, chroma), grey_of(image)
-    assert not torch.equal(area.of(found), area.of(grey))
-    area.of(found)[:] = area.of(grey)
-    assert torch.equal(found, grey)
+    found, gray = colored(image, chroma), gray_of(image)
+    assert not torch.equal(area.of(found), area.of(gray))
+    area.of(found)[:] = area.of(gray)
+    assert torch.equal(found, gray)
 
 
-def test_better_colours_have_a_better_score() -> None:
+def test_better_colors_have_a_better_score() -> None:
     image = picture()
     truth = functional.interpolate(lab_of(image)[None, 1:], size=(16, 24), mode="area")[0]
     scores = []
     for share in (0.0, 0.5, 1.0):
-        metric = ColourMetric()
+        metric = ColorMetric()
         for _ in range(2):
-            metric.update(Chroma(truth * share), image)
+            metric.update(Chroma(truth * share), Picture(image))
         scores.append(metric.compute())
     assert scores[0].pooled < scores[1].pooled < scores[2].pooled
     assert scores[0].details["SSIM"] < scores[2].details["SSIM"] <= 1
-    assert scores[0].details["SSIM"] == pytest.approx(scores[2].details["SSIM of grey"])
-    assert scores[0].pooled == pytest.approx(scores[2].details["PSNR of grey"])
-    assert scores[0].details["colourfulness"] == pytest.approx(0, abs=0.5)
-    assert scores[2].details["colourfulness of the truth"] == pytest.approx(colourfulness(image.float()))
+    assert scores[0].details["SSIM"] == pytest.approx(scores[2].details["SSIM of gray"])
+    assert scores[0].pooled == pytest.approx(scores[2].details["PSNR of gray"])
+    assert scores[0].details["colorfulness"] == pytest.approx(0, abs=0.5)
+    assert scores[2].details["colorfulness of the truth"] == pytest.approx(colorfulness(image.float()))
     assert scores[1].details["flicker"] == 0
     assert scores[1].pooled == scores[1].paper < HIGHEST_PSNR
 
 
 def test_flicker_is_the_change_of_chroma() -> None:
-    metric = ColourMetric()
+    metric = ColorMetric()
     for value in (0.0, 3.0, -1.0):
-        metric.update(Chroma(torch.full((2, 16, 24), value)), picture())
+        metric.update(Chroma(torch.full((2, 16, 24), value)), Picture(picture()))
     assert metric.compute().details["flicker"] == pytest.approx((3 + 4) / 2 * 2**0.5)
 
 
-def test_the_model_sees_no_colour() -> None:
+def test_the_model_sees_no_color() -> None:
     torch.manual_seed(0)
-    model = TwoHeadedModel(COLOUR, 0)
+    model = TwoHeadedModel(COLOR, 0)
     task = ColorizationTask(())
     frames = noise_frames(3, (64, 96))
-    grey = [dataclasses.replace(frame, image=grey_of(frame.image)) for frame in frames]
+    gray = [dataclasses.replace(frame, image=gray_of(frame.image)) for frame in frames]
     chroma = []
-    for one in (frames, grey):
+    for one in (frames, gray):
         adapter = Adapter(model, task, AdaptationSettings(), ReconstructionSettings(), CPU)
         video = for_model(video_of(one), 360, task.preprocess)
         chroma.append([result.prediction.at_size((64, 96)) for result in adapt(video, adapter)])
-    for coloured_input, grey_input in zip(*chroma, strict=True):
-        assert isinstance(coloured_input, Chroma) and isinstance(grey_input, Chroma)
-        assert coloured_input.ab.shape == (2, 16, 24)
-        assert torch.equal(coloured_input.ab, grey_input.ab)
+    for colored_input, gray_input in zip(*chroma, strict=True):
+        assert isinstance(colored_input, Chroma) and isinstance(gray_input, Chroma)
+        assert colored_input.ab.shape == (2, 16, 24)
+        assert torch.equal(colored_input.ab, gray_input.ab)
 
 
-def test_the_film_keeps_its_lightness(colour_weights: Path, tmp_path: Path) -> None:
-    frames = save_frames([grey_of(picture())] * 3, tmp_path / "frames")
-    arguments = ["colorize", str(frames), "--weights", str(colour_weights)]
+def test_the_film_keeps_its_lightness(color_weights: Path, tmp_path: Path) -> None:
+    frames = save_frames([gray_of(picture())] * 3, tmp_path / "frames")
+    arguments = ["colorize", str(frames), "--weights", str(color_weights)]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["frames.jsonl", "overlay.mp4", "run.json"]
     written = next(open_video(str(tmp_path / "out" / "overlay.mp4")).frames()).image
-    difference = (lab_of(written)[0] - lab_of(grey_of(picture()))[0]).abs()
+    difference = (lab_of(written)[0] - lab_of(gray_of(picture()))[0]).abs()
     assert float(difference.mean()) < 2, "but for the video's own compression"
 
 
-def test_options_of_colorize(colour_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_options_of_colorize(color_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
 
     def colorize(*arguments: str, saturation: str = "1000") -> tuple[dict[str, Any], Tensor]:
         """The model says next to nothing, so it is made loud."""
         out = tmp_path / "-".join(["out", saturation, *arguments])
-        command = ["colorize", str(frames), "--weights", str(colour_weights), "--out", str(out), "--json"]
+        command = ["colorize", str(frames), "--weights", str(color_weights), "--out", str(out), "--json"]
         assert main([*command, "--saturation", saturation, *arguments]) == 0
         return json.loads(capsys.readouterr().out), next(open_video(str(out / "overlay.mp4")).frames()).image
 
@@ -129,56 +129,55 @@ def test_options_of_colorize(colour_weights: Path, tmp_path: Path, capsys: Captu
     assert plain["settings"]["adaptation"]["method"] == "online" and plain["metrics"] is None
     assert "--gray-first" in plain["warnings"][0]
     assert lab_of(image)[1:].abs().mean() > 1
-    _, grey = colorize(saturation="0")
-    assert lab_of(grey)[1:].abs().mean() < 1
+    _, gray = colorize(saturation="0")
+    assert lab_of(gray)[1:].abs().mean() < 1
     _, part = colorize("--crop", "40x32+8+16")
     outside = lab_of(part)[1:]
     assert outside[:, 20:44, 12:44].abs().mean() > 1
     assert outside[:, :, 60:].abs().mean() < 1, "but for the video's own compression"
     smooth, _ = colorize("--smooth", "--gray-first", "--method", "joint")
     assert (
-        smooth["settings"]["adaptation"]["method"] == "joint+smoothing"
-        and smooth["warnings"] == ColourMetric.left_out()
+        smooth["settings"]["adaptation"]["method"] == "joint+smoothing" and smooth["warnings"] == ColorMetric.left_out()
     )
     assert list(smooth["metrics"]["methods"]) == ["joint+smoothing"]
     _, beside = colorize("--compare")
     assert beside.shape[-1] >= 2 * image.shape[-1]
 
 
-def test_ten_bits_and_interlaced(colour_weights: Path, tmp_path: Path) -> None:
+def test_ten_bits_and_interlaced(color_weights: Path, tmp_path: Path) -> None:
     source = shared("data/broken_videos/torchcodec_h265_10bits.mp4")
-    arguments = ["colorize", str(source), "--weights", str(colour_weights), "--max-frames", "2"]
+    arguments = ["colorize", str(source), "--weights", str(color_weights), "--max-frames", "2"]
     assert main([*arguments, "--out", str(tmp_path / "deep")]) == 0
     woven = tmp_path / "interlaced.mp4"
     encode = "-f lavfi -i testsrc=size=96x64:rate=10:duration=0.4 -vf tinterlace=interleave_top -flags +ildct+ilme"
     assert ffmpeg.run([*encode.split(), ffmpeg.file_url(woven)])[0] == 0
-    arguments = ["colorize", str(woven), "--weights", str(colour_weights), "--gray-first"]
+    arguments = ["colorize", str(woven), "--weights", str(color_weights), "--gray-first"]
     assert main([*arguments, "--out", str(tmp_path / "woven")]) == 0
     assert json.loads((tmp_path / "woven" / "run.json").read_text())["frames"] > 0
 
 
-def test_the_input_s_own_colours_can_be_the_truth(colour_weights: Path, tmp_path: Path) -> None:
+def test_the_input_s_own_colors_can_be_the_truth(color_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
-    weights = open_weights(str(colour_weights))
+    weights = open_weights(str(color_weights))
     settings = resolve(weights, None, Overrides(task=TaskOverrides(task="colorization")), CPU)
-    request = Request(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
-    finished = run(request, lambda video: None, lambda step: None)
+    request = RunRequest(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
+    finished = run_video(request, lambda video: None, lambda step: None)
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
     assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR
-    assert finished.report.warnings == ColourMetric.left_out()
+    assert finished.report.warnings == ColorMetric.left_out()
 
 
 def test_methods_and_tasks_that_do_not_fit_are_refused(
-    colour_weights: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture
+    color_weights: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     for arguments, message in (
         (
-            ["--weights", str(colour_weights), "--task", "semantic"],
-            "weights colours are for colorization, not for the task semantic",
+            ["--weights", str(color_weights), "--task", "semantic"],
+            "weights colors are for colorization, not for the task semantic",
         ),
         (["--weights", str(tiny_weights), "--task", "colorization"], "not for the task colorization"),
-        (["--weights", str(colour_weights), "--task", "colorization", "--method", "tent"], "a colour has none"),
+        (["--weights", str(color_weights), "--task", "colorization", "--method", "tent"], "a color has none"),
     ):
         assert main(["segment", str(tmp_path / "absent.mp4"), *arguments]) == 2
         assert message in capsys.readouterr().err
@@ -194,12 +193,12 @@ def test_old_film_is_blind_to_red_and_the_same_for_the_same_seed() -> None:
     assert old_film(red, 0).float().mean() < old_film(blue, 0).float().mean() / 2
 
 
-def test_degraded_colours_are_scored_by_the_clean_ones() -> None:
+def test_degraded_colors_are_scored_by_the_clean_ones() -> None:
     video = video_of([Frame(index, str(index), index / 10, picture(index)) for index in range(2)])
     stream = degraded(Stream("film", (), video, lambda name: None), "old-film")
-    for clean, frame in zip(video.frames(), for_model(stream.video, 32, grey_of).frames(), strict=True):
+    for clean, frame in zip(video.frames(), for_model(stream.video, 32, gray_of).frames(), strict=True):
         assert not torch.equal(frame.whole().image, clean.image)
-        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth), clean.image)
+        assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth).image, clean.image)
 
 
 class Dots(torch.nn.Module):
@@ -222,13 +221,13 @@ def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceptual, "_inception", Dots)
     truths = [picture(seed) for seed in range(12)]
     chroma = [functional.interpolate(lab_of(one)[None, 1:], size=(32, 48), mode="area")[0] for one in truths]
-    whole, halves, grey = ColourMetric(), [ColourMetric(), ColourMetric()], ColourMetric()
+    whole, halves, gray = ColorMetric(), [ColorMetric(), ColorMetric()], ColorMetric()
     for index, (image, ab) in enumerate(zip(truths, chroma, strict=True)):
-        for metric, share in ((whole, 1.0), (halves[index // 6], 1.0), (grey, 0.0)):
-            metric.update(Chroma(ab * share), image)
-    good, bad = whole.compute().details, grey.compute().details
+        for metric, share in ((whole, 1.0), (halves[index // 6], 1.0), (gray, 0.0)):
+            metric.update(Chroma(ab * share), Picture(image))
+    good, bad = whole.compute().details, gray.compute().details
     assert good["LPIPS"] < bad["LPIPS"] and good["FID"] < bad["FID"] and good["IS"] >= bad["IS"] >= 1
-    found = torch.cat([Dots()(coloured(image, Chroma(ab))[None])[0] for image, ab in zip(truths, chroma, strict=True)])
+    found = torch.cat([Dots()(colored(image, Chroma(ab))[None])[0] for image, ab in zip(truths, chroma, strict=True)])
     true = torch.cat([Dots()(image[None])[0] for image in truths])
     reference = FrechetInceptionDistance(feature=perceptual._Stored(8))
     reference.update(found, real=False)
@@ -242,11 +241,11 @@ def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_absent_networks_are_named_with_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    lines = ColourMetric.left_out()
+    lines = ColorMetric.left_out()
     assert lines[0].startswith("LPIPS is left out: put https://") and str(tmp_path / "checkpoints") in lines[0]
     assert lines[1].startswith("FID and IS are left out: ")
-    metric = ColourMetric()
-    metric.update(Chroma(torch.zeros(2, 16, 24)), picture())
+    metric = ColorMetric()
+    metric.update(Chroma(torch.zeros(2, 16, 24)), Picture(picture()))
     scores = metric.compute()
     assert math.isnan(scores.details["LPIPS"]) and "FID" not in scores.details and scores.pooled > 0
 
@@ -262,10 +261,10 @@ def test_a_damaged_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.mark.parametrize("image", [torch.zeros(3, 5, 36), torch.full((3, 34, 3), 128.0), torch.full((3, 64, 96), 3.0)])
-def test_tiny_dark_and_constant_frames(image: Tensor, colour_weights: Path, tmp_path: Path) -> None:
+def test_tiny_dark_and_constant_frames(image: Tensor, color_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([image.to(torch.uint8)] * 3, tmp_path / "frames")
     config = tmp_path / "all.toml"
     config.write_text("[task]\ntitle_cards = false\n")
-    arguments = ["colorize", str(frames), "--weights", str(colour_weights)]
+    arguments = ["colorize", str(frames), "--weights", str(color_weights)]
     assert main([*arguments, "--config", str(config), "--out", str(tmp_path / "out")]) == 0
     assert len(list(open_video(str(tmp_path / "out" / "overlay.mp4")).frames())) == 3

@@ -12,7 +12,7 @@ from PIL import Image
 from test_eval import make_drive
 
 from ttt_cli.cli import main
-from ttt_cli.core.labels import Instance, encode
+from ttt_cli.core.labels import ClassMap, Instance, Instances, encode
 from ttt_cli.metrics.consistency import NOTHING, Consistency
 
 Capture = pytest.CaptureFixture[str]
@@ -37,8 +37,8 @@ def test_what_moves_with_the_picture_is_consistent() -> None:
     with_it, fixed = Consistency("ab", 0.5), Consistency("ab", 0.5)
     for shift in (0, 4, 8):
         image, classes = moving(shift)
-        with_it.update(image, classes)
-        fixed.update(image, moving(0)[1])
+        with_it.update(image, ClassMap(classes))
+        fixed.update(image, ClassMap(moving(0)[1]))
     scores = [one.metric.compute().paper for one in (with_it, fixed)]
     assert scores[0] > 97
     assert scores[1] < 93
@@ -49,7 +49,7 @@ def test_a_prediction_that_comes_and_goes_is_not() -> None:
     flicker = Consistency("ab", 0.5)
     image, classes = moving(0)
     for index in range(4):
-        flicker.update(image, classes if index % 2 else torch.zeros_like(classes))
+        flicker.update(image, ClassMap(classes if index % 2 else torch.zeros_like(classes)))
     assert flicker.metric.compute().paper < 60
 
 
@@ -57,7 +57,7 @@ def test_objects_below_the_shown_score_are_not_seen() -> None:
     flicker = Consistency("ab", 0.5)
     image, classes = moving(0)
     for score in (0.9, 0.4, 0.9):
-        flicker.update(image, (Instance(1, encode((classes == 1).numpy()), score),))
+        flicker.update(image, Instances((Instance(1, encode((classes == 1).numpy()), score),), SIZE))
     scores = flicker.metric.compute()
     assert scores.by_class["b"] == 0
     assert 0 < scores.by_class[NOTHING] < 100

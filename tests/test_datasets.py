@@ -1,4 +1,4 @@
-"""The labelled data sets: small ones in their exact layouts, what can be wrong with them, and real ones."""
+"""The labeled data sets: small ones in their exact layouts, what can be wrong with them, and real ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from shared_data import shared
 
 from ttt_cli.core.classes import CAMVID, VOID, Class
 from ttt_cli.core.errors import TttvError, UsageError
-from ttt_cli.core.labels import Instance, Labels, PanopticMap, Segment, decode
+from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
-from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC, colour_of
+from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC, color_of
 from ttt_cli.datasets.davis import CLASSES_2016
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.video.settings import InputSettings
 
 HEIGHT, WIDTH = 48, 64
@@ -37,9 +37,9 @@ LEFT = np.s_[:, :20]
 MIDDLE = np.s_[10:40, 20:50]
 
 
-def request(truth: Path, task: str, **options: Any) -> Request:
+def request(truth: Path, task: str, **options: Any) -> StreamRequest:
     options = {"images": None, "wanted": InputSettings(), **options}
-    return Request(truth, task=task, **options)
+    return StreamRequest(truth, task=task, **options)
 
 
 def save_frames(folder: Path, count: int, suffix: str = ".png") -> None:
@@ -88,14 +88,14 @@ def panoptic_of(stream: Stream) -> PanopticMap:
 
 def semantic_of(stream: Stream) -> np.ndarray:
     truth = stream.truth("000000")
-    assert isinstance(truth, torch.Tensor) and truth.dtype == torch.uint8
-    return truth.numpy()
+    assert isinstance(truth, ClassMap) and truth.ids.dtype == torch.uint8
+    return truth.ids.numpy()
 
 
 def instances_of(stream: Stream) -> tuple[Instance, ...]:
     truth = stream.truth("000000")
-    assert isinstance(truth, tuple)
-    return truth
+    assert isinstance(truth, Instances)
+    return truth.objects
 
 
 def shown(instances: tuple[Instance, ...]) -> list[tuple[int, bool, int]]:
@@ -146,18 +146,18 @@ def test_two_objects_of_a_class_are_two_segments(tmp_path: Path) -> None:
 
 def test_frames_may_be_elsewhere(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        make_camvid(tmp_path / "labelled" / name)
-        (tmp_path / "labelled" / name / "images").rename(tmp_path / name)
-    one = request(tmp_path / "labelled" / "a", "semantic", images=tmp_path / "a")
-    both = request(tmp_path / "labelled", "semantic", images=tmp_path)
+        make_camvid(tmp_path / "labeled" / name)
+        (tmp_path / "labeled" / name / "images").rename(tmp_path / name)
+    one = request(tmp_path / "labeled" / "a", "semantic", images=tmp_path / "a")
+    both = request(tmp_path / "labeled", "semantic", images=tmp_path)
     assert [stream.video.path.name for stream in open_streams("camvid", one)] == ["a"]
     assert [(stream.name, stream.video.path.name) for stream in open_streams("camvid", both)] == [
         ("a", "a"),
         ("b", "b"),
     ]
-    # One folder of frames can not belong to two drives, although the names of the frames are the same.
+    # One folder of frames cannot belong to two drives, although the names of the frames are the same.
     with pytest.raises(TttvError, match="no such file or folder"):
-        open_streams("camvid", request(tmp_path / "labelled", "semantic", images=tmp_path / "a"))
+        open_streams("camvid", request(tmp_path / "labeled", "semantic", images=tmp_path / "a"))
 
 
 # COCO panoptic
@@ -258,7 +258,7 @@ def test_a_coco_file_may_have_categories_of_its_own(tmp_path: Path) -> None:
     own.append({"id": 9, "name": "road", "isthing": 0})
     change_json(root / "annotations/val/bar.json", lambda content: content.update(categories=own))
     (stream,) = open_streams("coco-videos", request(root, "panoptic"))
-    assert stream.classes[:2] == (Class("sky", colour_of("sky", 0), False), Class("person", (1, 2, 3), True))
+    assert stream.classes[:2] == (Class("sky", color_of("sky", 0), False), Class("person", (1, 2, 3), True))
     assert [(one.class_id, one.is_crowd) for one in panoptic_of(stream).segments] == [(1, False), (0, False), (1, True)]
     (stream,) = open_streams("coco-videos", request(root, "instance"))
     assert [one.name for one in stream.classes] == ["sky", "person"]
@@ -369,15 +369,15 @@ def test_coco_stills(tmp_path: Path) -> None:
         ("a", (WIDTH, HEIGHT), 1),
         ("b", (HEIGHT, WIDTH), 1),
     ]
-    assert first.truth("a") == () and first.truth("b") is None
+    assert first.truth("a") == Instances((), (WIDTH, HEIGHT)) and first.truth("b") is None
     (frame,) = second.video.frames()
     truth = second.truth(frame.name)
-    assert isinstance(truth, tuple)
-    assert shown(truth) == [(0, False, 200), (0, True, 4), (0, False, 200)]
-    assert decode(truth[0].mask)[10:20, 10:20].all() and decode(truth[0].mask)[30:40, 30:40].all()
-    assert decode(truth[1].mask)[10:14, 0].all()
-    assert decode(truth[2].mask)[5:15, 10:30].all()
-    assert first.classes == (Class("dog", (0, 226, 252), True), Class("unicorn", colour_of("unicorn", 1), True))
+    assert isinstance(truth, Instances)
+    assert shown(truth.objects) == [(0, False, 200), (0, True, 4), (0, False, 200)]
+    assert decode(truth.objects[0].mask)[10:20, 10:20].all() and decode(truth.objects[0].mask)[30:40, 30:40].all()
+    assert decode(truth.objects[1].mask)[10:14, 0].all()
+    assert decode(truth.objects[2].mask)[5:15, 10:30].all()
+    assert first.classes == (Class("dog", (0, 226, 252), True), Class("unicorn", color_of("unicorn", 1), True))
     assert first.warnings == ()
 
 
@@ -397,8 +397,8 @@ def test_run_lengths_in_text_are_read_as_coco_writes_them(tmp_path: Path) -> Non
     change_json(root / "annotations/instances.json", change)
     first, second = open_streams("coco", request(root / "annotations/instances.json", "instance"))
     truth = second.truth("b")
-    assert isinstance(truth, tuple)
-    assert all((decode(one.mask) == mask).all() for one, mask in zip(truth, masks[1:], strict=True))
+    assert isinstance(truth, Instances)
+    assert all((decode(one.mask) == mask).all() for one, mask in zip(truth.objects, masks[1:], strict=True))
     (warning,) = first.warnings
     assert warning.endswith("instances.json: objects whose mask has no area: 1 of 5 left out")
 
@@ -434,12 +434,12 @@ def test_davis(tmp_path: Path, frames: str, labels: str) -> None:
     (stream,) = open_streams("davis", request(make_davis(tmp_path, frames, labels), "instance"))
     assert stream.name == "dog" and stream.classes == (Class("dog", (0, 226, 252), True),)
     one, none, two = labels_of(stream)
-    assert isinstance(one, tuple) and isinstance(none, tuple) and isinstance(two, tuple)
+    assert isinstance(one, Instances) and isinstance(none, Instances) and isinstance(two, Instances)
     everything = HEIGHT * WIDTH
-    assert shown(one) == [(0, False, 900), (0, True, everything - 900)]
-    assert decode(one[0].mask)[MIDDLE].all() and not decode(one[1].mask)[MIDDLE].any()
-    assert shown(none) == [(0, True, everything)]
-    assert shown(two) == [(0, False, 900), (0, False, 20 * HEIGHT), (0, True, everything - 900 - 20 * HEIGHT)]
+    assert shown(one.objects) == [(0, False, 900), (0, True, everything - 900)]
+    assert decode(one.objects[0].mask)[MIDDLE].all() and not decode(one.objects[1].mask)[MIDDLE].any()
+    assert shown(none.objects) == [(0, True, everything)]
+    assert shown(two.objects) == [(0, False, 900), (0, False, 20 * HEIGHT), (0, True, everything - 900 - 20 * HEIGHT)]
 
 
 def test_davis_classes_of_a_user_win_over_the_table(tmp_path: Path) -> None:
@@ -462,8 +462,8 @@ def test_davis_classes_are_those_of_coco() -> None:
 # A user's folder
 
 CLASSES = [
-    {"name": "lawn", "colour": [0, 200, 0], "is_thing": False},
-    {"name": "hen", "colour": [200, 100, 0], "is_thing": True},
+    {"name": "lawn", "color": [0, 200, 0], "is_thing": False},
+    {"name": "hen", "color": [200, 100, 0], "is_thing": True},
 ]
 
 
@@ -507,7 +507,7 @@ def test_folders_with_panoptic_labels(tmp_path: Path) -> None:
     assert [one.name for one in streams[0].classes] == ["lawn", "hen"]
     stream = open_streams("folder", request(tmp_path, "instance"))[0]
     _, instances = labels_of(stream)
-    assert isinstance(instances, tuple) and shown(instances) == [(1, False, 900)]
+    assert isinstance(instances, Instances) and shown(instances.objects) == [(1, False, 900)]
 
 
 # What can be wrong
@@ -668,7 +668,7 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("coco-videos", "no-frame", all_gone("images/bar"), "labels without a frame in .*: all 2"),
     ("coco-videos", "no-png", all_gone("panoptic_images/bar"), "labels without a PNG in .*: all 2"),
     ("coco-videos", "palette", palette_label, "is P, bit depth 1; must be RGB"),
-    ("coco-videos", "grey", lambda root: save_array(root / PNG, regions(7, 0, 0)), "is L, bit depth 8; must be RGB"),
+    ("coco-videos", "gray", lambda root: save_array(root / PNG, regions(7, 0, 0)), "is L, bit depth 8; must be RGB"),
     (
         "coco-videos",
         "16-bit",
@@ -688,7 +688,7 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("coco", "no-categories", in_json(lambda c: c.pop("categories"), INSTANCES), "'categories' is missing"),
     ("coco", "one-name", in_json(lambda c: c["categories"][1].update(name="dog"), INSTANCES), "one class 'dog'"),
     ("coco", "one-category", in_json(lambda c: c["categories"][1].update(id=18), INSTANCES), "with the id 18"),
-    ("coco", "colour", in_json(lambda c: c["categories"][1].update(color=[1, 2, 256]), INSTANCES), "0 to 255"),
+    ("coco", "color", in_json(lambda c: c["categories"][1].update(color=[1, 2, 256]), INSTANCES), "0 to 255"),
     ("coco", "category", in_object(category_id=1), "has no category 1"),
     ("coco", "same-id", in_object(id=1), "two annotations with the id 1"),
     ("coco", "climbs", in_json(lambda c: c["images"][0].update(file_name="../images/b.jpg"), INSTANCES), UP),
@@ -710,22 +710,22 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("coco", "rle-endless", runs("o" * 50), "do not add up"),
     ("coco", "rle-missing", runs(None), "'counts' must be a list"),
     ("kitti-step", "class", lambda root: save_array(root / MAP, np.full((HEIGHT, WIDTH, 3), 19)), "holds the id 19"),
-    ("kitti-step", "grey", lambda root: save_array(root / MAP, regions(1, 2, 3)), "must be RGB"),
+    ("kitti-step", "gray", lambda root: save_array(root / MAP, regions(1, 2, 3)), "must be RGB"),
     ("kitti-step", "gone", lambda root: (root / "panoptic_maps/val/0002").rename(root / "0002"), "all 9"),
-    ("davis", "rgb", lambda root: save_array(root / LABEL, channels(regions(1, 2, 3))), "0 and 255 in grey"),
-    ("davis", "grey-ids", lambda root: save_array(root / LABEL, regions(0, 1, 2)), "0 and 255 in grey"),
+    ("davis", "rgb", lambda root: save_array(root / LABEL, channels(regions(1, 2, 3))), "0 and 255 in gray"),
+    ("davis", "gray-ids", lambda root: save_array(root / LABEL, regions(0, 1, 2)), "0 and 255 in gray"),
     ("davis", "no-class", in_file("classes.csv", b"sequence,class\ndog,\n"), "a class for one of: dog; write the line"),
     ("davis", "no-column", in_file("classes.csv", b"sequence,kind\ndog,dog\n"), "'sequence,class' as its first line"),
     ("davis", "table", in_file("classes.csv", b"\xff\xfe"), "classes.csv: cannot be read"),
     ("davis", "no-labels", lambda root: (root / "labels/dog").rename(root / "dog"), "has no folders of labels"),
     ("folder", "id", lambda root: save_array(root / "labels/000000.png", regions(0, 1, 2)), "holds the id 2"),
-    ("folder", "no-classes", lambda root: (root / "classes.json").unlink(), "classes.json: can not be read"),
+    ("folder", "no-classes", lambda root: (root / "classes.json").unlink(), "classes.json: cannot be read"),
     ("folder", "no-class", in_file("classes.json", b"[]"), "has 0 classes"),
     ("folder", "thing", in_json(lambda c: c[0].pop("is_thing"), "classes.json"), "'is_thing' must be true or false"),
     (
         "folder",
-        "colour",
-        in_json(lambda c: c[0].pop("colour"), "classes.json"),
+        "color",
+        in_json(lambda c: c[0].pop("color"), "classes.json"),
         "three numbers from 0 to 255, not None",
     ),
     ("folder", "no-images", lambda root: (root / "images").rename(root / "frames"), "has no folder images/"),
@@ -777,8 +777,9 @@ def test_real_davis() -> None:
     dog = next(stream for stream in streams if stream.name == "dog")
     label = np.array(Image.open(shared("data/davis16/labels/dog/00020.png")))
     truth = dog.truth("00020")
-    assert isinstance(truth, tuple) and len(truth) == 2 and truth[1].is_crowd
-    assert (decode(truth[0].mask) == (label > 0)).all() and (decode(truth[1].mask) == (label == 0)).all()
+    assert isinstance(truth, Instances) and len(truth.objects) == 2 and truth.objects[1].is_crowd
+    own, around = (decode(one.mask) for one in truth.objects)
+    assert (own == (label > 0)).all() and (around == (label == 0)).all()
     assert dog.truth("00021") is None
 
 
@@ -799,8 +800,9 @@ def test_real_coco_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
     assert streams[0].classes == tuple(COCO_PANOPTIC.values())[:80]
     categories = [one["id"] for one in coco.dataset["categories"]]
     for number, stream in zip(chosen, streams, strict=True):
-        truth, expected = stream.truth(stream.name), coco.loadAnns(coco.getAnnIds(number))
-        assert isinstance(truth, tuple)
+        labels, expected = stream.truth(stream.name), coco.loadAnns(coco.getAnnIds(number))
+        assert isinstance(labels, Instances)
+        truth = labels.objects
         assert [categories[one.class_id] for one in truth] == [one["category_id"] for one in expected]
         assert [one.is_crowd for one in truth] == [bool(one["iscrowd"]) for one in expected]
         assert all((decode(one.mask) == coco.annToMask(own)).all() for one, own in zip(truth, expected, strict=True))
@@ -833,9 +835,9 @@ def test_real_camvid() -> None:
         (frame,) = stream.video.frames()
         truths.append(stream.truth(frame.name))
     classes, panoptic, instances = truths
-    assert isinstance(classes, torch.Tensor) and isinstance(panoptic, PanopticMap) and isinstance(instances, tuple)
+    assert isinstance(classes, ClassMap) and isinstance(panoptic, PanopticMap) and isinstance(instances, Instances)
     derived = panoptic.class_map()
-    differs = classes != derived
+    differs = classes.ids != derived
     assert (derived[differs] == VOID).all() and 0 < int(differs.sum()) < 1000
-    assert len(instances) == sum(CAMVID[one.class_id].is_thing for one in panoptic.segments) > 1
-    assert min(pixels for _, _, pixels in shown(instances)) >= 20
+    assert len(instances.objects) == sum(CAMVID[one.class_id].is_thing for one in panoptic.segments) > 1
+    assert min(pixels for _, _, pixels in shown(instances.objects)) >= 20

@@ -12,28 +12,28 @@ from ttt_cli.core.classes import CAMVID, VOID, Class
 from ttt_cli.core.errors import TttvError
 from ttt_cli.draw.overlay import classes_in, overlay, palette_png, side_by_side
 
-GREY = torch.full((3, 120, 160), 100, dtype=torch.uint8)
+GRAY = torch.full((3, 120, 160), 100, dtype=torch.uint8)
 
 
 def test_camvid_has_its_eleven_classes() -> None:
     assert [entry.name for entry in CAMVID if entry.is_thing] == ["car", "pedestrian", "bicyclist"]
-    assert len({entry.colour for entry in CAMVID}) == len(CAMVID) == 11
+    assert len({entry.color for entry in CAMVID}) == len(CAMVID) == 11
 
 
 def test_pixels_are_tinted_and_void_is_left_alone() -> None:
     ids = torch.zeros(120, 160, dtype=torch.uint8)
     ids[:, 80:] = VOID
-    drawn = overlay(GREY, ids, CAMVID, alpha=0.5, legend=frozenset())
+    drawn = overlay(GRAY, ids, CAMVID, alpha=0.5, legend=frozenset())
     assert drawn.shape == (120, 160, 3) and drawn.dtype == np.uint8
     assert drawn[10, 10].tolist() == [114, 114, 114]
     assert drawn[10, 100].tolist() == [100, 100, 100]
     assert (drawn[10, 79] > 150).all(), "the border is light"
-    assert torch.equal(GREY, torch.full((3, 120, 160), 100, dtype=torch.uint8)), "the frame is not drawn into"
+    assert torch.equal(GRAY, torch.full((3, 120, 160), 100, dtype=torch.uint8)), "the frame is not drawn into"
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.0, [100, 100, 100]), (1.0, [128, 0, 0])])
 def test_alpha(alpha: float, expected: list[int]) -> None:
-    drawn = overlay(GREY, torch.ones(120, 160, dtype=torch.uint8), CAMVID, alpha=alpha, legend=frozenset())
+    drawn = overlay(GRAY, torch.ones(120, 160, dtype=torch.uint8), CAMVID, alpha=alpha, legend=frozenset())
     assert drawn[10, 10].tolist() == expected
 
 
@@ -41,7 +41,7 @@ def test_legend_lists_the_classes_of_the_frame_or_those_asked_for() -> None:
     image, ids = torch.zeros(3, 360, 480, dtype=torch.uint8), torch.ones(360, 480, dtype=torch.uint8)
 
     def has(drawn: np.ndarray, id: int) -> bool:
-        return bool((drawn == np.array(CAMVID[id].colour)).all(axis=2).any())
+        return bool((drawn == np.array(CAMVID[id].color)).all(axis=2).any())
 
     alone = overlay(image, ids, CAMVID)
     assert has(alone, 1) and not has(alone, 3)
@@ -69,21 +69,21 @@ def test_side_by_side_keeps_both_and_labels_them() -> None:
     assert side_by_side(left[:4, :6], right[:4, :6], ("a long label", "b")).shape == (4, 12, 3)
 
 
-def test_palette_png_holds_ids_and_colours(tmp_path: Path) -> None:
+def test_palette_png_holds_ids_and_colors(tmp_path: Path) -> None:
     ids = torch.tensor([[0, 1, 10], [2, 3, VOID]], dtype=torch.uint8)
-    palette_png(tmp_path / "a.png", ids, [entry.colour for entry in CAMVID])
+    palette_png(tmp_path / "a.png", ids, [entry.color for entry in CAMVID])
     with Image.open(tmp_path / "a.png") as image:
         assert image.mode == "P" and np.array_equal(np.array(image), ids.numpy())
-        colours = np.array(image.convert("RGB"))
-    assert tuple(colours[0, 1]) == CAMVID[1].colour and colours[1, 2].tolist() == [0, 0, 0]
+        colors = np.array(image.convert("RGB"))
+    assert tuple(colors[0, 1]) == CAMVID[1].color and colors[1, 2].tolist() == [0, 0, 0]
 
 
 def test_palette_png_that_can_not_be_written(tmp_path: Path) -> None:
-    with pytest.raises(TttvError, match=r"a\.png: can not be written"):
+    with pytest.raises(TttvError, match=r"a\.png: cannot be written"):
         palette_png(tmp_path / "missing" / "a.png", torch.zeros(2, 2, dtype=torch.uint8), [])
     if Path("/dev/full").exists():
         (tmp_path / "a.png").symlink_to("/dev/full")
-        with pytest.raises(TttvError, match=r"a\.png: can not be written"):
+        with pytest.raises(TttvError, match=r"a\.png: cannot be written"):
             palette_png(tmp_path / "a.png", torch.zeros(2, 2, dtype=torch.uint8), [])
 
 

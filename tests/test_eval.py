@@ -26,13 +26,14 @@ from ttt_cli.cli import main
 from ttt_cli.cli.evaluate import parse_seeds
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError, UsageError
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.datasets.degrade import degraded
-from ttt_cli.datasets.stream import Request, Stream
+from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate import evaluation, experiment
-from ttt_cli.evaluate.comparison import Record, records_of, summarise
-from ttt_cli.evaluate.evaluation import Cell, Entrant, Tally, measure, plan
+from ttt_cli.evaluate.comparison import Record, records_of, summarize
+from ttt_cli.evaluate.evaluation import Cell, Entrant, PassTally, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.settings import ReconstructionSettings
@@ -60,7 +61,7 @@ def make_drive(folder: Path, frames: int = 3) -> Path:
 
 
 def drives(folder: Path, max_frames: int | None = None) -> list[Stream]:
-    return open_streams("camvid", Request(folder, None, InputSettings(max_frames=max_frames), "semantic"))
+    return open_streams("camvid", StreamRequest(folder, None, InputSettings(max_frames=max_frames), "semantic"))
 
 
 def entrant_of(model: TwoHeadedModel) -> Entrant:
@@ -88,7 +89,7 @@ def test_every_method_and_seed_on_every_stream(tiny_model: TwoHeadedModel, tmp_p
     assert [record.frames for record in records[:3]] == [3, 3, 6]
     assert 10 * records[0].adapt_seconds < records[3].adapt_seconds
 
-    summary = summarise(records)
+    summary = summarize(records)
     assert [(row.stream, row.method, row.seeds) for row in summary][-1] == ("all", "online", 2)
     assert summary[0].gain == 0
     assert summary[-1].time_ratio is not None
@@ -104,7 +105,7 @@ def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeaded
         ("online", 1),
         ("online", 0),
     ]
-    summary = summarise(records)
+    summary = summarize(records)
     assert [row.title for row in summary][2:] == ["online, window 1", "online, window inf"]
     for row, record in zip(summary, records, strict=True):
         assert row.by_class == pytest.approx(record.by_class, nan_ok=True)
@@ -117,19 +118,20 @@ def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:
     assert shuffled(stream).truth is stream.truth
 
 
-def labelled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
+def labeled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     """A stream whose labels are what the fixed model predicts."""
     frames = noise_frames(count)
     with torch.no_grad():
         queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
     truths = {
-        frame.name: SemanticTask(CAMVID).postprocess(one).class_map for frame, one in zip(frames, queries, strict=True)
+        frame.name: ClassMap(SemanticTask(CAMVID).postprocess(one).class_map)
+        for frame, one in zip(frames, queries, strict=True)
     }
     return Stream("own", CAMVID, video_of(frames), truths.get)
 
 
 def test_the_model_is_right_where_the_label_is_its_own_prediction(tiny_model: TwoHeadedModel) -> None:
-    (record,) = run(tiny_model, [labelled_by_itself(tiny_model, 2)], ["joint"], [0])
+    (record,) = run(tiny_model, [labeled_by_itself(tiny_model, 2)], ["joint"], [0])
     assert record.pooled == record.paper == 100
 
 
@@ -141,7 +143,7 @@ def test_labels_can_not_reach_the_adapter(
     step = Adapter.step
     monkeypatch.setattr(Adapter, "step", lambda *given: (events.append("step"), step(*given))[1])
 
-    def truth(name: str) -> torch.Tensor | None:
+    def truth(name: str) -> Labels | None:
         events.append("label")
         return stream.truth(name)
 
@@ -150,8 +152,8 @@ def test_labels_can_not_reach_the_adapter(
     assert events == ["step", "label"] * 3
 
     other = Stream(stream.name, stream.classes, stream.video, lambda name: None)
-    (unlabelled,) = run(tiny_model, [other], ["online"], [0])
-    assert math.isnan(unlabelled.pooled)
+    (unlabeled,) = run(tiny_model, [other], ["online"], [0])
+    assert math.isnan(unlabeled.pooled)
     assert not math.isnan(random.pooled)
 
 
@@ -169,9 +171,9 @@ def test_low_light_darkens_frames_and_leaves_labels(tmp_path: Path) -> None:
 def test_the_label_after_the_last_class_is_void(tmp_path: Path) -> None:
     (stream,) = drives(make_drive(tmp_path / "drive"))
     truth = stream.truth("000000")
-    assert truth is not None
-    assert (truth[0] == VOID).all()
-    assert (truth[1:] == 3).all()
+    assert isinstance(truth, ClassMap)
+    assert (truth.ids[0] == VOID).all()
+    assert (truth.ids[1:] == 3).all()
     assert stream.truth("000002") is None
 
 
@@ -226,7 +228,7 @@ def test_a_stopped_evaluation_goes_on(
     arguments += ["--method", "joint,online,tent", "--json"]
     real, calls = evaluation.measure, []
 
-    def watched(cell: Cell, *rest: Any) -> Tally:
+    def watched(cell: Cell, *rest: Any) -> PassTally:
         calls.append(cell.method)
         if stop and cell.method == "tent":
             raise KeyboardInterrupt
@@ -290,9 +292,9 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     tiny_model: TwoHeadedModel, tiny_weights: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drive = make_drive(tmp_path / "drive")
-    made: list[Tally] = []
+    made: list[PassTally] = []
 
-    class Watched(Tally):
+    class Watched(PassTally):
         def __init__(self, metric: Metric) -> None:
             super().__init__(metric)
             made.append(self)
@@ -300,14 +302,14 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     def score(metric: SemanticMetric) -> Scores:
         return Scores((10.0, 30.0, 20.0, 5.0)[[tally.metric is metric for tally in made].index(True)], 0.0, {}, {})
 
-    monkeypatch.setattr(evaluation, "Tally", Watched)
+    monkeypatch.setattr(evaluation, "PassTally", Watched)
     monkeypatch.setattr(SemanticMetric, "compute", score)
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
     studied: list[tuple[int, int]] = []
     cell, entrant = Cell("own", "offline-oracle", None, 0), entrant_of(tiny_model)
     best = measure(
         cell,
-        labelled_by_itself(tiny_model, 3),
+        labeled_by_itself(tiny_model, 3),
         entrant,
         on_offline_step=lambda done, total: studied.append((done, total)),
     )
@@ -326,7 +328,7 @@ def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeade
     tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant_of(tiny_model))
     assert (tally.frames, tally.scored) == (3, [0, 1])
     assert all(loss is not None for loss in tally.losses)
-    again = Tally.from_json(json.loads(json.dumps(tally.as_json())))
+    again = PassTally.from_json(json.loads(json.dumps(tally.as_json())))
     assert again.as_json() == tally.as_json()
     again += tally
     assert (again.frames, again.scored) == (6, [0, 1, 3, 4])
@@ -346,8 +348,8 @@ def test_the_layout_of_the_real_data() -> None:
     for stream in streams:
         (frame,) = stream.video.frames()
         truth = stream.truth(frame.name)
-        assert truth is not None
-        assert tuple(truth.shape) == stream.video.size == (360, 480)
+        assert isinstance(truth, ClassMap)
+        assert tuple(truth.ids.shape) == stream.video.size == (360, 480)
 
 
 def test_videos_show_every_pass_with_the_first_seed(tiny_weights: Path, tmp_path: Path) -> None:

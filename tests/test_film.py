@@ -1,4 +1,4 @@
-"""Old films: title cards and borders stay grey, and nothing of them is trained on."""
+"""Old films: title cards and borders stay gray, and nothing of them is trained on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ttt_cli.cli import main
 from ttt_cli.core.area import Area
-from ttt_cli.core.color import grey_of
+from ttt_cli.core.color import gray_of
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Chroma
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
-from ttt_cli.run.runner import Request, run
+from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.film import is_title_card, picture_area
 from ttt_cli.video.reader import open_video
@@ -73,39 +73,39 @@ def test_real_film() -> None:
         assert abs(found - true) <= 4
 
 
-def test_borders_and_title_cards_stay_grey(colour_weights: Path, tmp_path: Path) -> None:
+def test_borders_and_title_cards_stay_gray(color_weights: Path, tmp_path: Path) -> None:
     source = save_frames([title_card()] * 2 + [bordered(seed) for seed in range(3)], tmp_path / "film")
-    weights = open_weights(str(colour_weights))
+    weights = open_weights(str(color_weights))
     overrides = Overrides(task=TaskOverrides(task="colorization"), adaptation=AdaptationOverrides(cuts="reset"))
     settings = resolve(weights, None, overrides, CPU)
     steps: list[Step] = []
-    report = run(
-        Request(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append
+    report = run_video(
+        RunRequest(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append
     ).report
 
-    assert [step.loss is None for step in steps] == [True, True, False, False, False]
+    assert [step.result.loss is None for step in steps] == [True, True, False, False, False]
     for step in steps:
         assert isinstance(step.labels, Chroma) and step.labels.area == BORDERED
-        assert bool(step.labels.ab.any()) == (step.loss is not None)
-    assert report.grey_frames == 2 and report.cuts == [2]
-    assert len(report.warnings) == 1 and "own colours are not used" in report.warnings[0]
+        assert bool(step.labels.ab.any()) == (step.result.loss is not None)
+    assert report.gray_frames == 2 and report.cuts == [2]
+    assert len(report.warnings) == 1 and "own colors are not used" in report.warnings[0]
 
 
-def test_a_film_of_title_cards_plays_and_is_said_to_be_one(colour_weights: Path, tmp_path: Path) -> None:
+def test_a_film_of_title_cards_plays_and_is_said_to_be_one(color_weights: Path, tmp_path: Path) -> None:
     source = save_frames([title_card()] * 3, tmp_path / "cards")
     out = tmp_path / "out"
-    arguments = ["colorize", str(source), "--weights", str(colour_weights)]
+    arguments = ["colorize", str(source), "--weights", str(color_weights)]
     assert main([*arguments, "--out", str(out)]) == 0
     (warning,) = json.loads((out / "run.json").read_text())["warnings"]
     assert "looks like a title card" in warning
     assert len(list(open_video(str(out / "overlay.mp4")).frames())) == 3
 
 
-def test_any_colour_video_can_be_evaluated(colour_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_any_color_video_can_be_evaluated(color_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     for name in ("b", "a"):
         (tmp_path / "videos").mkdir(exist_ok=True)
         save_frames([picture(seed) for seed in range(3)], tmp_path / "videos" / name)
-    arguments = ["eval", "--dataset", "color-video", "--gt", str(tmp_path / "videos"), "--weights", str(colour_weights)]
+    arguments = ["eval", "--dataset", "color-video", "--gt", str(tmp_path / "videos"), "--weights", str(color_weights)]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["score"] == "PSNR" and content["unit"] == "dB"
@@ -114,12 +114,12 @@ def test_any_colour_video_can_be_evaluated(colour_weights: Path, tmp_path: Path,
     assert [one["stream"] for one in content["records"]][:3] == ["a", "b", "all"]
 
 
-def test_what_has_no_colours_has_no_psnr(colour_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_what_has_no_colors_has_no_psnr(color_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     films = tmp_path / "films"
     films.mkdir()
-    save_frames([grey_of(bordered(seed)) for seed in range(3)], films / "Repas de bébé")
+    save_frames([gray_of(bordered(seed)) for seed in range(3)], films / "Repas de bébé")
     save_frames([picture()], films / "holiday")
-    arguments = ["eval", "--dataset", "lumiere", "--gt", str(films), "--weights", str(colour_weights)]
+    arguments = ["eval", "--dataset", "lumiere", "--gt", str(films), "--weights", str(color_weights)]
     assert main([*arguments, "--seeds", "2", "--out", str(tmp_path / "out"), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     row = content["summary"][-1]

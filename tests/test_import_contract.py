@@ -13,7 +13,6 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ttt_cli"
 ALLOWED = {
-    "ttt_cli": "",
     "core": "",
     "model": "core",
     "metrics": "core",
@@ -23,11 +22,13 @@ ALLOWED = {
     "draw": "core video",
     "datasets": "core video tasks",
     "training": "core model metrics tasks adaptation datasets",
-    "run": "ttt_cli core model metrics video tasks adaptation draw datasets",
+    "run": "core model metrics video tasks adaptation draw datasets",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
-    "report": "ttt_cli core model video tasks adaptation run evaluate",
-    "cli": "ttt_cli core model video tasks adaptation datasets training run evaluate report",
+    "report": "core model video tasks adaptation run evaluate",
+    "api": "core model tasks adaptation video run",
+    "cli": "core model video tasks adaptation datasets training run evaluate report",
     "__main__": "cli",
+    "ttt_cli": "core api",
 }
 """What each folder may import besides itself, only folders above its own line; "ttt_cli" is the package's __init__."""
 

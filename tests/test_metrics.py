@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from shared_data import shared
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from ttt_cli.core.labels import Chroma, Instance, PanopticMap, Segment, encode
+from ttt_cli.core.labels import Chroma, ClassMap, Instance, Instances, PanopticMap, Picture, Segment, encode
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.metrics.panoptic import PanopticMetric
@@ -30,10 +30,10 @@ def plain_iou(prediction: torch.Tensor, truth: torch.Tensor, classes: int) -> li
     known = truth != 255
     ious = []
     for index in range(classes):
-        predicted, labelled = (prediction == index) & known, (truth == index) & known
-        union = int((predicted | labelled).sum())
+        predicted, labeled = (prediction == index) & known, (truth == index) & known
+        union = int((predicted | labeled).sum())
         if union:
-            ious.append(int((predicted & labelled).sum()) / union)
+            ious.append(int((predicted & labeled).sum()) / union)
     return ious
 
 
@@ -49,7 +49,7 @@ def test_both_protocols_agree_with_a_plain_count() -> None:
     maps = [random_maps(seed) for seed in range(3)]
     metric = SemanticMetric("abcdef")
     for prediction, truth in maps:
-        metric.update(prediction, truth)
+        metric.update(ClassMap(prediction), ClassMap(truth))
     pooled = plain_iou(torch.cat([p for p, _ in maps]), torch.cat([t for _, t in maps]), 6)
     frames = [plain_iou(prediction, truth, 6) for prediction, truth in maps]
     scores = metric.compute()
@@ -62,7 +62,7 @@ def test_both_protocols_agree_with_a_plain_count() -> None:
 def test_miou_agrees_with_torchmetrics() -> None:
     prediction, truth = random_maps(0)
     metric = SemanticMetric("abcd")
-    metric.update(prediction, truth)
+    metric.update(ClassMap(prediction), ClassMap(truth))
     reference = MulticlassJaccardIndex(num_classes=4, ignore_index=255)
     assert metric.compute().pooled == pytest.approx(100 * float(reference(prediction.long(), truth.long())), abs=1e-4)
 
@@ -70,16 +70,18 @@ def test_miou_agrees_with_torchmetrics() -> None:
 def test_two_videos_merge_into_what_one_pass_counts() -> None:
     whole, first, second = (SemanticMetric("abcd") for _ in range(3))
     for seed in range(4):
-        whole.update(*random_maps(seed))
-        (first if seed < 2 else second).update(*random_maps(seed))
+        prediction, truth = (ClassMap(ids) for ids in random_maps(seed))
+        whole.update(prediction, truth)
+        (first if seed < 2 else second).update(prediction, truth)
     first += second
     assert first.as_json() == whole.as_json()
     assert first.compute() == whole.compute()
 
 
 def test_sizes_that_differ_are_refused() -> None:
+    prediction, truth = (ClassMap(torch.zeros(4, width, dtype=torch.uint8)) for width in (4, 5))
     with pytest.raises(ValueError, match="differ in size"):
-        SemanticMetric("abc").update(torch.zeros(4, 4, dtype=torch.uint8), torch.zeros(4, 5, dtype=torch.uint8))
+        SemanticMetric("abc").update(prediction, truth)
 
 
 def panoptic_map(folder: Path, annotation: dict[str, Any], places: dict[int, int]) -> PanopticMap:
@@ -122,9 +124,9 @@ def regions(rows: list[list[int]], classes: dict[int, int], crowds: tuple[int, .
     return PanopticMap(torch.tensor(rows, dtype=torch.int32), segments)
 
 
-def test_pq_leaves_out_what_is_not_labelled() -> None:
+def test_pq_leaves_out_what_is_not_labeled() -> None:
     metric = PanopticMetric("ab", frozenset({1}))
-    # Segment 2 of the prediction lies where nothing is labelled, segment 3 on a crowd of its class.
+    # Segment 2 of the prediction lies where nothing is labeled, segment 3 on a crowd of its class.
     predicted = regions([[1, 1, 2, 3]] * 4, {1: 0, 2: 1, 3: 1})
     metric.update(predicted, regions([[1, 1, 0, 9]] * 4, {1: 0, 9: 1}, crowds=(9,)))
     assert metric.compute().pooled == 100
@@ -175,18 +177,18 @@ def test_ap_is_that_of_pycocotools() -> None:
     places = {id: index for index, id in enumerate(truth.getCatIds())}
     halves = InstanceMetric([str(id) for id in places]), InstanceMetric([str(id) for id in places])
     for number, id in enumerate(images):
-        labelled = [one for one in annotations if one["image_id"] == id]
-        halves[number % 2].update(
-            tuple(
-                Instance(places[one["category_id"]], one["segmentation"], one["score"])
-                for one in detections
-                if one["image_id"] == id
-            ),
-            tuple(
-                Instance(places[one["category_id"]], encode(truth.annToMask(one)), is_crowd=bool(one["iscrowd"]))
-                for one in labelled
-            ),
+        labeled = [one for one in annotations if one["image_id"] == id]
+        size = (truth.imgs[id]["height"], truth.imgs[id]["width"])
+        found_objects = tuple(
+            Instance(places[one["category_id"]], one["segmentation"], one["score"])
+            for one in detections
+            if one["image_id"] == id
         )
+        true_objects = tuple(
+            Instance(places[one["category_id"]], encode(truth.annToMask(one)), is_crowd=bool(one["iscrowd"]))
+            for one in labeled
+        )
+        halves[number % 2].update(Instances(found_objects, size), Instances(true_objects, size))
     metric = halves[0]
     metric += halves[1]
     scores = metric_from_json(json.loads(json.dumps(metric.as_json()))).compute()
@@ -199,17 +201,17 @@ def test_ap_is_that_of_pycocotools() -> None:
 def test_ap_of_a_frame_without_objects_is_not_counted() -> None:
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
-    one = Instance(0, encode(mask))
+    one, nothing = Instances((Instance(0, encode(mask)),), (20, 20)), Instances((), (20, 20))
     metric = InstanceMetric("ab")
-    metric.update((one,), (one,))
-    metric.update((), ())
+    metric.update(one, one)
+    metric.update(nothing, nothing)
     scores = metric.compute()
     assert scores.paper == pytest.approx(100) == scores.pooled
     assert math.isnan(metric.frame_scores[1]) and math.isnan(scores.by_class["b"])
-    metric.update((one,), ())
+    metric.update(one, nothing)
     assert metric.compute().pooled == pytest.approx(100), "a wrong object that is no surer than the right one"
     with pytest.raises(ValueError, match="differ in size"):
-        metric.update((one,), (Instance(0, encode(np.ones((4, 4), bool))),))
+        metric.update(one, Instances((Instance(0, encode(np.ones((4, 4), bool))),), (4, 4)))
 
 
 @pytest.mark.parametrize("key", list(METRICS))
@@ -217,13 +219,14 @@ def test_metrics_come_back_from_json(key: str) -> None:
     prediction, truth = random_maps(0)
     metric: Metric = PanopticMetric("abcd", frozenset({1})) if key == "pq" else METRICS[key]("abcd")
     if key == "miou":
-        metric.update(prediction, truth)
+        metric.update(ClassMap(prediction), ClassMap(truth))
     elif key == "psnr":
-        metric.update(Chroma(torch.zeros(2, 3, 3)), torch.arange(300, dtype=torch.uint8).view(3, 10, 10) % 200)
+        metric.update(Chroma(torch.zeros(2, 3, 3)), Picture(torch.arange(300, dtype=torch.uint8).view(3, 10, 10) % 200))
     elif key == "pq":
         metric.update(regions([[1, 2]], {1: 1, 2: 0}), regions([[4, 4]], {4: 1}))
     else:
-        metric.update((Instance(1, encode(np.eye(9) > 0), 0.5),), (Instance(1, encode(np.eye(9) > 0)),))
+        found, labeled = Instance(1, encode(np.eye(9) > 0), 0.5), Instance(1, encode(np.eye(9) > 0))
+        metric.update(Instances((found,), (9, 9)), Instances((labeled,), (9, 9)))
     again = metric_from_json(json.loads(json.dumps(metric.as_json())))
     assert json.dumps(again.as_json()) == json.dumps(metric.as_json())
     assert again.compute().pooled == metric.compute().pooled

@@ -1,4 +1,4 @@
-"""The two-headed model: shapes, the fourth channel, and statistics that masked images can not spoil."""
+"""The two-headed model: shapes, the fourth channel, and statistics that masked images cannot spoil."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.encoder import build_encoder
 from ttt_cli.model.settings import EncoderSize, ModelSize, ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel, normalise
+from ttt_cli.model.two_headed import TwoHeadedModel, normalize
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, upsample
 
 TINY_SWIN = EncoderSize("swin", swin_channels=12, swin_depths=(1, 1, 1, 1), swin_attention_heads=(1, 2, 2, 4))
@@ -59,11 +59,11 @@ def test_hidden_pixels_do_not_reach_the_network(tiny_model: TwoHeadedModel) -> N
 
 
 def test_the_fourth_channel_tells_black_from_hidden(tiny_model: TwoHeadedModel) -> None:
-    mean_grey = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    mean_gray = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
     with torch.no_grad():
-        shown = tiny_model.encode(mean_grey, torch.ones(1, 1, 64, 64)).maps[0]
-        hidden = tiny_model.encode(mean_grey, torch.zeros(1, 1, 64, 64)).maps[0]
-        main_task = tiny_model.encode(mean_grey).maps[0]
+        shown = tiny_model.encode(mean_gray, torch.ones(1, 1, 64, 64)).maps[0]
+        hidden = tiny_model.encode(mean_gray, torch.zeros(1, 1, 64, 64)).maps[0]
+        main_task = tiny_model.encode(mean_gray).maps[0]
     assert not torch.allclose(shown, hidden)
     assert torch.equal(shown, main_task)
 
@@ -102,7 +102,7 @@ def test_imagenet_start_sees_pixels_as_it_was_trained_to() -> None:
     encoder = build_encoder(EncoderSize(), pretrained=True).state_dict()
     weight = encoder["backbone.conv_stem.weight"]
     assert not weight[:, 3].any()
-    found = functional.conv2d(normalise(pixels), weight[:, :3], stride=2)
+    found = functional.conv2d(normalize(pixels), weight[:, :3], stride=2)
     found = found - encoder["backbone.bn1.running_mean"].view(1, -1, 1, 1)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(encoder["backbone.blocks.0.0.conv_dw.weight"], published["_blocks.0._depthwise_conv.weight"])
@@ -112,8 +112,8 @@ def test_a_class_map_is_enlarged_by_its_probabilities() -> None:
     probabilities = torch.rand(5, 8, 12, generator=torch.Generator().manual_seed(0)).softmax(dim=0)
     seen = upsample(probabilities[None], (30, 45))[0].argmax(dim=0).to(torch.uint8)
     prediction = SemanticPrediction(seen, probabilities)
-    assert torch.equal(prediction.at_size((30, 45)), seen)
+    assert torch.equal(prediction.at_size((30, 45)).ids, seen)
     whole = upsample(probabilities[None], (30, 45), (90, 135))[0].argmax(dim=0).to(torch.uint8)
-    assert torch.equal(prediction.at_size((90, 135)), whole)
+    assert torch.equal(prediction.at_size((90, 135)).ids, whole)
     agreement = (whole[1::3, 1::3] == seen).float().mean()
     assert agreement > 0.95

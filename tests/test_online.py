@@ -310,10 +310,10 @@ def test_unfamiliar_video_gives_no_pseudo_labels(tiny_model: TwoHeadedModel) -> 
     usual = adapter_for(tiny_model, method="online").step(frames[0]).loss
     assert usual is not None
     tiny_model.load_state_dict(before)
-    for familiar_loss, labelled in ((None, True), (usual, True), (usual / 2, False)):
+    for familiar_loss, labeled in ((None, True), (usual, True), (usual / 2, False)):
         adapter = adapter_for(tiny_model, "online+self-train", familiar_loss)
         list(adapt(video_of(frames), adapter))
-        assert [bool((labels != VOID).any()) for labels in adapter.window.pseudo_labels] == [labelled] * 4
+        assert [bool((labels != VOID).any()) for labels in adapter.window.pseudo_labels] == [labeled] * 4
         assert same(before, values(tiny_model))
 
 

@@ -138,7 +138,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "x.pkl").write_bytes(content)
     with pytest.raises(TttvError, match="is not a checkpoint that can be imported"):
         read_pickle(tmp_path / "x.pkl")
-    with pytest.raises(TttvError, match="can not be read"):
+    with pytest.raises(TttvError, match="cannot be read"):
         read_pickle(tmp_path / "absent.pkl")
 
 

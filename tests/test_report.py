@@ -115,7 +115,7 @@ def test_the_command(folders: tuple[Path, Path], tmp_path: Path, capsys: Capture
     assert "no folder that tttv segment or tttv eval wrote" in capsys.readouterr().err
     (tmp_path / "run.json").write_text("{")
     assert main(["report", str(tmp_path)]) == 1
-    assert "can not be understood" in capsys.readouterr().err
+    assert "cannot be understood" in capsys.readouterr().err
 
 
 def test_an_evaluation_that_was_stopped_is_not_reported(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_evaluation_that_was_stopped_is_not_reported(folders: tuple[Path, Pat
     assert main(["report", str(tmp_path)]) == 1
 
 
-def test_text_and_axes_take_the_colour_of_the_page() -> None:
+def test_text_and_axes_take_the_color_of_the_page() -> None:
     for drawing in (
         along_the_video([Line("online", [0, 1, 2], [0.5, float("nan"), 0.1])], "loss", "a"),
         over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "mIoU", "b"),

@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_named(table: dict[str, Any], message: str) -> None
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(UsageError, match="recipe: must say sources, licence"):
+    with pytest.raises(UsageError, match="recipe: must say sources, license"):
         from_table(Recipe, {"name": "mine"}, "recipe")
 
 
@@ -53,5 +53,5 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("window = = 3")
     with pytest.raises(UsageError, match=r"bad\.toml: not valid TOML"):
         read_toml(tmp_path / "bad.toml")
-    with pytest.raises(UsageError, match="can not be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read_toml(tmp_path / "absent.toml")

@@ -17,8 +17,8 @@ from ttt_cli.adaptation.methods import METHODS, check_defined
 from ttt_cli.cli import main
 from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import UsageError
-from ttt_cli.core.labels import Instance, PanopticMap, Segment, decode, encode, of_classes
-from ttt_cli.draw.paint import object_colour, paint
+from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode, encode
+from ttt_cli.draw.paint import object_color, paint
 from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.run.folder import RunFolder
@@ -62,7 +62,7 @@ def box(top: int, left: int, height: int = 8, width: int = 8) -> np.ndarray:
 def test_instances_are_things_in_order_of_score() -> None:
     task = InstanceTask(CLASSES, TaskSettings(largest_count=2))
     prediction = task.postprocess(queries_of((1, 0.6, LEFT), (0, 0.99, TOP), (1, 0.9, RIGHT), (3, 0.9, ALL)))
-    found = prediction.at_size(SIZE)
+    found = prediction.at_size(SIZE).objects
     assert [one.class_id for one in found] == [1, 1]
     # Class score times the mean of the mask's sigmoid, which is nearly 1 for these logits.
     assert [one.score for one in found] == pytest.approx([0.9, 0.6], abs=1e-3)
@@ -72,15 +72,15 @@ def test_instances_are_things_in_order_of_score() -> None:
 
 
 def test_a_blurred_mask_lowers_the_score_of_an_object() -> None:
-    (sharp,) = InstanceTask(CLASSES).postprocess(queries_of((1, 0.9, LEFT))).at_size(SIZE)
-    (blurred,) = InstanceTask(CLASSES).postprocess(queries_of((1, 0.9, LEFT), logit=0.5)).at_size(SIZE)
+    (sharp,) = InstanceTask(CLASSES).postprocess(queries_of((1, 0.9, LEFT))).at_size(SIZE).objects
+    (blurred,) = InstanceTask(CLASSES).postprocess(queries_of((1, 0.9, LEFT), logit=0.5)).at_size(SIZE).objects
     assert blurred.score == pytest.approx(0.9 * torch.tensor(0.5).sigmoid().item(), abs=1e-5)
     assert blurred.score < sharp.score
 
 
 def test_masks_in_several_chunks_are_all_there() -> None:
     places = [(1, 0.5 + index / 100, (slice(0, 2), slice(index, index + 1))) for index in range(MASKS_AT_ONCE + 3)]
-    found = InstanceTask(CLASSES).postprocess(queries_of(*places)).at_size((64, 96))
+    found = InstanceTask(CLASSES).postprocess(queries_of(*places)).at_size((64, 96)).objects
     assert len(found) == MASKS_AT_ONCE + 3
     assert found[0].mask["size"] == [64, 96]
     assert all(decode(one.mask).any() for one in found)
@@ -116,17 +116,17 @@ def test_panoptic_without_any_sure_query_is_empty() -> None:
 
 def test_classes_can_be_left_out_of_any_labels() -> None:
     objects = (Instance(1, encode(box(0, 0))), Instance(2, encode(box(0, 0))))
-    assert of_classes(objects, CAR) == objects[:1]
-    regions = of_classes(PanopticMap(torch.tensor([[1, 2]]), (Segment(1, 1), Segment(2, 0))), CAR)
+    assert Instances(objects, SIZE).of_classes(CAR) == Instances(objects[:1], SIZE)
+    regions = PanopticMap(torch.tensor([[1, 2]]), (Segment(1, 1), Segment(2, 0))).of_classes(CAR)
     assert isinstance(regions, PanopticMap)
     assert regions.ids.tolist() == [[1, 0]] and regions.segments == (Segment(1, 1),)
-    assert torch.equal(of_classes(torch.tensor([[0, 1, VOID]]), CAR), torch.tensor([[VOID, 1, VOID]]))
+    assert torch.equal(ClassMap(torch.tensor([[0, 1, VOID]])).of_classes(CAR).ids, torch.tensor([[VOID, 1, VOID]]))
 
 
 def numbers(tracks: Tracks, *masks: np.ndarray, class_id: int = 1) -> list[int]:
-    labels = tracks.numbered(tuple(Instance(class_id, encode(mask)) for mask in masks))
-    assert isinstance(labels, tuple)
-    return [one.number for one in labels]
+    labels = tracks.numbered(Instances(tuple(Instance(class_id, encode(mask)) for mask in masks), SIZE))
+    assert isinstance(labels, Instances)
+    return [one.number for one in labels.objects]
 
 
 def test_objects_keep_their_number_as_they_move() -> None:
@@ -141,10 +141,10 @@ def test_a_hidden_object_is_remembered_for_a_while() -> None:
     tracks = Tracks(CAR, 0.5)
     assert numbers(tracks, box(0, 0)) == [1]
     for _ in range(FRAMES_REMEMBERED - 1):
-        tracks.numbered(())
+        tracks.numbered(Instances((), SIZE))
     assert numbers(tracks, box(0, 0)) == [1]
     for _ in range(FRAMES_REMEMBERED):
-        tracks.numbered(())
+        tracks.numbered(Instances((), SIZE))
     assert numbers(tracks, box(0, 0)) == [2]
 
 
@@ -159,24 +159,25 @@ def test_panoptic_things_are_followed_and_stuff_is_not() -> None:
 
 
 def test_unsure_objects_are_kept_but_neither_followed_nor_drawn() -> None:
-    labels = Tracks(CAR, 0.5).numbered((Instance(1, encode(box(0, 0)), 0.9), Instance(1, encode(box(20, 20)), 0.1)))
-    assert isinstance(labels, tuple)
-    assert [one.number for one in labels] == [1, 0]
-    drawn = paint(labels, CLASSES, SIZE, 0.5)
+    objects = (Instance(1, encode(box(0, 0)), 0.9), Instance(1, encode(box(20, 20)), 0.1))
+    labels = Tracks(CAR, 0.5).numbered(Instances(objects, SIZE))
+    assert isinstance(labels, Instances)
+    assert [one.number for one in labels.objects] == [1, 0]
+    drawn = paint(labels, CLASSES, 0.5)
     assert [tag.text for tag in drawn.tags] == ["car 90%"]
     assert drawn.ids[4, 4] < VOID and drawn.ids[24, 24] == VOID
-    assert paint((), CLASSES, SIZE, 0.5).ids.shape == SIZE
+    assert paint(Instances((), SIZE), CLASSES, 0.5).ids.shape == SIZE
 
 
-def test_an_object_is_painted_in_the_colour_of_its_number() -> None:
+def test_an_object_is_painted_in_the_color_of_its_number() -> None:
     far, near = Instance(1, encode(box(0, 0)), 0.6, number=7), Instance(1, encode(box(4, 4)), 0.9, number=2)
-    drawn = paint((near, far), CLASSES, SIZE, 0.5)
-    assert drawn.colours[drawn.ids[0, 0]].colour == object_colour(7)
-    assert drawn.colours[drawn.ids[6, 6]].colour == object_colour(2), "the surer one lies on top"
-    assert len({object_colour(number) for number in range(1, 40)}) == 39
+    drawn = paint(Instances((near, far), SIZE), CLASSES, 0.5)
+    assert drawn.colors[drawn.ids[0, 0]].color == object_color(7)
+    assert drawn.colors[drawn.ids[6, 6]].color == object_color(2), "the surer one lies on top"
+    assert len({object_color(number) for number in range(1, 40)}) == 39
 
 
-def write_all(folder: Path, task: str, labels: list[tuple[Instance, ...]] | list[PanopticMap]) -> RunFolder:
+def write_all(folder: Path, task: str, labels: list[Labels]) -> RunFolder:
     folder.mkdir()
     place = RunFolder(folder)
     files = label_files(task, list(FORMATS[task]), place, CLASSES)
@@ -190,7 +191,7 @@ def write_all(folder: Path, task: str, labels: list[tuple[Instance, ...]] | list
 
 def test_coco_results_load_in_pycocotools(tmp_path: Path) -> None:
     first = (Instance(1, encode(box(0, 0)), 0.9, number=1), Instance(1, encode(box(8, 8)), 0.4))
-    place = write_all(tmp_path / "run", "instance", [first, (), first[:1]])
+    place = write_all(tmp_path / "run", "instance", [Instances(objects, SIZE) for objects in (first, (), first[:1])])
     truth = COCO(str(place.coco))
     results = truth.loadRes(str(place.instances))
     assert sorted(truth.imgs) == [0, 1, 2] and truth.cats[1]["name"] == "car"

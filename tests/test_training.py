@@ -48,8 +48,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         classes[40:] = 3
         classes[50:60, 10:30] = classes[50:60, 60:80] = 8
         classes[:4] = 11
-        colours = np.array([[90, 130, 220], [100, 100, 100], [200, 30, 30]], dtype=np.uint8)
-        image = colours[np.searchsorted([0, 3, 8], classes % 11)]
+        colors = np.array([[90, 130, 220], [100, 100, 100], [200, 30, 30]], dtype=np.uint8)
+        image = colors[np.searchsorted([0, 3, 8], classes % 11)]
         image = (image + random.integers(0, 30, image.shape)).astype(np.uint8)
         Image.fromarray(image).save(folder / "drive" / "images" / f"{index:03d}.png")
         Image.fromarray(classes).save(folder / "drive" / "labels" / f"{index:03d}.png")
@@ -59,7 +59,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(steps: int, look_ahead_steps: int = 0) -> Recipe:
     return Recipe(
         name="made-up",
-        licence="none",
+        license="none",
         imagenet=False,
         sources=(StillsSource("camvid", "drive", held_out=2, gap=1),),
         model=TINY,
@@ -138,7 +138,7 @@ def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:
     still = load_camvid(data / "drive")[0]
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
-        view = augment(still, Augmentation(crop_height=64, crop_width=64, colour=0.0), generator)
+        view = augment(still, Augmentation(crop_height=64, crop_width=64, color=0.0), generator)
         assert view.image.shape == (3, 64, 64)
         red = (view.image[0] > 150) & (view.image[1] < 100)
         agreement = (red == (view.classes == 8)).float().mean()
@@ -285,7 +285,7 @@ def test_sensor_shift_darkens_its_share_and_keeps_the_range() -> None:
     assert max(brightness) < 250
 
 
-def test_film_shift_takes_the_colours_of_its_share() -> None:
+def test_film_shift_takes_the_colors_of_its_share() -> None:
     images = 255 * torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     settings = LookAheadSettings(shift="film", shifted=0.5)
     shifted = shift(images, settings, torch.Generator().manual_seed(0))
@@ -296,22 +296,22 @@ def test_film_shift_takes_the_colours_of_its_share() -> None:
         assert same or (torch.equal(one[0], one[1]) and one.min() >= 0 and one.max() <= 255 and one.std() > 1)
 
 
-def test_colours_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:
+def test_colors_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:
     one = recipe(80)
     one = dataclasses.replace(
         one,
         objective="colorization",
-        model=dataclasses.replace(TINY, colour_outputs=2),
+        model=dataclasses.replace(TINY, color_outputs=2),
         sources=(StillsSource("pictures", "drive/images", held_out=2),),
         schedule=dataclasses.replace(one.schedule, reconstruction_weight=0.1),
     )
     trained = Trainer(one, load_split(one.sources, data), CPU)
     progress = list(trained.run(tmp_path / "last.ckpt"))
     scores = progress[-1].scores or {}
-    assert scores["psnr_of_grey"] + 0.2 < scores["psnr"]
-    assert scores["psnr_of_grey"] + 1 < scores["psnr_of_classes"]
+    assert scores["psnr_of_gray"] + 0.2 < scores["psnr"]
+    assert scores["psnr_of_gray"] + 1 < scores["psnr_of_classes"]
     trained.export(tmp_path / "color.safetensors")
     weights = open_weights(str(tmp_path / "color.safetensors"))
     assert weights.tasks == ("colorization",) and weights.classes == ()
-    colours = weights.load().colour(weights.load().encode(torch.zeros(1, 3, 61, 90)))
-    assert colours.ab.shape == (1, 2, 16, 23)
+    colors = weights.load().color(weights.load().encode(torch.zeros(1, 3, 61, 90)))
+    assert colors.ab.shape == (1, 2, 16, 23)

@@ -145,7 +145,7 @@ def test_narrow_videos(tmp_path: Path, size: str) -> None:
     assert len(frames) == 10 and frames[0].image.shape == (3, height, width)
 
 
-def test_colours_are_right(tmp_path: Path) -> None:
+def test_colors_are_right(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     make_video(path, "-vf", "drawbox=color=red:t=fill", "-pix_fmt", "yuv444p", "-qp", "0")
     assert (frames_of(path)[0].image[:, 24, 32].int() - torch.tensor([255, 0, 0])).abs().max() <= 3
@@ -287,7 +287,7 @@ def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(TttvError, match=r"2\.png: is 9x9, but the first frame is 8x6"):
         frames_of(tmp_path)
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:-30])
-    with pytest.raises(PartialInput, match=r"2\.png: can not be read") as error:
+    with pytest.raises(PartialInput, match=r"2\.png: cannot be read") as error:
         frames_of(tmp_path)
     assert error.value.frames_read == 1
     make_image(tmp_path / "1.bmp")

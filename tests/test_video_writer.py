@@ -150,7 +150,7 @@ def test_wrong_frames_are_a_mistake_of_the_caller(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(TttvError, match=r"missing.a\.mp4: can not be written"):
+    with pytest.raises(TttvError, match=r"missing.a\.mp4: cannot be written"):
         write(tmp_path / "missing" / "a.mp4")
 
 
@@ -167,7 +167,7 @@ def test_full_disk(tmp_path: Path, count: int) -> None:
     writer = VideoWriter(tmp_path / "a.mp4", RATE, (480, 640))
     writer._picture.symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    with pytest.raises(TttvError, match=r"a\.mp4: can not be written: the disk is full"), writer:
+    with pytest.raises(TttvError, match=r"a\.mp4: cannot be written: the disk is full"), writer:
         for _ in range(count):
             writer.write(noise)
     assert list(tmp_path.iterdir()) == []

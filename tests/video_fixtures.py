@@ -30,6 +30,6 @@ def describe(path: Path) -> str:
 
 
 def make_image(path: Path, size: tuple[int, int] = (6, 8), value: int = 100) -> Path:
-    """A flat grey picture; size: (height, width)."""
+    """A flat gray picture; size: (height, width)."""
     Image.fromarray(np.full((*size, 3), value, np.uint8)).save(path)
     return path

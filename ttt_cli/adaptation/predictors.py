@@ -69,7 +69,7 @@ class Vote(Plain):
     """The class that most augmented views of the frame give (paper, section 6.1); probabilities are shares of votes."""
 
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
-    undefined_because: ClassVar[str] = "objects of several views can not be counted like the classes of a pixel"
+    undefined_because: ClassVar[str] = "objects of several views cannot be counted like the classes of a pixel"
     views: tuple[View, ...] = VIEWS
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
@@ -79,7 +79,7 @@ class Vote(Plain):
             prediction = predict(view.of(image))
             assert isinstance(prediction, SemanticPrediction)
             classes = len(prediction.probabilities)
-            class_map = prediction.at_size(size).long()
+            class_map = prediction.at_size(size).ids.long()
             one = functional.one_hot(class_map.flip(-1) if view.mirrored else class_map, classes).movedim(-1, 0)
             votes = one.float() if votes is None else votes + one
         assert votes is not None
@@ -89,13 +89,13 @@ class Vote(Plain):
 
 @dataclass
 class Smoothing(Plain):
-    """The predictions of the last frames averaged, probabilities or colours (paper, section 6.1).
+    """The predictions of the last frames averaged, probabilities or colors (paper, section 6.1).
 
     window: how many frames; the paper chose it on its validation set without naming it.
     """
 
     undefined_for: ClassVar[tuple[str, ...]] = ("instance", "panoptic")
-    undefined_because: ClassVar[str] = "objects of several frames can not be averaged like the classes of a pixel"
+    undefined_because: ClassVar[str] = "objects of several frames cannot be averaged like the classes of a pixel"
     window: int = 3
     past: deque[Prediction] = field(default_factory=deque)
 

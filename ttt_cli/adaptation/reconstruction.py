@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from ttt_cli.adaptation.masking import random_visible
 from ttt_cli.model.settings import LossOn, ReconstructionSettings
-from ttt_cli.model.two_headed import Features, TwoHeadedModel, denormalise, normalise
+from ttt_cli.model.two_headed import Features, TwoHeadedModel, denormalize, normalize
 
 
 def reconstruction_loss(
@@ -46,27 +46,27 @@ def squared_error(reconstruction: Tensor, target: Tensor, visible: Tensor, loss_
 
 def target_of(images: Tensor, settings: ReconstructionSettings) -> Tensor:
     """What g is asked to produce for RGB images in 0..255: float32 (B, 3, H, W)."""
-    normalised = normalise(images)
-    offset, factor = _scale(normalised, settings)
-    return (normalised - offset) / factor
+    normalized = normalize(images)
+    offset, factor = _scale(normalized, settings)
+    return (normalized - offset) / factor
 
 
 def pixels_of(reconstruction: Tensor, images: Tensor, settings: ReconstructionSettings) -> Tensor:
     """What g produced for `images`, as RGB in 0..255 to look at: uint8 (B, 3, H, W)."""
-    offset, factor = _scale(normalise(images), settings)
-    return denormalise(reconstruction * factor + offset)
+    offset, factor = _scale(normalize(images), settings)
+    return denormalize(reconstruction * factor + offset)
 
 
-def _scale(normalised: Tensor, settings: ReconstructionSettings) -> tuple[Tensor, Tensor]:
-    """Offset and factor that the target takes out of the normalised images."""
+def _scale(normalized: Tensor, settings: ReconstructionSettings) -> tuple[Tensor, Tensor]:
+    """Offset and factor that the target takes out of the normalized images."""
     if settings.target == "pixels":
-        return normalised.new_zeros(()), normalised.new_ones(())
+        return normalized.new_zeros(()), normalized.new_ones(())
     if settings.target == "image":
-        deviation = normalised.std(dim=(-2, -1), keepdim=True, unbiased=False)
+        deviation = normalized.std(dim=(-2, -1), keepdim=True, unbiased=False)
         # The floor keeps a black or constant frame from becoming pure amplified noise.
-        return normalised.mean(dim=(-2, -1), keepdim=True), deviation.clamp(min=0.05)
-    mean = _patch_mean(normalised, settings.patch_pixels)
-    variance = _patch_mean((normalised - mean).square(), settings.patch_pixels)
+        return normalized.mean(dim=(-2, -1), keepdim=True), deviation.clamp(min=0.05)
+    mean = _patch_mean(normalized, settings.patch_pixels)
+    variance = _patch_mean((normalized - mean).square(), settings.patch_pixels)
     return mean, variance.add(1e-3).sqrt()
 
 

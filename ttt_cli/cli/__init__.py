@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from ttt_cli import __version__
 from ttt_cli.cli import _console, colorize, demo, doctor, evaluate, report, segment, train, weights
 from ttt_cli.core.errors import TttvError
+from ttt_cli.core.version import __version__
 
 DEBUG_VARIABLE = "TTTV_DEBUG"
 INTERRUPTED = 130
@@ -25,7 +25,7 @@ WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="tttv",
-    help="Segment or colour video with a model that keeps training itself on the video while it predicts.",
+    help="Segment or color video with a model that keeps training itself on the video while it predicts.",
     epilog=f"Exit codes: 0 done, 1 the input or the run failed, 2 wrong usage, 3 the input broke off and what was "
     f"readable is finished, 130 interrupted. {DEBUG_VARIABLE}=1 shows tracebacks.",
     pretty_exceptions_enable=False,

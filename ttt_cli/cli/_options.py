@@ -182,7 +182,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameOptions:
-    """Which frames of labelled videos are taken, and how large the model sees them."""
+    """Which frames of labeled videos are taken, and how large the model sees them."""
 
     size: Size = None
     stride: Stride = None

@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
-from ttt_cli import __version__
 from ttt_cli.cli import _console
 from ttt_cli.core.errors import TttvError
+from ttt_cli.core.version import __version__
 
 Check = tuple[str, Callable[[], str]]
 

@@ -1,4 +1,4 @@
-"""`tttv eval`: methods against each other on labelled videos."""
+"""`tttv eval`: methods against each other on labeled videos."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def evaluate(
     ] = None,
     run: options.RunOptions,
 ) -> None:
-    """Score methods on labelled videos by both protocols, with time beside the fixed model's.
+    """Score methods on labeled videos by both protocols, with time beside the fixed model's.
 
     "pooled" is one account over all frames; "paper" averages the scores of the frames. Labels serve scoring alone.
     What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
@@ -125,7 +125,7 @@ def evaluate(
     """
     from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.changes import fitting
-    from ttt_cli.datasets.stream import Request
+    from ttt_cli.datasets.stream import StreamRequest
     from ttt_cli.evaluate import experiment
     from ttt_cli.model.weights import open_weights
     from ttt_cli.run.settings import choose_device, resolve, tables_of_methods
@@ -145,7 +145,7 @@ def evaluate(
     asked_task = common.task.task
     named = [name.strip() for name in method.split(",")]
     methods, left_out = experiment.all_methods(opened, asked_task) if method == "all" else (named, [])
-    streams = open_streams(dataset, Request(truth, images, common.input, asked_task, every, split))
+    streams = open_streams(dataset, StreamRequest(truth, images, common.input, asked_task, every, split))
     asked = experiment.Experiment(
         data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
         streams=fitting(_changed(streams, degrade, shuffle), opened.classes, asked_task),
@@ -165,7 +165,7 @@ def evaluate(
     for warning in asked.warnings if visible else ():
         _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", visible) as bar:
-        outcome = experiment.run(asked, folder, run.overwrite, _watcher(bar))
+        outcome = experiment.run_experiment(asked, folder, run.overwrite, _watcher(bar))
     _present(outcome, folder, run, protocol, left_out, videos)
 
 

@@ -32,7 +32,7 @@ def import_checkpoint(path: Path, out: Path) -> Weights:
         name=out.stem,
         tasks=tasks,
         classes=classes,
-        licence=f"that of {path.name}",
+        license=f"that of {path.name}",
         model_size=model.size,
         reconstruction=ReconstructionSettings(),
         adaptation={},

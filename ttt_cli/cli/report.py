@@ -46,7 +46,7 @@ def report(
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise TttvError(f"{printable(path)}: can not be written ({error.strerror}); choose another --out") from error
+        raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
     _console.line(path)
 
 

@@ -19,7 +19,7 @@ from ttt_cli.video.settings import OutputSettings
 if TYPE_CHECKING:
     from ttt_cli.core.frame import Video
     from ttt_cli.run.outputs import Step
-    from ttt_cli.run.runner import Request, Run
+    from ttt_cli.run.runner import Run, RunRequest
 
 CUTS_SHOWN = 5
 EXIT_CODES = {"done": 0, "partial": 3, "interrupted": 130}
@@ -59,7 +59,7 @@ def segment(
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option("--alpha", metavar="0..1", help=f"Opacity of colours. (default: {OutputSettings.alpha})"),
+        typer.Option("--alpha", metavar="0..1", help=f"Opacity of colors. (default: {OutputSettings.alpha})"),
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names into the overlay.")] = False,
     compare: options.Compare = False,
@@ -89,7 +89,7 @@ def segment(
     finish(request, run)
 
 
-def finish(request: Request, run: options.RunOptions) -> NoReturn:
+def finish(request: RunRequest, run: options.RunOptions) -> NoReturn:
     """Carries the request out, says what came of it, and ends with its exit code."""
     finished = carry_out(request, shown=not (run.quiet or run.as_json))
     show(finished, as_json=run.as_json, quiet=run.quiet)
@@ -112,22 +112,22 @@ def build_request(
     out: Path | None,
     truth: Path | None = None,
     gray_first: bool = False,
-) -> Request:
+) -> RunRequest:
     """Settles all settings; see run/settings.py for which wins."""
     from ttt_cli.model.weights import open_weights, weights_for
-    from ttt_cli.run.runner import Request
+    from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
 
     opened = open_weights(weights)
     torch_device = choose_device(device.value)
     settings = resolve(opened, run.config, overrides, torch_device)
     own = weights_for(settings.adaptation.method, opened)
-    return Request(source, own, settings, torch_device, out, truth, gray_first, run.overwrite)
+    return RunRequest(source, own, settings, torch_device, out, truth, gray_first, run.overwrite)
 
 
-def carry_out(request: Request, shown: bool) -> Run:
+def carry_out(request: RunRequest, shown: bool) -> Run:
     """The run with a progress bar."""
-    from ttt_cli.run.runner import run
+    from ttt_cli.run.runner import run_video
 
     with ExitStack() as stack:
         bars: list[_console.Bar] = []
@@ -140,14 +140,14 @@ def carry_out(request: Request, shown: bool) -> Run:
             show(video.name, video.length, "frames")
 
         def on_step(step: Step) -> None:
-            bars[0].advance("" if step.loss is None else f"loss {step.loss:.4f}")
+            bars[0].advance("" if step.result.loss is None else f"loss {step.result.loss:.4f}")
 
         def on_offline_step(done: int, total: int) -> None:
             if done == 1:
                 show("trains on the whole video", total, "steps")
             bars[0].advance("")
 
-        return run(request, on_start, on_step, on_offline_step)
+        return run_video(request, on_start, on_step, on_offline_step)
 
 
 def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
@@ -183,8 +183,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     if report.cuts:
         listed = ", ".join(map(str, report.cuts[:CUTS_SHOWN])) + (", ..." if len(report.cuts) > CUTS_SHOWN else "")
         rows.append(("cuts", f"{len(report.cuts)}, at frame {listed}"))
-    if report.grey_frames:
-        rows.append(("frames left grey", str(report.grey_frames)))
+    if report.gray_frames:
+        rows.append(("frames left gray", str(report.gray_frames)))
     if report.skipped_steps:
         rows.append(("steps skipped (loss not finite)", str(report.skipped_steps)))
     if report.audio_note:

@@ -42,7 +42,7 @@ def train(
     ] = False,
     device: options.DeviceName = options.Device.auto,
 ) -> None:
-    """Train a model on labelled stills for the main task and for reconstruction at once.
+    """Train a model on labeled stills for the main task and for reconstruction at once.
 
     Ctrl-C saves a checkpoint that --resume goes on from. The weights at the end are called after the recipe.
     """
@@ -63,7 +63,7 @@ def train(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TttvError(f"{printable(out)}: can not be written ({error.strerror}); choose another --out") from error
+        raise TttvError(f"{printable(out)}: cannot be written ({error.strerror}); choose another --out") from error
 
     try:
         trainer = Trainer(recipe, load_split(recipe.sources, data), choose_device(device.value))

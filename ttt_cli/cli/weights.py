@@ -34,14 +34,14 @@ def list_weights() -> None:
 
 @app.command()
 def show(name: Name = STREET) -> None:
-    """Show task, classes, sizes, licence and recommended settings of a weights file."""
+    """Show task, classes, sizes, license and recommended settings of a weights file."""
     from ttt_cli.model.weights import open_weights
 
     weights = open_weights(name)
     rows = [
         ("file", str(weights.path)),
         ("tasks", ", ".join(weights.tasks)),
-        ("licence", weights.licence),
+        ("license", weights.license),
         ("encoder", weights.model_size.encoder.name),
         ("classes", ", ".join(kind.name for kind in weights.classes)),
         ("reconstruction", str(weights.reconstruction)),

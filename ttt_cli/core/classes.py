@@ -1,4 +1,4 @@
-"""The classes that a model tells apart, and the colours they are drawn in."""
+"""The classes that a model tells apart, and the colors they are drawn in."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 VOID = 255
-"""The id of a pixel that has no label: it counts in no score and is drawn in no colour."""
+"""The id of a pixel that has no label: it counts in no score and is drawn in no color."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """One class. colour: RGB, 0..255. is_thing: it comes in objects that can be counted (cars), unlike stuff (sky)."""
+    """One class. color: RGB, 0..255. is_thing: it comes in objects that can be counted (cars), unlike stuff (sky)."""
 
     name: str
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
     is_thing: bool
 
 
@@ -24,8 +24,8 @@ def things_of(classes: Iterable[Class]) -> frozenset[int]:
     return frozenset(index for index, one in enumerate(classes) if one.is_thing)
 
 
-def distinct_colour(number: int, saturation: float, brightness: float) -> tuple[int, int, int]:
-    """A colour, RGB 0..255, that differs from those of near numbers; saturation, brightness: 0..1.
+def distinct_color(number: int, saturation: float, brightness: float) -> tuple[int, int, int]:
+    """A color, RGB 0..255, that differs from those of near numbers; saturation, brightness: 0..1.
 
     Steps of the golden ratio around the circle of hues never come close to an earlier one.
     """
@@ -33,7 +33,7 @@ def distinct_colour(number: int, saturation: float, brightness: float) -> tuple[
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-# Names, order and colours of the SegNet split of CamVid; the files of that split write void as 11.
+# Names, order and colors of the SegNet split of CamVid; the files of that split write void as 11.
 CAMVID: tuple[Class, ...] = (
     Class("sky", (128, 128, 128), False),
     Class("building", (128, 0, 0), False),

@@ -1,4 +1,4 @@
-"""Colour spaces: sRGB and CIE Lab under D65, in which a picture is its lightness L and its chroma a, b."""
+"""Color spaces: sRGB and CIE Lab under D65, in which a picture is its lightness L and its chroma a, b."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ttt_cli.core.labels import Chroma
 XYZ_OF_RGB = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 WHITE = (0.9504700, 1.0000001, 1.0888300)
 # Of Lab, on average over a picture, about its own mean: the lumiere film, tinted and compressed, stays below 2.7.
-FAINTEST_COLOURS = 3.0
+FAINTEST_COLORS = 3.0
 # CIE: below the cube of this, the cube root is replaced by a line.
 KNEE = 6 / 29
 
@@ -29,7 +29,7 @@ def lab_of(images: Tensor) -> Tensor:
 
 
 def rgb_of(lab: Tensor) -> Tensor:
-    """The way back: uint8 (..., 3, H, W). Colours that sRGB does not have are cut off."""
+    """The way back: uint8 (..., 3, H, W). Colors that sRGB does not have are cut off."""
     lightness, a, b = lab.unbind(dim=-3)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], dim=-3)
@@ -40,21 +40,21 @@ def rgb_of(lab: Tensor) -> Tensor:
     return (values * 255).round().to(torch.uint8)
 
 
-def grey_of(images: Tensor) -> Tensor:
-    """The pictures in grey of the same lightness, on three channels: uint8 (..., 3, H, W)."""
+def gray_of(images: Tensor) -> Tensor:
+    """The pictures in gray of the same lightness, on three channels: uint8 (..., 3, H, W)."""
     lab = lab_of(images)
     lab[..., 1:, :, :] = 0
     return rgb_of(lab)
 
 
-def is_coloured(image: Tensor) -> bool:
-    """Whether a picture, uint8 RGB (3, H, W), has more than one colour to speak of: tinted film is black and white."""
+def is_colored(image: Tensor) -> bool:
+    """Whether a picture, uint8 RGB (3, H, W), has more than one color to speak of: tinted film is black and white."""
     chroma = lab_of(image)[1:]
-    return float((chroma - chroma.mean(dim=(1, 2), keepdim=True)).norm(dim=0).mean()) > FAINTEST_COLOURS
+    return float((chroma - chroma.mean(dim=(1, 2), keepdim=True)).norm(dim=0).mean()) > FAINTEST_COLORS
 
 
-def coloured(image: Tensor, chroma: Chroma, saturation: float = 1.0) -> Tensor:
-    """The lightness of an image, uint8 RGB (3, H, W), with other colours times `saturation`; grey beyond their area."""
+def colored(image: Tensor, chroma: Chroma, saturation: float = 1.0) -> Tensor:
+    """The lightness of an image, uint8 RGB (3, H, W), with other colors times `saturation`; gray beyond their area."""
     lightness = lab_of(image)[:1]
     ab = torch.zeros(2, *image.shape[-2:])
     area = chroma.area or Area(0, 0, *image.shape[-2:])

@@ -10,7 +10,7 @@ class TttvError(Exception):
 
 
 class UsageError(TttvError):
-    """An option has a value that it can not have. Exit code 2."""
+    """An option has a value that it cannot have. Exit code 2."""
 
     exit_code = 2
 

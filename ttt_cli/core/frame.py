@@ -86,11 +86,11 @@ class Prediction(ABC):
 
     def averaged(self, past: Sequence[Prediction]) -> Prediction:
         """The mean of past predictions, this one among them. Raises TypeError for a task that has no such thing."""
-        raise TypeError(f"{type(self).__name__} can not be averaged")
+        raise TypeError(f"{type(self).__name__} cannot be averaged")
 
     @abstractmethod
     def at_size(self, size: tuple[int, int]) -> Labels:
-        """The prediction at the size (height, width) of the frame, on the CPU, in the form that labels have."""
+        """The prediction at the size (height, width) of the frame, on the CPU."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
-"""Objects and regions of one picture, as predictions and as ground truth alike: masks with a class."""
+"""What is known of one frame, as a prediction or as ground truth: classes, objects, regions or colors."""
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -9,6 +12,7 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
+from typing_extensions import Self
 
 from ttt_cli.core.area import Area
 from ttt_cli.core.classes import VOID
@@ -50,63 +54,188 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class PanopticMap:
-    """Every pixel belongs to one segment or to none.
+class Layers:
+    """What is drawn of labels, before it has colors."""
 
-    ids: int32 (H, W), 0 = no segment. segments: one for every other id in the map, and none besides.
+    class_map: Tensor
+    """The class of every pixel, uint8 (H, W), 255 where nothing is painted."""
+    objects: tuple[Instance, ...]
+    """Painted over the class map, the first on top."""
+    with_scores: bool = False
+    """Whether an object's score is written beside its name."""
+
+
+Follow = Callable[[Sequence[Instance]], tuple[Instance, ...]]
+"""Gives the objects of the next frame their numbers, in the same order."""
+
+
+class Labels(ABC):
+    """What is known of one frame; each task has its own kind.
+
+    Several methods take `things`, the classes that come in objects, and `shown_score`: predicted instances below it are
+    not shown to a viewer.
     """
 
-    ids: Tensor
-    segments: tuple[Segment, ...]
+    @classmethod
+    def expect(cls, labels: Labels) -> Self:
+        """The same labels, which are of this kind. Raises TypeError if they are of another."""
+        if not isinstance(labels, cls):
+            raise TypeError(f"{cls.__name__} expected, not {type(labels).__name__}")
+        return labels
 
-    def class_map(self) -> Tensor:
-        """The class of every pixel, uint8 (H, W), 255 where there is no segment or a crowd."""
-        classes = np.full(1 + max((one.id for one in self.segments), default=0), VOID, np.uint8)
-        for one in self.segments:
-            classes[one.id] = VOID if one.is_crowd else one.class_id
-        return torch.from_numpy(classes[self.ids.numpy()])
+    @abstractmethod
+    def of_classes(self, kept: frozenset[int]) -> Labels:
+        """The labels without those of other classes than `kept`."""
 
-    def instances(self, things: frozenset[int]) -> tuple[Instance, ...]:
-        """The segments whose class is among `things`, as objects."""
-        ids = self.ids.numpy()
-        return tuple(
-            Instance(one.class_id, encode(ids == one.id), one.score, one.is_crowd, one.number)
-            for one in self.segments
-            if one.class_id in things
-        )
+    def placed(self, area: Area | None) -> Labels:
+        """Labels of the part of a frame that the model saw, for the frame; None is all of it."""
+        return self
+
+    def class_map(self, shown_score: float = 0.0) -> Tensor:
+        """The class of every pixel, uint8 (H, W), 255 if it has none. Raises TypeError for labels without classes."""
+        raise TypeError(f"{type(self).__name__} has no classes")
+
+    def objects_shown(self, things: frozenset[int], shown_score: float) -> tuple[Instance, ...]:
+        """The objects that are followed and drawn."""
+        return ()
+
+    def numbered(self, follow: Follow, things: frozenset[int], shown_score: float) -> Labels:
+        """The labels with the objects shown numbered by `follow`."""
+        return self
+
+    def layers(self, things: frozenset[int], shown_score: float) -> Layers:
+        """What is drawn. Raises TypeError for labels without classes."""
+        return Layers(self.class_map(shown_score), self.objects_shown(things, shown_score))
+
+    def chroma(self) -> Chroma | None:
+        """The colors that are put on the picture, if any."""
+        return None
 
 
 @dataclass(frozen=True)
-class Chroma:
-    """The colours of a picture without its lightness.
+class ClassMap(Labels):
+    """Of the task semantic: the class of every pixel."""
 
-    ab: a and b of Lab, float32 (2, h, w), of any size. area: the part of the frame that they are of, the rest is grey;
-    None is all of it.
-    """
+    ids: Tensor
+    """uint8 (H, W), 255 = void."""
+
+    def of_classes(self, kept: frozenset[int]) -> ClassMap:
+        known = torch.tensor(sorted(kept), dtype=self.ids.dtype)
+        return ClassMap(self.ids.where(torch.isin(self.ids, known), VOID))
+
+    def class_map(self, shown_score: float = 0.0) -> Tensor:
+        return self.ids
+
+
+@dataclass(frozen=True)
+class Instances(Labels):
+    """Of the task instance: objects, which may overlap."""
+
+    objects: tuple[Instance, ...]
+    """Predicted ones with falling score."""
+    size: tuple[int, int]
+    """(height, width) of the frame."""
+
+    def of_classes(self, kept: frozenset[int]) -> Instances:
+        return Instances(tuple(instance for instance in self.objects if instance.class_id in kept), self.size)
+
+    def renamed(self, class_ids: Sequence[int]) -> Instances:
+        """The objects with class i as class_ids[i]."""
+        renamed = (dataclasses.replace(instance, class_id=class_ids[instance.class_id]) for instance in self.objects)
+        return Instances(tuple(renamed), self.size)
+
+    def class_map(self, shown_score: float = 0.0) -> Tensor:
+        classes = np.full(self.size, VOID, np.uint8)
+        for instance in reversed(self._at_least(shown_score)):
+            classes[decode(instance.mask)] = instance.class_id
+        return torch.from_numpy(classes)
+
+    def objects_shown(self, things: frozenset[int], shown_score: float) -> tuple[Instance, ...]:
+        return self._at_least(shown_score)
+
+    def numbered(self, follow: Follow, things: frozenset[int], shown_score: float) -> Instances:
+        unsure = (instance for instance in self.objects if instance.score < shown_score)
+        return Instances((*follow(self._at_least(shown_score)), *unsure), self.size)
+
+    def layers(self, things: frozenset[int], shown_score: float) -> Layers:
+        nothing = torch.full(self.size, VOID, dtype=torch.uint8)
+        return Layers(nothing, self._at_least(shown_score), with_scores=True)
+
+    def _at_least(self, score: float) -> tuple[Instance, ...]:
+        return tuple(instance for instance in self.objects if instance.score >= score)
+
+
+@dataclass(frozen=True)
+class PanopticMap(Labels):
+    """Of the task panoptic: every pixel belongs to one segment or to none."""
+
+    ids: Tensor
+    """int32 (H, W), 0 = no segment."""
+    segments: tuple[Segment, ...]
+    """One for every other id in the map, and none besides."""
+
+    def of_classes(self, kept: frozenset[int]) -> PanopticMap:
+        segments = tuple(segment for segment in self.segments if segment.class_id in kept)
+        known = torch.tensor([segment.id for segment in segments], dtype=self.ids.dtype)
+        return PanopticMap(self.ids.where(torch.isin(self.ids, known), 0), segments)
+
+    def class_map(self, shown_score: float = 0.0) -> Tensor:
+        """The class of every pixel, uint8 (H, W), 255 if there is no segment or a crowd."""
+        classes = np.full(1 + max((segment.id for segment in self.segments), default=0), VOID, np.uint8)
+        for segment in self.segments:
+            classes[segment.id] = VOID if segment.is_crowd else segment.class_id
+        return torch.from_numpy(classes[self.ids.numpy()])
+
+    def instances(self, things: frozenset[int]) -> Instances:
+        """The segments whose class is among `things`, as objects."""
+        ids = self.ids.numpy()
+        objects = tuple(
+            Instance(segment.class_id, encode(ids == segment.id), segment.score, segment.is_crowd, segment.number)
+            for segment in self.segments
+            if segment.class_id in things
+        )
+        return Instances(objects, (ids.shape[0], ids.shape[1]))
+
+    def objects_shown(self, things: frozenset[int], shown_score: float) -> tuple[Instance, ...]:
+        return self.instances(things).objects
+
+    def numbered(self, follow: Follow, things: frozenset[int], shown_score: float) -> PanopticMap:
+        numbers = iter(follow(self.objects_shown(things, shown_score)))
+        segments = tuple(
+            dataclasses.replace(segment, number=next(numbers).number) if segment.class_id in things else segment
+            for segment in self.segments
+        )
+        return PanopticMap(self.ids, segments)
+
+
+@dataclass(frozen=True)
+class Chroma(Labels):
+    """Of the task colorization: the colors of a picture without its lightness."""
 
     ab: Tensor
+    """a and b of Lab, float32 (2, h, w), of any size."""
     area: Area | None = None
+    """The part of the frame that they are of, the rest is gray; None is all of it."""
+
+    def of_classes(self, kept: frozenset[int]) -> Chroma:
+        return self
+
+    def placed(self, area: Area | None) -> Chroma:
+        return Chroma(self.ab, area)
+
+    def chroma(self) -> Chroma:
+        return self
 
 
-Labels = Tensor | tuple[Instance, ...] | PanopticMap | Chroma
-"""What is known of one frame, by task: semantic, uint8 (H, W) class ids with 255 for void; instance; panoptic.
+@dataclass(frozen=True)
+class Picture(Labels):
+    """The ground truth of the task colorization."""
 
-Colours are predicted as Chroma; their truth is the picture, uint8 RGB (3, H, W).
-"""
+    image: Tensor
+    """uint8 RGB (3, H, W)."""
 
-
-def of_classes(labels: Labels, kept: frozenset[int]) -> Labels:
-    """The labels without those of other classes than `kept`."""
-    if isinstance(labels, Chroma):
-        return labels
-    if isinstance(labels, tuple):
-        return tuple(one for one in labels if one.class_id in kept)
-    if isinstance(labels, PanopticMap):
-        segments = tuple(one for one in labels.segments if one.class_id in kept)
-        known = torch.tensor([one.id for one in segments], dtype=labels.ids.dtype)
-        return PanopticMap(labels.ids.where(torch.isin(labels.ids, known), 0), segments)
-    known = torch.tensor(sorted(kept), dtype=labels.dtype)
-    return labels.where(torch.isin(labels, known), VOID)
+    def of_classes(self, kept: frozenset[int]) -> Picture:
+        return self
 
 
 def encode(mask: np.ndarray) -> Rle:

@@ -24,7 +24,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{printable(path)}: can not be read ({error}); name a TOML file") from error
+        raise UsageError(f"{printable(path)}: cannot be read ({error}); name a TOML file") from error
     return parse_toml(text, str(path))
 
 

@@ -14,7 +14,7 @@ from ttt_cli.datasets.davis import davis_streams
 from ttt_cli.datasets.films import color_video_streams, lumiere_streams
 from ttt_cli.datasets.folder import folder_streams
 from ttt_cli.datasets.kitti_step import SEQUENCES, kitti_step_streams
-from ttt_cli.datasets.stream import Dataset, Request, Stream, scored_each
+from ttt_cli.datasets.stream import Dataset, Stream, StreamRequest, scored_each
 
 ALL_TASKS = ("semantic", "instance", "panoptic")
 
@@ -36,8 +36,8 @@ def default_task(name: str) -> str | None:
     return tasks[0] if len(tasks) == 1 else None
 
 
-def open_streams(name: str, request: Request) -> list[Stream]:
-    """The labelled videos of the data set `name`, a key of DATASETS.
+def open_streams(name: str, request: StreamRequest) -> list[Stream]:
+    """The labeled videos of the data set `name`, a key of DATASETS.
 
     Raises UsageError for a data set, task or split that there is not, and what the data set's own function raises.
     """

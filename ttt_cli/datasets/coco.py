@@ -10,18 +10,18 @@ from pathlib import Path
 from pycocotools import mask as coco_mask
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.core.labels import Instance
+from ttt_cli.core.labels import Instance, Instances
 from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.coco_masks import mask_of
 from ttt_cli.datasets.json_file import Record, field, flag, inside
-from ttt_cli.datasets.stream import Request, Stream, left_out
+from ttt_cli.datasets.stream import Stream, StreamRequest, left_out
 from ttt_cli.video.transforms import open_input
 
 
-def coco_streams(request: Request) -> list[Stream]:
+def coco_streams(request: StreamRequest) -> list[Stream]:
     """One stream a picture, called like it, in order of the pictures' ids.
 
-    Request.truth is the JSON file, or the folder that has instances.json or annotations/instances.json in it. Warnings
+    request.truth is the JSON file, or the folder that has instances.json or annotations/instances.json in it. Warnings
     count pictures that are missing and objects without area. Raises TttvError for annotations that are not as they
     should be, and where all pictures are missing.
     """
@@ -42,7 +42,7 @@ def coco_streams(request: Request) -> list[Stream]:
         found = [_instance(one, video.size, coco) for one in annotations[number]]
         kept = tuple(one for one in found if coco_mask.area(one.mask))
         objects, without_area = objects + len(found), without_area + len(found) - len(kept)
-        streams.append(Stream(video.name, classes, video, {video.name: kept}.get))
+        streams.append(Stream(video.name, classes, video, {video.name: Instances(kept, video.size)}.get))
     warnings += left_out(without_area, objects, "objects whose mask has no area", printable(file))
     return [dataclasses.replace(streams[0], warnings=warnings), *streams[1:]]
 

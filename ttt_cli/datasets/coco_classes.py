@@ -1,8 +1,8 @@
-"""The classes of COCO, and colours for classes of files that give none."""
+"""The classes of COCO, and colors for classes of files that give none."""
 
 from __future__ import annotations
 
-from ttt_cli.core.classes import Class, distinct_colour
+from ttt_cli.core.classes import Class, distinct_color
 
 # The categories of COCO panoptic by their id. Those that come in objects are first, and are the classes of COCO's
 # instances in the same order.
@@ -144,9 +144,9 @@ COCO_PANOPTIC: dict[int, Class] = {
 
 COCO_INSTANCE: tuple[Class, ...] = tuple(one for one in COCO_PANOPTIC.values() if one.is_thing)
 
-_COLOURS = {one.name: one.colour for one in COCO_PANOPTIC.values()}
+_COLORS = {one.name: one.color for one in COCO_PANOPTIC.values()}
 
 
-def colour_of(name: str, index: int) -> tuple[int, int, int]:
-    """A colour, RGB 0..255, for the class `name`: COCO's, or else one that differs from `index` to `index`."""
-    return _COLOURS[name] if name in _COLOURS else distinct_colour(index, 0.7, 0.9)
+def color_of(name: str, index: int) -> tuple[int, int, int]:
+    """A color, RGB 0..255, for the class `name`: COCO's, or else one that differs from `index` to `index`."""
+    return _COLORS[name] if name in _COLORS else distinct_color(index, 0.7, 0.9)

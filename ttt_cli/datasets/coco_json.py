@@ -11,8 +11,8 @@ from pathlib import Path, PureWindowsPath
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.datasets.coco_classes import colour_of
-from ttt_cli.datasets.json_file import Record, check_classes, checked, colour, field, flag, read_json, records
+from ttt_cli.datasets.coco_classes import color_of
+from ttt_cli.datasets.json_file import Record, check_classes, checked, color, field, flag, read_json, records
 
 # The key that tells a kind of COCO file: each of its annotations has it.
 FLAVOURS = {"segments_info": "panoptic", "segmentation": "instances", "caption": "captions"}
@@ -98,7 +98,7 @@ def _categories(content: object, path: Path) -> dict[int, Class]:
         number, name = field(one, "id", int, path), field(one, "name", str, path)
         if number in categories:
             raise TttvError(f"{printable(path)}: has two categories with the id {number}; remove one of them")
-        drawn = colour(one["color"], path) if "color" in one else colour_of(name, index)
+        drawn = color(one["color"], path) if "color" in one else color_of(name, index)
         categories[number] = Class(name, drawn, flag(one, "isthing", True, path))
     check_classes(list(categories.values()), path)
     return categories

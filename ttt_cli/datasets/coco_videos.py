@@ -12,7 +12,7 @@ from pathlib import Path
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
 from ttt_cli.datasets.coco_panoptic import panoptic_stream
-from ttt_cli.datasets.stream import Request, Stream, open_frames
+from ttt_cli.datasets.stream import Stream, StreamRequest, open_frames
 
 # The paper's protocol: each tenth of the first 4000 frames is scored.
 EVERY = 10
@@ -20,8 +20,8 @@ SCORED_FRAMES = 4000
 SPLITS = ("train", "val")
 
 
-def coco_videos_streams(request: Request) -> list[Stream]:
-    """The videos of the split, or all, in order of name; Request.truth is the folder annotations, or has it in it.
+def coco_videos_streams(request: StreamRequest) -> list[Stream]:
+    """The videos of the split, or all, in order of name; request.truth is the folder annotations, or has it in it.
 
     A video that is in both splits is two streams, called "VIDEO train" and "VIDEO val". Raises TttvError where there
     is no file, or one that is not as it should be.
@@ -42,7 +42,7 @@ def coco_videos_streams(request: Request) -> list[Stream]:
     ]
 
 
-def _stream(file: Path, root: Path, request: Request, alone: bool) -> Stream:
+def _stream(file: Path, root: Path, request: StreamRequest, alone: bool) -> Stream:
     video = open_frames(request, file.stem, root / "images" / file.stem, alone)
     pngs = root / "panoptic_images" / file.stem
     return panoptic_stream(video, request.task, file, pngs, COCO_PANOPTIC, SCORED_FRAMES)

@@ -1,6 +1,6 @@
 """DAVIS 2016 and 2017: sequences in images/ or JPEGImages/, labels of the same names in labels/ or Annotations/.
 
-A label is 0 and 255 in grey, or a palette picture of object ids with 255 for void. It tells one or a few objects;
+A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It tells one or a few objects;
 others of their class have no label. All around them is therefore a crowd: what is found there is neither right nor
 wrong, nor is an object that is found much too large. DAVIS does not say what its objects are: CLASSES_2016 does, and
 a file classes.csv (sequence,class) in the root adds to it or changes it.
@@ -16,10 +16,10 @@ import numpy as np
 
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.core.labels import Instance, encode
-from ttt_cli.datasets.coco_classes import colour_of
+from ttt_cli.core.labels import Instance, Instances, encode
+from ttt_cli.datasets.coco_classes import color_of
 from ttt_cli.datasets.labels import label_truth, read_png
-from ttt_cli.datasets.stream import Request, Stream, folders_in, open_frames
+from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in, open_frames
 
 CLASSES_FILE = "classes.csv"
 # COCO's class of the object, judged by the sequence's name. Sequences whose one mask covers two classes (a rider and
@@ -56,8 +56,8 @@ CLASSES_2016 = {
 }
 
 
-def davis_streams(request: Request) -> list[Stream]:
-    """The sequences with labels and a class, in order of name; Request.truth is the root of the data set.
+def davis_streams(request: StreamRequest) -> list[Stream]:
+    """The sequences with labels and a class, in order of name; request.truth is the root of the data set.
 
     A warning names those without a class. Raises TttvError if none is left.
     """
@@ -78,7 +78,7 @@ def davis_streams(request: Request) -> list[Stream]:
         video = open_frames(request, folder.name, frames / folder.name, alone=len(kept) == 1)
         truth = label_truth(folder, video, partial(_read, size=video.size))
         name = names[folder.name]
-        classes = (Class(name, colour_of(name, 0), True),)
+        classes = (Class(name, color_of(name, 0), True),)
         streams.append(Stream(folder.name, classes, video, truth, () if streams else warnings))
     return streams
 
@@ -99,13 +99,14 @@ def _classes_in(path: Path) -> dict[str, str]:
         raise TttvError(f"{printable(path)}: cannot be read ({printable(error)}); save it as UTF-8") from error
     if any("sequence" not in row or "class" not in row for row in rows):
         raise TttvError(f"{printable(path)}: must have 'sequence,class' as its first line")
-    return {row["sequence"].strip(): (row["class"] or "").strip() for row in rows}
+    return {(row["sequence"] or "").strip(): (row["class"] or "").strip() for row in rows}
 
 
-def _read(path: Path, size: tuple[int, int]) -> tuple[Instance, ...]:
+def _read(path: Path, size: tuple[int, int]) -> Instances:
     masks = _masks(path, size)
     around = ~np.any([np.zeros(size, bool), *masks], axis=0)
-    return (*(Instance(0, encode(mask)) for mask in masks), Instance(0, encode(around), is_crowd=True))
+    objects = (Instance(0, encode(mask)) for mask in masks)
+    return Instances((*objects, Instance(0, encode(around), is_crowd=True)), size)
 
 
 def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
@@ -113,9 +114,9 @@ def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
     image = read_png(path, size)
     ids = np.array(image.convert("L") if image.mode == "1" else image)
     numbers = set(np.unique(ids).tolist()) - {0}
-    # 255 is void beside object ids in a palette picture, and the object in a grey one.
+    # 255 is void beside object ids in a palette picture, and the object in a gray one.
     if image.mode == "P" and numbers != {255}:
         return [ids == number for number in sorted(numbers - {255})]
     if image.mode in ("1", "L") and numbers <= {255}:
         return [ids == number for number in numbers]
-    raise TttvError(f"{printable(path)}: must hold 0 and 255 in grey, or object ids in a palette picture; save it so")
+    raise TttvError(f"{printable(path)}: must hold 0 and 255 in gray, or object ids in a palette picture; save it so")

@@ -1,4 +1,4 @@
-"""Videos to be coloured, which need no labels: a colour video is its own truth, a black-and-white one has none."""
+"""Videos to be colored, which need no labels: a color video is its own truth, a black-and-white one has none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.datasets.stream import Request, Stream, folders_in
+from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in
 from ttt_cli.tasks.film import picture_area
 from ttt_cli.video import images
 from ttt_cli.video.settings import InputSettings
@@ -49,16 +49,16 @@ LUMIERE = (
 )
 
 
-def color_video_streams(request: Request) -> list[Stream]:
-    """Every video below Request.truth, which may be a video itself: files, or folders of pictures, in order of name.
+def color_video_streams(request: StreamRequest) -> list[Stream]:
+    """Every video below request.truth, which may be a video itself: files, or folders of pictures, in order of name.
 
-    Raises TttvError where there is none, or one can not be read.
+    Raises TttvError where there is none, or one cannot be read.
     """
     return [_stream(open_input(path, request.wanted)) for path in _videos(request.truth)]
 
 
-def lumiere_streams(request: Request) -> list[Stream]:
-    """Those of the ten films that are in the folder Request.truth, without their borders.
+def lumiere_streams(request: StreamRequest) -> list[Stream]:
+    """Those of the ten films that are in the folder request.truth, without their borders.
 
     Warnings count the films that are missing and the files that are none of them, and name those of another length.
     Raises TttvError where there is none of the films.

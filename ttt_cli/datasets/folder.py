@@ -1,6 +1,6 @@
 """A user's own labels: frames in images/ and, by task, class ids in labels/ or COCO panoptic annotations.
 
-Semantic: labels/NAME.png, and classes.json, a list of {"name", "colour": [r, g, b], "is_thing"} in the order of the
+Semantic: labels/NAME.png, and classes.json, a list of {"name", "color": [r, g, b], "is_thing"} in the order of the
 ids; 255 is void. Instance and panoptic: panoptic.json, and its PNGs in panoptic/. Where it has no categories, those are
 the classes of classes.json, from 0. classes.json may also be one folder above.
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ttt_cli.core.classes import Class
 from ttt_cli.datasets.coco_panoptic import panoptic_stream
-from ttt_cli.datasets.json_file import check_classes, colour, field, flag, read_json, records
+from ttt_cli.datasets.json_file import check_classes, color, field, flag, read_json, records
 from ttt_cli.datasets.labels import class_map, label_truth
-from ttt_cli.datasets.stream import Request, Stream, open_frames, stream_folders
+from ttt_cli.datasets.stream import Stream, StreamRequest, open_frames, stream_folders
 
 
-def folder_streams(request: Request) -> list[Stream]:
+def folder_streams(request: StreamRequest) -> list[Stream]:
     """The video of the folder asked for, or those of the folders just below it, in order of name.
 
     Raises TttvError where there is none, or labels for the task are missing or not as they should be.
@@ -26,7 +26,7 @@ def folder_streams(request: Request) -> list[Stream]:
     return [_stream(folder, request, alone=len(folders) == 1) for folder in folders]
 
 
-def _stream(folder: Path, request: Request, alone: bool) -> Stream:
+def _stream(folder: Path, request: StreamRequest, alone: bool) -> Stream:
     video = open_frames(request, folder.name, folder / "images", alone)
     own, above = folder / "classes.json", folder.parent / "classes.json"
     listed = above if above.is_file() and not own.is_file() else own
@@ -40,7 +40,11 @@ def _stream(folder: Path, request: Request, alone: bool) -> Stream:
 
 def _classes(path: Path) -> tuple[Class, ...]:
     classes = tuple(
-        Class(field(one, "name", str, path), colour(one.get("colour"), path), flag(one, "is_thing", None, path))
+        Class(
+            field(one, "name", str, path),
+            color(one.get("color", one.get("colour")), path),
+            flag(one, "is_thing", None, path),
+        )
         for one in records(read_json(path), "classes", path)
     )
     check_classes(classes, path)

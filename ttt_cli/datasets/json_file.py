@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
             raise TttvError(f"{shown}: has {size} bytes, more than {LARGEST_BYTES}; split it into several files")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise TttvError(f"{shown}: can not be read ({error.strerror}); check --gt") from error
+        raise TttvError(f"{shown}: cannot be read ({error.strerror}); check --gt") from error
     except (ValueError, RecursionError) as error:
         raise TttvError(f"{shown}: is cut off or no JSON ({printable(error)}); get a complete copy") from error
 
@@ -62,12 +62,12 @@ def flag(record: Record, key: str, default: bool | None, path: Path) -> bool:
     return bool(value)
 
 
-def colour(value: Any, path: Path) -> tuple[int, int, int]:
+def color(value: Any, path: Path) -> tuple[int, int, int]:
     """RGB, 0..255."""
     if isinstance(value, list) and [type(one) for one in value] == [int] * 3 and 0 <= min(value) <= max(value) < 256:
         return value[0], value[1], value[2]
     shown = printable(repr(value)[:40])
-    raise TttvError(f"{printable(path)}: a colour must be three numbers from 0 to 255, not {shown}")
+    raise TttvError(f"{printable(path)}: a color must be three numbers from 0 to 255, not {shown}")
 
 
 def check_classes(classes: Sequence[Class], path: Path) -> None:

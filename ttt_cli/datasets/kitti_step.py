@@ -15,9 +15,9 @@ from ttt_cli.core.errors import printable
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb
 from ttt_cli.datasets.regions import Region, map_of_objects
-from ttt_cli.datasets.stream import Request, Stream, labels_for, left_out, open_frames
+from ttt_cli.datasets.stream import Stream, StreamRequest, labels_for, left_out, open_frames
 
-# The train ids and colours of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
+# The train ids and colors of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
 KITTI_STEP: tuple[Class, ...] = (
     Class("road", (128, 64, 128), False),
     Class("sidewalk", (244, 35, 232), False),
@@ -48,8 +48,8 @@ SEQUENCES = {
 }
 
 
-def kitti_step_streams(request: Request) -> list[Stream]:
-    """The drives of the split, val unless another is asked for; Request.truth is the root of the data set.
+def kitti_step_streams(request: StreamRequest) -> list[Stream]:
+    """The drives of the split, val unless another is asked for; request.truth is the root of the data set.
 
     A warning counts those that are missing. Raises TttvError where all are.
     """
@@ -74,7 +74,7 @@ def _read(path: Path, size: tuple[int, int], task: str) -> Labels:
     if task == "semantic":
         return classes
     instances = np.where(np.isin(red, list(THINGS)), 256 * green + blue, 0)
-    return labels_for(task, map_of_objects(classes.numpy(), instances, _region), KITTI_STEP)
+    return labels_for(task, map_of_objects(classes.ids.numpy(), instances, _region), KITTI_STEP)
 
 
 def _region(class_id: int, instance: int) -> Region | None:

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Labels
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.datasets.stream import frame_numbers_of
 from ttt_cli.video import images
 
@@ -21,12 +20,12 @@ from ttt_cli.video import images
 def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> Callable[[str], Labels | None]:
     """The truth of a stream whose label files NAME.png are in `folder`; `read` is called for one frame at a time.
 
-    Raises TttvError where the folder can not be read, holds no PNG, or none that is named like a frame of `video`.
+    Raises TttvError where the folder cannot be read, holds no PNG, or none that is named like a frame of `video`.
     """
     try:
         found = [path for path in folder.iterdir() if images.is_image(path)]
     except OSError as error:
-        raise TttvError(f"{printable(folder)}: labels can not be read ({error.strerror}); check --gt") from error
+        raise TttvError(f"{printable(folder)}: labels cannot be read ({error.strerror}); check --gt") from error
     files = {path.stem: path for path in found if path.suffix.lower() == ".png"}
     if not files:
         raise TttvError(f"{printable(folder)}: has no label PNGs in it; name them like the frames")
@@ -42,24 +41,24 @@ def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> C
     return truth
 
 
-def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID) -> Tensor:
-    """A label of one class id a pixel, 0..classes - 1: uint8 (H, W) with 255 for 255 and for `void`.
+def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID) -> ClassMap:
+    """A label of one class id a pixel, 0..classes - 1, with 255 for 255 and for `void`.
 
     Raises TttvError where it is no such label, or not of `size` (height, width).
     """
     ids = np.array(read_png(path, size))
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise TttvError(f"{printable(path)}: must have one channel of class ids, not colours")
+        raise TttvError(f"{printable(path)}: must have one channel of class ids, not colors")
     return known_classes(np.where(ids == void, VOID, ids), classes, path)
 
 
-def known_classes(ids: np.ndarray, classes: int, path: Path) -> Tensor:
-    """Class ids, int (H, W), as uint8. Raises TttvError where one is neither a class nor 255."""
+def known_classes(ids: np.ndarray, classes: int, path: Path) -> ClassMap:
+    """Class ids, int (H, W), as a class map. Raises TttvError where one is neither a class nor 255."""
     unknown = (ids < 0) | ((ids >= classes) & (ids != VOID))
     if unknown.any():
         first = ids[unknown][0]
         raise TttvError(f"{printable(path)}: holds the id {first}; 0 to {classes - 1} are classes, {VOID} is void")
-    return torch.from_numpy(ids.astype(np.uint8))
+    return ClassMap(torch.from_numpy(ids.astype(np.uint8)))
 
 
 def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -74,7 +73,7 @@ def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_png(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A decoded PNG. Raises TttvError where it can not be read, or is not of `size` (height, width)."""
+    """A decoded PNG. Raises TttvError where it cannot be read, or is not of `size` (height, width)."""
     shown = printable(path)
     try:
         with Image.open(path, formats=("PNG",)) as image:

@@ -16,9 +16,9 @@ GRAIN_PIXELS = 2
 class Emulsion:
     """How a film takes a picture.
 
-    red, blue: what these count for in its grey, green the rest; the eye has 0.21 and 0.07.
+    red, blue: what these count for in its gray, green the rest; the eye has 0.21 and 0.07.
     blur: deviation of the Gaussian that softens it, in pixels of a picture 360 pixels high.
-    contrast: factor of the distance from middle grey, beyond black and white cut off.
+    contrast: factor of the distance from middle gray, beyond black and white cut off.
     grain: deviation of the noise, in 0..255, in grains of two pixels. flicker: deviation of the exposure from frame to
     frame, a share of it.
     """

@@ -22,11 +22,11 @@ def components(classes: Tensor, things: frozenset[int], smallest: int) -> Tensor
     """
     instances = np.zeros(tuple(classes.shape), dtype=np.int32)
     for index in sorted(things):
-        labelled, count = ndimage.label((classes == index).numpy())
-        sizes = np.bincount(labelled.ravel(), minlength=count + 1)
+        labeled, count = ndimage.label((classes == index).numpy())
+        sizes = np.bincount(labeled.ravel(), minlength=count + 1)
         for component in np.flatnonzero(sizes >= smallest):
             if component > 0:
-                instances[labelled == component] = instances.max() + 1
+                instances[labeled == component] = instances.max() + 1
     return torch.from_numpy(instances)
 
 

@@ -1,4 +1,4 @@
-"""A labelled video as `tttv eval` takes it, and what data sets need to open one."""
+"""A labeled video as `tttv eval` takes it, and what data sets need to open one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ttt_cli.core.classes import Class, things_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Labels, PanopticMap
+from ttt_cli.core.labels import ClassMap, Labels, PanopticMap
 from ttt_cli.video import images
 from ttt_cli.video.settings import InputSettings
 from ttt_cli.video.transforms import open_input
@@ -33,7 +33,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Request:
+class StreamRequest:
     """What is asked of a data set.
 
     truth: the folder or file of the labels. images: where the frames are; None is where the layout has them.
@@ -54,10 +54,10 @@ class Request:
 class Dataset:
     """open: the streams of a request, every frame scored. tasks: those it has labels for, splits: its parts, if any.
 
-    every: the default of Request.every.
+    every: the default of StreamRequest.every.
     """
 
-    open: Callable[[Request], list[Stream]]
+    open: Callable[[StreamRequest], list[Stream]]
     tasks: tuple[str, ...]
     every: int = 1
     splits: tuple[str, ...] = ()
@@ -66,15 +66,15 @@ class Dataset:
 def labels_for(task: str, regions: PanopticMap, classes: tuple[Class, ...]) -> Labels:
     """What a panoptic map says for the task semantic, instance or panoptic."""
     if task == "semantic":
-        return regions.class_map()
+        return ClassMap(regions.class_map())
     return regions.instances(things_of(classes)) if task == "instance" else regions
 
 
-def open_frames(request: Request, name: str, layout: Path, alone: bool) -> Video:
+def open_frames(request: StreamRequest, name: str, layout: Path, alone: bool) -> Video:
     """The video `name`, whose frames the data set's layout has in `layout`.
 
-    Request.images takes the place of it: the folder of the video's name in there or, where the video is `alone` in the
-    request, Request.images itself. Raises what `open_input` does.
+    request.images takes the place of it: the folder of the video's name in there or, where the video is `alone` in the
+    request, request.images itself. Raises what `open_input` does.
     """
     source = layout
     if request.images is not None:
@@ -109,11 +109,11 @@ def scored_each(stream: Stream, every: int) -> Stream:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders just below `folder`, in order of name. Raises TttvError where it can not be listed."""
+    """The folders just below `folder`, in order of name. Raises TttvError where it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
-        raise TttvError(f"{printable(folder)}: can not be listed ({error.strerror}); check --gt") from error
+        raise TttvError(f"{printable(folder)}: cannot be listed ({error.strerror}); check --gt") from error
 
 
 def stream_folders(root: Path, needed: tuple[str, ...]) -> list[Path]:

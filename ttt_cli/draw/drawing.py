@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from ttt_cli.core.classes import Class
-from ttt_cli.core.color import coloured
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.color import colored
+from ttt_cli.core.labels import Labels
 from ttt_cli.draw.overlay import classes_in, overlay
 from ttt_cli.draw.paint import paint
 from ttt_cli.video.settings import OutputSettings
@@ -18,25 +18,23 @@ from ttt_cli.video.settings import OutputSettings
 class Drawing:
     """One video, whose legend has all that was seen so far. shown_score: objects below it are not drawn."""
 
-    def __init__(
-        self, classes: Sequence[Class], size: tuple[int, int], settings: OutputSettings, shown_score: float
-    ) -> None:
-        """size: (height, width) of the frames."""
-        self.classes, self.size, self.settings, self.shown_score = tuple(classes), size, settings, shown_score
+    def __init__(self, classes: Sequence[Class], settings: OutputSettings, shown_score: float) -> None:
+        self.classes, self.settings, self.shown_score = tuple(classes), settings, shown_score
         self._seen: frozenset[int] = frozenset()
 
-    def pictures(self, image: Tensor, labellings: Sequence[Labels]) -> list[np.ndarray]:
-        """The next frame, uint8 RGB (3, H, W), once for each of the labellings, uint8 (H, W, 3); one legend for all."""
+    def pictures(self, image: Tensor, labelings: Sequence[Labels]) -> list[np.ndarray]:
+        """The next frame, uint8 RGB (3, H, W), once for each of the labelings, uint8 (H, W, 3); one legend for all."""
         settings = self.settings
-        colours = [coloured(image, one, settings.saturation) for one in labellings if isinstance(one, Chroma)]
-        if colours:
-            return [one.permute(1, 2, 0).contiguous().numpy() for one in colours]
-        paints = [paint(one, self.classes, self.size, self.shown_score) for one in labellings]
+        chromas = [chroma for labels in labelings if (chroma := labels.chroma()) is not None]
+        if chromas:
+            pictures = [colored(image, chroma, settings.saturation) for chroma in chromas]
+            return [picture.permute(1, 2, 0).contiguous().numpy() for picture in pictures]
+        paints = [paint(labels, self.classes, self.shown_score) for labels in labelings]
         for one in paints:
             self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
         if not settings.labels:
-            return [overlay(image, one.ids, one.colours, alpha=settings.alpha, legend=frozenset()) for one in paints]
+            return [overlay(image, one.ids, one.colors, alpha=settings.alpha, legend=frozenset()) for one in paints]
         return [
-            overlay(image, one.ids, one.colours, alpha=settings.alpha, legend=self._seen, tags=one.tags)
+            overlay(image, one.ids, one.colors, alpha=settings.alpha, legend=self._seen, tags=one.tags)
             for one in paints
         ]

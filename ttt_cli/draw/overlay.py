@@ -1,4 +1,4 @@
-"""Draws predictions over frames: coloured regions with light borders, and a legend of the classes."""
+"""Draws predictions over frames: colored regions with light borders, and a legend of the classes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def overlay(
     legend: frozenset[int] | None = None,
     tags: Sequence[Tag] = (),
 ) -> np.ndarray:
-    """The frame with every pixel tinted in its class's colour: uint8 RGB (H, W, 3).
+    """The frame with every pixel tinted in its class's color: uint8 RGB (H, W, 3).
 
     image: uint8 (3, H, W). class_map: uint8 (H, W), ids into `classes`; other ids, such as VOID, are left untinted.
     alpha: opacity of the tint, 0..1. legend: ids to list in a strip at the bottom; by default those in this frame.
@@ -48,10 +48,10 @@ def overlay(
     tags: names of objects; where two would overlap, that of the smaller object is left out.
     """
     ids = class_map.numpy()
-    colours, opacities = _tables(tuple(classes), alpha)
+    colors, opacities = _tables(tuple(classes), alpha)
     drawn = image.permute(1, 2, 0).numpy().astype(np.uint16)
     drawn *= (256 - opacities)[ids][:, :, None]
-    drawn += colours[ids]
+    drawn += colors[ids]
     drawn >>= 8
     border = _borders(ids)
     drawn[border] = drawn[border] * (1 - BORDER_WHITE) + 255 * BORDER_WHITE
@@ -80,31 +80,31 @@ def side_by_side(left: np.ndarray, right: np.ndarray, labels: tuple[str, str]) -
     return joined
 
 
-def palette_png(path: Path, class_map: Tensor, colours: Sequence[tuple[int, int, int]]) -> None:
-    """Writes a label mask as a palette PNG: a pixel's value is its class id, its colour the class's; the rest is black.
+def palette_png(path: Path, class_map: Tensor, colors: Sequence[tuple[int, int, int]]) -> None:
+    """Writes a label mask as a palette PNG: a pixel's value is its class id, its color the class's; the rest is black.
 
-    class_map: uint8 (H, W). Raises TttvError where `path` can not be written.
+    class_map: uint8 (H, W). Raises TttvError where `path` cannot be written.
     """
     picture = Image.fromarray(class_map.numpy())
-    picture.putpalette([value for colour in colours for value in colour] + [0] * (768 - 3 * len(colours)))
+    picture.putpalette([value for color in colors for value in color] + [0] * (768 - 3 * len(colors)))
     try:
         picture.save(path, format="PNG")
     except OSError as error:
-        raise TttvError(f"{printable(path)}: can not be written ({error.strerror}); choose another") from error
+        raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another") from error
 
 
 @lru_cache(maxsize=8)
 def _tables(classes: tuple[Class, ...], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each of 256 ids: its colour times its opacity, uint16 (256, 3), and its opacity of 256, uint16 (256,)."""
+    """For each of 256 ids: its color times its opacity, uint16 (256, 3), and its opacity of 256, uint16 (256,)."""
     opacities = np.zeros(256, np.uint16)
     opacities[: len(classes)] = round(alpha * 256)
-    colours = np.zeros((256, 3), np.uint16)
-    colours[: len(classes)] = [entry.colour for entry in classes]
-    return colours * opacities[:, None], opacities
+    colors = np.zeros((256, 3), np.uint16)
+    colors[: len(classes)] = [entry.color for entry in classes]
+    return colors * opacities[:, None], opacities
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
-    """bool (H, W): the pixels whose right or lower neighbour is of another class."""
+    """bool (H, W): the pixels whose right or lower neighbor is of another class."""
     border = np.zeros(ids.shape, bool)
     border[:, :-1] = ids[:, :-1] != ids[:, 1:]
     border[:-1] |= ids[:-1] != ids[1:]
@@ -117,7 +117,7 @@ def _font(width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @lru_cache(maxsize=64)
 def _legend(shown: tuple[Class, ...], width: int, most_height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a coloured square and a name for each class: uint8 (h, width, 3), and its opacity, float32 (h, width, 1).
+    """Rows of a colored square and a name for each class: uint8 (h, width, 3), and its opacity, float32 (h, width, 1).
 
     Classes for which there is no room in `most_height` rows of pixels are left out.
     """
@@ -139,7 +139,7 @@ def _legend(shown: tuple[Class, ...], width: int, most_height: int) -> tuple[np.
     opaque = Image.new("L", (width, height), round(PANEL_OPACITY * 255))
     for entry, x, y in places:
         square = (x, y + line // 6, x + line * 2 // 3, y + line * 5 // 6)
-        ImageDraw.Draw(strip).rectangle(square, entry.colour, (235, 235, 235))
+        ImageDraw.Draw(strip).rectangle(square, entry.color, (235, 235, 235))
         ImageDraw.Draw(opaque).rectangle(square, 255)
         for canvas, ink in ((strip, (255, 255, 255)), (opaque, 255)):
             ImageDraw.Draw(canvas).text((x + line, y + line / 2), entry.name, ink, font, anchor="lm")

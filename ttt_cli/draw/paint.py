@@ -1,4 +1,4 @@
-"""What to draw for a prediction: which pixel in which colour, and which object is called what."""
+"""What to draw for a prediction: which pixel in which color, and which object is called what."""
 
 from __future__ import annotations
 
@@ -9,55 +9,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt_cli.core.classes import VOID, Class, distinct_colour, things_of
-from ttt_cli.core.labels import Instance, Labels, PanopticMap, decode
+from ttt_cli.core.classes import VOID, Class, distinct_color, things_of
+from ttt_cli.core.labels import Instance, Labels, decode
 from ttt_cli.draw.overlay import Tag
 
 
 @dataclass(frozen=True)
 class Paint:
-    """ids: uint8 (H, W), positions in `colours`, 255 = none: first the classes, behind them the frame's objects."""
+    """ids: uint8 (H, W), positions in `colors`, 255 = none: first the classes, behind them the frame's objects."""
 
     ids: Tensor
-    colours: tuple[Class, ...]
+    colors: tuple[Class, ...]
     tags: tuple[Tag, ...]
 
 
-def paint(labels: Labels, classes: Sequence[Class], size: tuple[int, int], shown_score: float) -> Paint:
-    """Stuff in the colour of its class, every object in one of its own that goes by its number.
+def paint(labels: Labels, classes: Sequence[Class], shown_score: float) -> Paint:
+    """Stuff in the color of its class, every object in one of its own that goes by its number.
 
-    size: (height, width) of the frame. shown_score: objects below it are left out.
+    shown_score: objects below it are left out.
     """
-    if isinstance(labels, Tensor):
-        return Paint(labels, tuple(classes), ())
-    if isinstance(labels, PanopticMap):
-        objects = labels.instances(things_of(classes))
-        ids = labels.class_map()
-        names = [classes[one.class_id].name for one in objects]
-    else:
-        assert isinstance(labels, tuple)
-        # The surest come first; they are drawn last, over the others.
-        objects = tuple(one for one in labels if one.score >= shown_score)
-        ids = torch.full(size, VOID, dtype=torch.uint8)
-        names = [f"{classes[one.class_id].name} {one.score:.0%}" for one in objects]
+    layers = labels.layers(things_of(classes), shown_score)
+    names = [classes[instance.class_id].name for instance in layers.objects]
+    if layers.with_scores:
+        names = [f"{name} {instance.score:.0%}" for name, instance in zip(names, layers.objects, strict=True)]
     room = VOID - len(classes)
-    return _with_objects(ids, classes, objects[:room], names)
+    return _with_objects(layers.class_map, classes, layers.objects[:room], names)
 
 
-def object_colour(number: int) -> tuple[int, int, int]:
-    """A bright colour for the object of this number, pale and strong in turn."""
-    return distinct_colour(number, 0.85 if number % 2 else 0.6, 1.0)
+def object_color(number: int) -> tuple[int, int, int]:
+    """A bright color for the object of this number, pale and strong in turn."""
+    return distinct_color(number, 0.85 if number % 2 else 0.6, 1.0)
 
 
 def _with_objects(ids: Tensor, classes: Sequence[Class], objects: Sequence[Instance], names: Sequence[str]) -> Paint:
     painted = ids.numpy().copy()
-    colours, tags = list(classes), []
+    colors, tags = list(classes), []
     for index in reversed(range(len(objects))):
         mask = decode(objects[index].mask)
-        painted[mask] = len(colours)
-        colours.append(Class(names[index], object_colour(objects[index].number), True))
+        painted[mask] = len(colors)
+        colors.append(Class(names[index], object_color(objects[index].number), True))
         tags.append(Tag(names[index], *_middle(mask), pixels=int(mask.sum())))
-    return Paint(torch.from_numpy(painted), tuple(colours), tuple(tags))
+    return Paint(torch.from_numpy(painted), tuple(colors), tuple(tags))
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int]:

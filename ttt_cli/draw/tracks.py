@@ -1,4 +1,4 @@
-"""Gives an object the same number from frame to frame, so that its colour stays with it."""
+"""Gives an object the same number from frame to frame, so that its color stays with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
-from ttt_cli.core.labels import Instance, Labels, PanopticMap
+from ttt_cli.core.labels import Instance, Labels
 
 SMALLEST_OVERLAP = 0.2
 """IoU with the object's mask when it was last seen; below that it counts as another one."""
@@ -37,17 +37,7 @@ class Tracks:
 
     def numbered(self, labels: Labels) -> Labels:
         """The labels of the next frame, its objects with their `number`."""
-        if isinstance(labels, tuple):
-            followed = self._followed([one for one in labels if one.score >= self.shown_score])
-            return (*followed, *(one for one in labels if one.score < self.shown_score))
-        if isinstance(labels, PanopticMap):
-            numbers = iter(self._followed(labels.instances(self.things)))
-            segments = tuple(
-                dataclasses.replace(one, number=next(numbers).number) if one.class_id in self.things else one
-                for one in labels.segments
-            )
-            return PanopticMap(labels.ids, segments)
-        return labels
+        return labels.numbered(self._followed, self.things, self.shown_score)
 
     def _followed(self, objects: Sequence[Instance]) -> tuple[Instance, ...]:
         """Each gets the number of the object of the same class that it covers best, or a new one.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.evaluate.figures import shown
 from ttt_cli.metrics.base import mean_of_known
 
@@ -25,7 +25,7 @@ class Record:
     """One method with one window and one seed on one stream, or on all of them together.
 
     window, seed: as in Cell. pooled, paper, by_class, details: percent, see metrics.base.Scores.
-    frames_scored: those that have a label, or colours, to be scored by. adapt_seconds, predict_seconds: a frame, on
+    frames_scored: those that have a label, or colors, to be scored by. adapt_seconds, predict_seconds: a frame, on
     average. peak_mebibytes: of the device's memory on CUDA, else of the process; None where that is not known.
     consistency: percent, see metrics/consistency.py, averaged over frames; None where it was not asked for.
     """
@@ -93,7 +93,7 @@ class Summary:
         return self.method if self.window is None else f"{self.method}, window {self.window or 'inf'}"
 
 
-def records_of(tallies: Mapping[Cell, Tally]) -> list[Record]:
+def records_of(tallies: Mapping[Cell, PassTally]) -> list[Record]:
     """One record for each cell, and where there are several streams one over all, after the last of a pass."""
     passes: dict[tuple[str, int | None, int | None], list[Cell]] = {}
     for cell in tallies:
@@ -109,7 +109,7 @@ def records_of(tallies: Mapping[Cell, Tally]) -> list[Record]:
     return records
 
 
-def summarise(records: Sequence[Record]) -> list[Summary]:
+def summarize(records: Sequence[Record]) -> list[Summary]:
     """One row for each stream, method and window, in order of appearance."""
     groups: dict[tuple[str, str, int | None], list[Record]] = {}
     for record in records:
@@ -193,7 +193,7 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
 
 
-def _record(cell: Cell, tally: Tally) -> Record:
+def _record(cell: Cell, tally: PassTally) -> Record:
     scores = tally.metric.compute()
     return Record(
         stream=cell.stream,

@@ -1,4 +1,4 @@
-"""Methods, windows and seeds against each other on labelled streams.
+"""Methods, windows and seeds against each other on labeled streams.
 
 One cell is one pass: a method with one window and one seed over one stream. Cells do not depend on each other, so an
 interrupted evaluation can go on with those that are missing. comparison.py turns their tallies into scores.
@@ -63,7 +63,7 @@ class Entrant:
 
 
 @dataclass
-class Tally:
+class PassTally:
     """What one pass measured, frame by frame; passes over several streams add up.
 
     scored: the frames that have a label, by number from 0, in the order of `metric.frame_scores`.
@@ -97,7 +97,7 @@ class Tally:
         self.adapt_seconds.append(result.timing.adapt_milliseconds / 1000)
         self.predict_seconds.append(result.timing.predict_milliseconds / 1000)
 
-    def __iadd__(self, other: Tally) -> Tally:
+    def __iadd__(self, other: PassTally) -> PassTally:
         self.scored += [self.frames + position for position in other.scored]
         self.metric += other.metric
         if self.consistency is not None and other.consistency is not None:
@@ -118,10 +118,10 @@ class Tally:
         return {**own, "metric": self.metric.as_json(), "consistency": consistency}
 
     @staticmethod
-    def from_json(content: dict[str, Any]) -> Tally:
+    def from_json(content: dict[str, Any]) -> PassTally:
         """Reads what `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
         consistency = content["consistency"]
-        return Tally(
+        return PassTally(
             **{
                 **content,
                 "metric": metric_from_json(content["metric"]),
@@ -166,7 +166,7 @@ def measure(
     entrant: Entrant,
     on_frame: Callable[[Result], None] = lambda result: None,
     on_offline_step: OnOfflineStep = lambda done, total: None,
-) -> Tally:
+) -> PassTally:
     """Runs one cell over its stream, whose labels meet the predictions here and nowhere earlier."""
     settings = entrant.settings
     window = settings.window if cell.window is None else cell.window
@@ -176,8 +176,8 @@ def measure(
     adapter = Adapter(entrant.model, entrant.task, chosen, entrant.reconstruction, device)
     video = for_model(stream.video, entrant.size, entrant.task.preprocess)
 
-    def scored(results: Iterable[Result]) -> Tally:
-        tally = Tally(entrant.task.new_metric())
+    def scored(results: Iterable[Result]) -> PassTally:
+        tally = PassTally(entrant.task.new_metric())
         flicker = Consistency(tally.metric.names, entrant.task.settings.shown_score) if entrant.consistency else None
         for result in results:
             tally.add(result, entrant.task.truth_of(result.frame, stream.truth), stream.video.size)
@@ -201,9 +201,9 @@ def _best_epoch(
     adapter: Adapter,
     count: int,
     video: Video,
-    scored: Callable[[Iterable[Result]], Tally],
+    scored: Callable[[Iterable[Result]], PassTally],
     on_offline_step: OnOfflineStep,
-) -> Tally:
+) -> PassTally:
     """The best of the models that offline training passes through, by the labels: nobody could choose it in earnest."""
     epochs = []
     try:

@@ -23,8 +23,8 @@ from ttt_cli.core.frame import Result
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.tracks import Tracks
-from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarise, write_csv, write_latex
-from ttt_cli.evaluate.evaluation import Cell, Tally, entrants, measure, plan
+from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarize, write_csv, write_latex
+from ttt_cli.evaluate.evaluation import Cell, PassTally, entrants, measure, plan
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
 from ttt_cli.run.folder import REPORT, locked, write_json
@@ -109,7 +109,7 @@ class Watcher:
 
 
 def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
-    """The methods that these weights can be run with for the task, and why others can not."""
+    """The methods that these weights can be run with for the task, and why others cannot."""
     runnable, reasons = [], []
     for name in METHODS:
         try:
@@ -121,10 +121,10 @@ def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
     return runnable, reasons
 
 
-def run(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:
+def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:
     """Runs the cells that the folder does not have yet, and writes metrics.json, metrics.csv and metrics.tex.
 
-    Raises TttvError where the folder is of another experiment (but for methods, windows and seeds), in use, or can not
+    Raises TttvError where the folder is of another experiment (but for methods, windows and seeds), in use, or cannot
     be written; with `overwrite` what is in it is forgotten.
     """
     ready = entrants(experiment.weights, experiment.settings, experiment.device, experiment.consistency)
@@ -165,7 +165,7 @@ def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path)
         return
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
-    drawing = Drawing(stream.classes, size, settings.output, settings.task.shown_score)
+    drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
     window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
     with VideoWriter(folder / f"{stream.name}-{cell.method}{window}.mp4", stream.video.fps, size) as writer:
 
@@ -184,9 +184,9 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
         return Journal(folder / CELLS, subject)
 
 
-def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, Tally]) -> Outcome:
+def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, PassTally]) -> Outcome:
     records = records_of(tallies)
-    summary = summarise(records)
+    summary = summarize(records)
     content = {
         **subject,
         "warnings": experiment.warnings,
@@ -206,4 +206,4 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TttvError(f"{printable(folder)}: can not be written ({error.strerror}); choose another --out") from error
+        raise TttvError(f"{printable(folder)}: cannot be written ({error.strerror}); choose another --out") from error

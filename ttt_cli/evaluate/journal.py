@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.run.folder import to_json
 
 CELLS = "cells.jsonl"
@@ -20,7 +20,7 @@ CELLS = "cells.jsonl"
 class Finished:
     """A cell's tally, and the sha256 of the weights that it was measured with."""
 
-    tally: Tally
+    tally: PassTally
     weights: str
 
 
@@ -31,7 +31,7 @@ def read_cells(path: Path) -> tuple[str, dict[Cell, Finished]]:
     for line in lines:
         with suppress(ValueError, KeyError, TypeError):
             content = json.loads(line)
-            finished[Cell(**content["cell"])] = Finished(Tally.from_json(content["tally"]), content["weights"])
+            finished[Cell(**content["cell"])] = Finished(PassTally.from_json(content["tally"]), content["weights"])
     return first, finished
 
 
@@ -41,7 +41,7 @@ class Journal:
     def __init__(self, path: Path, subject: dict[str, Any]) -> None:
         """subject: everything but methods, windows and seeds that the scores depend on; it goes into the first line.
 
-        Raises TttvError where the file is of another evaluation, OSError where it can not be read or written.
+        Raises TttvError where the file is of another evaluation, OSError where it cannot be read or written.
         """
         self.path = path
         self.finished: dict[Cell, Finished] = {}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import TttvError
-from ttt_cli.core.labels import Chroma, Labels, PanopticMap, decode
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.metrics.semantic import SemanticMetric
 
 LARGEST_MISMATCH_PIXELS = 1.5
@@ -44,23 +44,17 @@ class Consistency:
 
     def update(self, image: Tensor, labels: Labels) -> None:
         """Takes the next frame, uint8 RGB (3, H, W), and what is predicted for it, as large."""
-        grey = self._cv2.cvtColor(image.permute(1, 2, 0).contiguous().numpy(), self._cv2.COLOR_RGB2GRAY)
-        classes = self._classes(labels, (image.shape[-2], image.shape[-1]))
+        gray = self._cv2.cvtColor(image.permute(1, 2, 0).contiguous().numpy(), self._cv2.COLOR_RGB2GRAY)
+        classes = self._classes(labels)
         if self._before is not None:
-            carried = self._carried(grey, *self._before)
-            self.metric.update(torch.from_numpy(classes), torch.from_numpy(carried))
-        self._before = grey, classes
+            carried = self._carried(gray, *self._before)
+            self.metric.update(ClassMap(torch.from_numpy(classes)), ClassMap(torch.from_numpy(carried)))
+        self._before = gray, classes
 
-    def _classes(self, labels: Labels, size: tuple[int, int]) -> np.ndarray:
+    def _classes(self, labels: Labels) -> np.ndarray:
         """uint8 (H, W), the last id where there is nothing."""
         nothing = len(self.metric.names) - 1
-        if isinstance(labels, tuple):
-            classes = np.full(size, nothing, np.uint8)
-            for one in reversed([one for one in labels if one.score >= self.shown_score]):
-                classes[decode(one.mask)] = one.class_id
-            return classes
-        assert not isinstance(labels, Chroma)
-        class_map = (labels.class_map() if isinstance(labels, PanopticMap) else labels).numpy()
+        class_map = labels.class_map(self.shown_score).numpy()
         return np.where(class_map == VOID, nothing, class_map).astype(np.uint8)
 
     def _carried(self, now: np.ndarray, before: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ttt_cli.core.labels import Instance, Labels
+from ttt_cli.core.labels import Instance, Instances, Labels
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 
 AREAS = ("all", "small", "medium", "large")
@@ -35,12 +35,12 @@ class InstanceMetric(Metric):
         self.frames: list[dict[str, Matches]] = []
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame. Of a prediction the 100 most certain objects of each class are looked at."""
-        assert isinstance(prediction, tuple) and isinstance(truth, tuple)
-        sizes = {tuple(one.mask["size"]) for one in (*prediction, *truth)}
+        """Counts one frame of Instances. Of a prediction the 100 most certain objects of each class are looked at."""
+        predicted, labeled = Instances.expect(prediction).objects, Instances.expect(truth).objects
+        sizes = {tuple(instance.mask["size"]) for instance in (*predicted, *labeled)}
         if len(sizes) > 1:
             raise ValueError(f"masks of objects differ in size: {sizes}")
-        evaluator = self._evaluator(_coco(prediction, len(self.names)), _coco(truth, len(self.names)))
+        evaluator = self._evaluator(_coco(predicted, len(self.names)), _coco(labeled, len(self.names)))
         with contextlib.redirect_stdout(io.StringIO()):
             evaluator.evaluate()
         frame = {}

@@ -27,12 +27,12 @@ class PanopticMetric(Metric):
         self.tally = np.zeros((4, len(self.names)))
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame."""
-        assert isinstance(prediction, PanopticMap) and isinstance(truth, PanopticMap)
-        if prediction.ids.shape != truth.ids.shape:
-            sizes = f"{tuple(prediction.ids.shape)} and label {tuple(truth.ids.shape)}"
+        """Counts one frame, both a PanopticMap."""
+        predicted, labeled = PanopticMap.expect(prediction), PanopticMap.expect(truth)
+        if predicted.ids.shape != labeled.ids.shape:
+            sizes = f"{tuple(predicted.ids.shape)} and label {tuple(labeled.ids.shape)}"
             raise ValueError(f"prediction {sizes} differ in size")
-        frame = _matched(prediction, truth, len(self.names))
+        frame = _matched(predicted, labeled, len(self.names))
         self.tally += frame
         self.frame_scores.append(mean_of_known(_quality(frame)[0]))
 
@@ -78,7 +78,7 @@ def _matched(prediction: PanopticMap, truth: PanopticMap, classes: int) -> np.nd
         class_id = missed[true_id].class_id
         if predicted[predicted_id].class_id != class_id:
             continue
-        # What is predicted where nothing is labelled counts neither way.
+        # What is predicted where nothing is labeled counts neither way.
         union = predicted_area[predicted_id] + true_area[true_id] - pixels - overlap.get((0, predicted_id), 0)
         iou = pixels / union
         if iou > 0.5:

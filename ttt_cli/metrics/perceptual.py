@@ -1,6 +1,6 @@
-"""LPIPS, FID and IS: how colours look to networks that know pictures, as far as these are on this machine.
+"""LPIPS, FID and IS: how colors look to networks that know pictures, as far as these are on this machine.
 
-Their weights can not come with the program. They are looked for where torch keeps what it downloads: in
+Their weights cannot come with the program. They are looked for where torch keeps what it downloads: in
 $TORCH_HOME/hub/checkpoints, which is ~/.cache/torch/hub/checkpoints unless TORCH_HOME says otherwise.
 """
 
@@ -30,7 +30,7 @@ INCEPTION_FROM = f"https://github.com/toshas/torch-fidelity/releases/download/v0
 
 
 def left_out() -> list[str]:
-    """Which of the metrics can not be computed here, and how to get what they need; a line for each network."""
+    """Which of the metrics cannot be computed here, and how to get what they need; a line for each network."""
     lines = []
     if not _file(ALEXNET).is_file():
         lines.append(f"LPIPS is left out: put {ALEXNET_FROM} into {printable(_file(ALEXNET).parent)}")
@@ -51,7 +51,7 @@ def lpips(found: Tensor, true: Tensor) -> float | None:
 
 
 class InceptionFeatures:
-    """What Inception sees in coloured pictures and in the true ones, for FID (lower is better) and IS (higher is)."""
+    """What Inception sees in colored pictures and in the true ones, for FID (lower is better) and IS (higher is)."""
 
     NAMES = ("found", "logits", "true")
 
@@ -59,7 +59,7 @@ class InceptionFeatures:
         self.of: dict[str, list[Tensor]] = {name: [] for name in self.NAMES}
 
     def update(self, found: Tensor, true: Tensor | None) -> None:
-        """Takes a coloured picture, uint8 RGB (3, H, W), and the true one if there is one; nothing without network."""
+        """Takes a colored picture, uint8 RGB (3, H, W), and the true one if there is one; nothing without network."""
         network = _inception()
         if network is None:
             return
@@ -71,7 +71,7 @@ class InceptionFeatures:
                 self.of["true"].append(network(true[None])[0][0].half())
 
     def compute(self) -> dict[str, float]:
-        """FID and IS over all pictures; what can not be said is missing. FID of few frames is too high by itself."""
+        """FID and IS over all pictures; what cannot be said is missing. FID of few frames is too high by itself."""
         if not self.of["found"]:
             return {}
         scores: dict[str, float] = {}

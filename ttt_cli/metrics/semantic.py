@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from ttt_cli.core.classes import VOID
-from ttt_cli.core.labels import Labels
+from ttt_cli.core.labels import ClassMap, Labels
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 
 
@@ -25,12 +25,12 @@ class SemanticMetric(Metric):
         self.confusion = torch.zeros(len(self.names), len(self.names), dtype=torch.int64)
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame. prediction, truth: uint8 (H, W); truth 255 is ignored."""
-        assert isinstance(prediction, Tensor) and isinstance(truth, Tensor)
-        if prediction.shape != truth.shape:
-            raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(truth.shape)} differ in size")
+        """Counts one frame, both a ClassMap; truth 255 is ignored."""
+        predicted, labeled = ClassMap.expect(prediction).ids, ClassMap.expect(truth).ids
+        if predicted.shape != labeled.shape:
+            raise ValueError(f"prediction {tuple(predicted.shape)} and label {tuple(labeled.shape)} differ in size")
         counts = multiclass_confusion_matrix(
-            prediction.long(), truth.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
+            predicted.long(), labeled.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
         )
         self.confusion += counts
         self.frame_scores.append(mean_of_known(_iou(counts)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ttt_cli.metrics.base import Metric
-from ttt_cli.metrics.colour import ColourMetric
+from ttt_cli.metrics.color import ColorMetric
 from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.metrics.panoptic import PanopticMetric
 from ttt_cli.metrics.semantic import SemanticMetric
 
 METRICS: dict[str, type[Metric]] = {
-    metric.key: metric for metric in (SemanticMetric, InstanceMetric, PanopticMetric, ColourMetric)
+    metric.key: metric for metric in (SemanticMetric, InstanceMetric, PanopticMetric, ColorMetric)
 }
 
 

@@ -9,7 +9,7 @@ from ttt_cli.model.settings import EncoderSize
 
 INPUT_CHANNELS = 4
 
-# What an encoder's colour channels are normalised with: ImageNet's statistics in 0..255, as in Mask2Former and in the
+# What an encoder's color channels are normalized with: ImageNet's statistics in 0..255, as in Mask2Former and in the
 # authors' release.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
@@ -21,7 +21,7 @@ LITE_MEAN, LITE_SCALE = 127.0, 128.0
 class Encoder(nn.Module):
     """Any backbone with four maps. `channels` lists their widths, finest first.
 
-    Statistics of batch normalisation are constants here: they never follow the data. Full and masked images pass
+    Statistics of batch normalization are constants here: they never follow the data. Full and masked images pass
     through the same layers, and running statistics would become a mixture that fits neither. The affine parameters
     of these layers are trained like all others.
     """
@@ -92,12 +92,12 @@ def _load_imagenet(backbone: nn.Module, name: str) -> None:
 
 
 def _rescale_stem(weight: Tensor, mean_of_output: Tensor) -> None:
-    """Makes the first layer give for our normalised pixels what it was trained to give for (pixel - 127) / 128.
+    """Makes the first layer give for our normalized pixels what it was trained to give for (pixel - 127) / 128.
 
     weight: (C, 4, 3, 3). mean_of_output: (C,), what the batch norm behind it takes off, which absorbs the offset.
     """
     scale = torch.tensor(PIXEL_STANDARD_DEVIATION) / LITE_SCALE
     offset = (torch.tensor(PIXEL_MEAN) - LITE_MEAN) / LITE_SCALE
-    colours = weight[:, :3]
-    mean_of_output -= (colours.sum(dim=(2, 3)) * offset).sum(dim=1)
-    colours *= scale.view(1, 3, 1, 1)
+    colors = weight[:, :3]
+    mean_of_output -= (colors.sum(dim=(2, 3)) * offset).sum(dim=1)
+    colors *= scale.view(1, 3, 1, 1)

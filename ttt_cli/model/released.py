@@ -101,7 +101,7 @@ class _ArraysAlone(pickle.Unpickler):
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a detectron2 checkpoint (.pkl), by the names they have there.
 
-    Raises TttvError where the file can not be read, holds anything but arrays, or is no such checkpoint.
+    Raises TttvError where the file cannot be read, holds anything but arrays, or is no such checkpoint.
     """
     shown = printable(path)
     try:
@@ -110,7 +110,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         model = content["model"]
         return {name: torch.from_numpy(np.array(value)) for name, value in model.items() if not UNUSED.search(name)}
     except OSError as error:
-        raise TttvError(f"{shown}: can not be read ({error.strerror})") from error
+        raise TttvError(f"{shown}: cannot be read ({error.strerror})") from error
     except Exception as error:  # Damaged pickles raise nearly anything.
         raise TttvError(f"{shown}: is not a checkpoint that can be imported ({printable(error)})") from error
 

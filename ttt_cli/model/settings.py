@@ -31,7 +31,7 @@ class HeadSize:
     """Sizes of one Mask2Former head: pixel decoder (deformable attention + FPN) and masked-attention decoder.
 
     queries: mask queries; the reconstruction head has 48 whatever stands here.
-    channels: width of both decoders, a multiple of 32 (their group normalisation has 32 groups).
+    channels: width of both decoders, a multiple of 32 (their group normalization has 32 groups).
     """
 
     queries: int = 40
@@ -48,14 +48,14 @@ class ModelSize:
     """Everything that fixes the shapes of a model's tensors; written into every weights file.
 
     size_divisor: images are padded at the right and lower edge to a multiple of this many pixels.
-    colour_outputs: channels of a colour head, which takes the place of mask queries; 0 for mask queries.
+    color_outputs: channels of a color head, which takes the place of mask queries; 0 for mask queries.
     """
 
     encoder: EncoderSize = EncoderSize()
     main_head: HeadSize = HeadSize()
     reconstruction_head: HeadSize = HeadSize()
     size_divisor: int = 4
-    colour_outputs: int = 0
+    color_outputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ReconstructionSettings:
 
     mask_ratio: share of the patches hidden (paper: 0.8; the authors' release: 0.85).
     patch_pixels: side of a patch.
-    target: "pixels" are the network's normalised inputs (paper and release); "image" takes out each image's own mean
+    target: "pixels" are the network's normalized inputs (paper and release); "image" takes out each image's own mean
         and deviation per channel, so that g asks f for features that do not depend on exposure and white balance;
         "patch" does the same for each patch (He et al. 2021).
     loss_on: "hidden" patches alone (paper) or "all" pixels (release).

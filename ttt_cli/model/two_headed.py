@@ -52,18 +52,18 @@ class MaskQueries(NamedTuple):
     image_size: tuple[int, int]
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """RGB images in 0..255, uint8 or float (B, 3, H, W), as float32 with ImageNet's mean 0 and deviation 1."""
     mean = torch.tensor(PIXEL_MEAN, device=images.device).view(1, 3, 1, 1)
     deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=images.device).view(1, 3, 1, 1)
     return (images.float() - mean) / deviation
 
 
-def denormalise(normalised: Tensor) -> Tensor:
-    """The way back from `normalise`: uint8 (B, 3, H, W), values out of range cut off."""
-    mean = torch.tensor(PIXEL_MEAN, device=normalised.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=normalised.device).view(1, 3, 1, 1)
-    return (normalised * deviation + mean).round().clamp(0, 255).to(torch.uint8)
+def denormalize(normalized: Tensor) -> Tensor:
+    """The way back from `normalize`: uint8 (B, 3, H, W), values out of range cut off."""
+    mean = torch.tensor(PIXEL_MEAN, device=normalized.device).view(1, 3, 1, 1)
+    deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=normalized.device).view(1, 3, 1, 1)
+    return (normalized * deviation + mean).round().clamp(0, 255).to(torch.uint8)
 
 
 def pixels_from_queries(mask_logits: Tensor) -> Tensor:
@@ -74,10 +74,10 @@ def pixels_from_queries(mask_logits: Tensor) -> Tensor:
     return functional.pixel_shuffle(mask_logits, OUTPUT_STRIDE)
 
 
-class Colours(NamedTuple):
-    """The output of a colour head.
+class Colors(NamedTuple):
+    """The output of a color head.
 
-    ab: (B, colour_outputs, H/4, W/4), of the image without its padding. pixel_features: (B, C, H/4, W/4), what it is
+    ab: (B, color_outputs, H/4, W/4), of the image without its padding. pixel_features: (B, C, H/4, W/4), what it is
     a linear function of.
     """
 
@@ -114,21 +114,21 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
         return HeadOutput(class_logits, list(decoded.masks_queries_logits), pixels.mask_features)
 
 
-class ColourHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
-    """The same pixel decoder, and a linear layer that says the colour of each of its positions."""
+class ColorHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
+    """The same pixel decoder, and a linear layer that says the color of each of its positions."""
 
     def __init__(self, size: HeadSize, encoder_channels: list[int], outputs: int) -> None:
         config = _config(size)
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, encoder_channels)
-        self.colour_predictor = nn.Conv2d(size.channels, outputs, 1)
+        self.color_predictor = nn.Conv2d(size.channels, outputs, 1)
         self.post_init()
 
-    def forward(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Colours:
+    def forward(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Colors:
         """size: (height, width) of the output without its padding."""
         pixels = self.pixel_decoder(list(maps), output_hidden_states=False, return_dict=True)
         features = pixels.mask_features[..., : size[0], : size[1]]
-        return Colours(self.colour_predictor(features), features)
+        return Colors(self.color_predictor(features), features)
 
 
 def _config(size: HeadSize) -> Mask2FormerConfig:
@@ -147,15 +147,15 @@ def _config(size: HeadSize) -> Mask2FormerConfig:
 
 
 class TwoHeadedModel(nn.Module):
-    """f, g and h. Images are RGB in 0..255, (B, 3, H, W), of any size; normalisation and padding happen here."""
+    """f, g and h. Images are RGB in 0..255, (B, 3, H, W), of any size; normalization and padding happen here."""
 
     def __init__(self, size: ModelSize, classes: int, pretrained_encoder: bool = False) -> None:
         super().__init__()
         self.size = size
         self.encoder = build_encoder(size.encoder, pretrained_encoder)
-        self.main_head: Mask2FormerHead | ColourHead
-        if size.colour_outputs:
-            self.main_head = ColourHead(size.main_head, self.encoder.channels, size.colour_outputs)
+        self.main_head: Mask2FormerHead | ColorHead
+        if size.color_outputs:
+            self.main_head = ColorHead(size.main_head, self.encoder.channels, size.color_outputs)
         else:
             self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
         reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
@@ -172,7 +172,7 @@ class TwoHeadedModel(nn.Module):
         """
         if visible is None:
             visible = images.new_ones((), dtype=torch.float32).expand(len(images), 1, *images.shape[-2:])
-        inputs = torch.cat([normalise(images) * visible, visible], dim=1)
+        inputs = torch.cat([normalize(images) * visible, visible], dim=1)
         return Features(self.encoder(self._pad(inputs)), (images.shape[-2], images.shape[-1]))
 
     def segment(self, features: Features) -> MaskQueries:
@@ -181,11 +181,11 @@ class TwoHeadedModel(nn.Module):
         auxiliary = tuple(zip(class_logits[:-1], mask_logits[:-1], strict=True))
         return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, pixel_features, features.image_size)
 
-    def colour(self, features: Features) -> Colours:
-        """h of a model with a colour head."""
+    def color(self, features: Features) -> Colors:
+        """h of a model with a color head."""
         height, width = (math.ceil(side / OUTPUT_STRIDE) for side in features.image_size)
-        colours: Colours = self.main_head(features.maps, (height, width))
-        return colours
+        colors: Colors = self.main_head(features.maps, (height, width))
+        return colors
 
     def reconstruct(self, features: Features) -> Tensor:
         """g: the whole image, (B, 3, H, W), in the units of the reconstruction target (see reconstruction.py)."""

@@ -54,7 +54,7 @@ RELEASES = {
     COLOR: Release(
         "color.safetensors",
         "13a10d3e5b8e72868a83330b19393e427c8eb5be133e3cdf04fa80ae94bd0cd5",
-        "colours for black-and-white film",
+        "colors for black-and-white film",
     ),
 }
 
@@ -71,7 +71,7 @@ class Weights:
     name: str
     tasks: tuple[str, ...]
     classes: tuple[Class, ...]
-    licence: str
+    license: str
     model_size: ModelSize
     reconstruction: ReconstructionSettings
     adaptation: dict[str, Any]
@@ -84,7 +84,7 @@ class Weights:
 
         model = TwoHeadedModel(self.model_size, len(self.classes))
         try:
-            model.load_state_dict(load_file(self.path))
+            model.load_state_dict({_american(name): tensor for name, tensor in load_file(self.path).items()})
         except (RuntimeError, SafetensorError, OSError) as error:
             cause = str(error).splitlines()[0]
             raise TttvError(f"{printable(self.path)}: tensors do not fit its architecture ({cause})") from error
@@ -108,9 +108,9 @@ def open_weights(name_or_path: str) -> Weights:
     if metadata.get("format") != FORMAT:
         raise TttvError(f"{shown}: weights of another program or version (no {FORMAT!r} record inside)")
     try:
-        return _parsed(path, json.loads(metadata["record"]))
+        return _parsed(path, json.loads(_american(metadata["record"])))
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise TttvError(f"{shown}: its record can not be understood ({error})") from error
+        raise TttvError(f"{shown}: its record cannot be understood ({error})") from error
 
 
 def weights_for(method: str, weights: Weights) -> Weights:
@@ -136,7 +136,7 @@ def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
     record = {
         "name": weights.name,
         "tasks": weights.tasks,
-        "licence": weights.licence,
+        "license": weights.license,
         "classes": [dataclasses.asdict(one) for one in weights.classes],
         "model": dataclasses.asdict(weights.model_size),
         "reconstruction": dataclasses.asdict(weights.reconstruction),
@@ -183,13 +183,18 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _american(text: str) -> str:
+    """The names in files of tttv 0.1, which spelled color and license the British way."""
+    return text.replace("colour", "color").replace("licence", "license")
+
+
 def _parsed(path: Path, record: dict[str, Any]) -> Weights:
     return Weights(
         path=path,
         name=record["name"],
         tasks=tuple(record.get("tasks", ALL_TASKS)),  # Files of tttv 0.1 that do not say have been trained for all.
         classes=tuple(from_table(Class, one, "classes") for one in record["classes"]),
-        licence=record["licence"],
+        license=record["license"],
         model_size=from_table(ModelSize, record["model"], "model"),
         reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),
         adaptation=record["adaptation"],

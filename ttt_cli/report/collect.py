@@ -9,7 +9,7 @@ from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.evaluate.comparison import Summary
-from ttt_cli.evaluate.evaluation import Cell, Tally
+from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.evaluate.figures import or_nan
 from ttt_cli.evaluate.journal import CELLS, read_cells
 from ttt_cli.run.folder import RunFolder
@@ -25,7 +25,7 @@ class Evaluation:
     score: str
     unit: str
     summary: list[Summary]
-    tallies: dict[Cell, Tally]
+    tallies: dict[Cell, PassTally]
 
     @property
     def quantity(self) -> str:
@@ -61,7 +61,7 @@ def read(path: Path) -> Evaluation | SegmentRun:
             report = json.loads(folder.run.read_text(encoding="utf-8"))
             return SegmentRun(folder, report, [json.loads(line) for line in lines])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TttvError(f"{shown}: can not be understood ({error}); it may be of another version") from error
+        raise TttvError(f"{shown}: cannot be understood ({error}); it may be of another version") from error
     raise TttvError(f"{shown}: is no folder that tttv segment or tttv eval wrote (no run.json, no {CELLS})")
 
 

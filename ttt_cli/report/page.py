@@ -11,10 +11,10 @@ from pathlib import Path
 
 import jinja2
 
-from ttt_cli import __version__
 from ttt_cli.core.errors import TttvError
+from ttt_cli.core.version import __version__
 from ttt_cli.evaluate.comparison import ALL_STREAMS, BASELINE, Summary
-from ttt_cli.evaluate.evaluation import Tally
+from ttt_cli.evaluate.evaluation import PassTally
 from ttt_cli.evaluate.figures import UNKNOWN, or_nan, shown
 from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
@@ -225,7 +225,7 @@ def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
 
 def _along(evaluation: Evaluation, stream: str) -> Section:
     """Score, loss and time for every frame of a stream, of the first pass of each method."""
-    first: dict[str, Tally] = {}
+    first: dict[str, PassTally] = {}
     for cell, tally in evaluation.tallies.items():
         if cell.stream == stream:
             first.setdefault(cell.method, tally)

@@ -40,7 +40,7 @@ def adjacent_frames(run: SegmentRun) -> list[Picture]:
     """Two adjacent frames of the overlay (the paper's Figures 7 and 8).
 
     With `--compare` in the run they are those where the fixed and the adapted model differ most, else those in the
-    middle. Raises TttvError where the overlay can not be read.
+    middle. Raises TttvError where the overlay cannot be read.
     """
     compared = bool(run.report["settings"]["output"]["compare"])
     video = open_video(run.folder.overlay)

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG that is put into the page and takes its text colour from there, light or dark."""
+"""The report's plots, as SVG that is put into the page and takes its text color from there, light or dark."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Colours that can be told apart by the colour-blind (Okabe and Ito) and seen on white and on black; as in the paper's
+# Colors that can be told apart by the color-blind (Okabe and Ito) and seen on white and on black; as in the paper's
 # Figure 2, what is not trained at test time is blue, offline yellow, online green.
-COLOURS = {
+COLORS = {
     "main-only": "#56b4e9",
     "joint": "#0072b2",
     "offline": "#e69f00",
@@ -28,7 +28,7 @@ COLOURS = {
     "online+ln-adapt": "#7570b3",
 }
 OTHERS = ("#8c8c8c", "#a6761d", "#66a61e", "#e7298a")
-# Text and axes are drawn in this colour, which no series has, and then given the colour of the page's text.
+# Text and axes are drawn in this color, which no series has, and then given the color of the page's text.
 INK = "#010203"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -58,14 +58,14 @@ class Line:
 
 def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: str, label: str) -> str:
     """Bars side by side, one group for each stream (the paper's Figure 2)."""
-    colours = _colours(list(series))
+    colors = _colors(list(series))
     # A figure of two digits and a half must fit above every bar.
     across = min(14.0, max(7.0, 0.55 * len(series) * len(groups)))
     with _axes(width=across, height=3.2, label=label) as (figure, axes):
         width = 0.8 / max(3, len(series))
         for index, (name, values) in enumerate(series.items()):
             places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
-            drawn = axes.bar(places, values, width * 0.92, label=name, color=colours[name])
+            drawn = axes.bar(places, values, width * 0.92, label=name, color=colors[name])
             axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=INK, padding=2)
         lowest = min(value for values in series.values() for value in values)
         axes.set_ylim(bottom=max(0.0, lowest - 15))
@@ -78,7 +78,7 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: st
 def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
     """Score against the window's size on a log axis (the paper's Figure 4); infinite is every frame so far."""
     sizes = sorted({size for line in lines for size in line.x})
-    colours = _colours([line.name for line in lines])
+    colors = _colors([line.name for line in lines])
     largest = max((size for size in sizes if size < math.inf), default=1.0)
 
     def place(size: float) -> float:
@@ -87,7 +87,7 @@ def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
     with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
         for line in lines:
             places = [place(size) for size in line.x]
-            axes.errorbar(places, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colours[line.name])
+            axes.errorbar(places, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colors[line.name])
         axes.set_xscale("log", base=2)
         axes.set_xticks([place(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
@@ -99,10 +99,10 @@ def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
 
 def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
     """A quantity for every frame."""
-    colours = _colours([line.name for line in lines])
+    colors = _colors([line.name for line in lines])
     with _axes(width=9.0, height=2.6, label=label) as (figure, axes):
         for line in lines:
-            axes.plot(line.x, line.y, label=line.name, color=colours[line.name], linewidth=1.3)
+            axes.plot(line.x, line.y, label=line.name, color=colors[line.name], linewidth=1.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("frame")
         axes.set_ylabel(quantity)
@@ -111,10 +111,10 @@ def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
         return _svg(figure, label)
 
 
-def _colours(names: Sequence[str]) -> dict[str, str]:
-    """The same colour for a method in every plot."""
+def _colors(names: Sequence[str]) -> dict[str, str]:
+    """The same color for a method in every plot."""
     others = itertools.cycle(OTHERS)
-    return {name: COLOURS.get(name) or next(others) for name in names}
+    return {name: COLORS.get(name) or next(others) for name in names}
 
 
 def _legend(axes: Axes) -> None:

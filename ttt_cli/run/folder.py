@@ -78,12 +78,12 @@ class RunFolder:
         try:
             return [entry for entry in os.listdir(self.path) if entry != LOCK]
         except OSError as error:
-            raise TttvError(f"{printable(self.path)}: can not be read ({error.strerror})") from error
+            raise TttvError(f"{printable(self.path)}: cannot be read ({error.strerror})") from error
 
 
 @contextmanager
 def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
-    """Creates the folder and keeps every other run out of it meanwhile. Raises TttvError where that can not be."""
+    """Creates the folder and keeps every other run out of it meanwhile. Raises TttvError where that cannot be."""
     folder.check(source, overwrite)
     with locked(folder.path):
         folder.check(source, overwrite)  # Another run may have been quicker.
@@ -93,20 +93,20 @@ def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Makes the folder `path` and keeps other runs out of it. Raises TttvError where it can not be, or one is in it."""
+    """Makes the folder `path` and keeps other runs out of it. Raises TttvError where it cannot be, or one is in it."""
     lock = path / LOCK
     try:
         path.mkdir(parents=True, exist_ok=True)
         file = lock.open("a")
     except OSError as error:
-        raise TttvError(f"{printable(path)}: can not be written ({error.strerror}); choose another --out") from error
+        raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
     with file:
         if not _lock(file):
             raise TttvError(f"{printable(path)}: another run is writing here; wait for it or choose another --out")
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows can not delete an open file; there an empty one is left.
+            with suppress(OSError):  # Windows cannot delete an open file; there an empty one is left.
                 lock.unlink()
 
 

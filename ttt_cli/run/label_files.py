@@ -16,12 +16,11 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
-from torch import Tensor
 
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.frame import Frame
-from ttt_cli.core.labels import Labels, PanopticMap, Rle, encode
+from ttt_cli.core.labels import Instances, Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
 from ttt_cli.run.folder import RunFolder
 
@@ -44,10 +43,8 @@ class Palette(LabelFile):
     """masks/NAME.png: the class of every pixel; 255 is none."""
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        class_map = labels.class_map() if isinstance(labels, PanopticMap) else labels
-        assert isinstance(class_map, Tensor)
         self.folder.masks.mkdir(exist_ok=True)
-        palette_png(self.folder.masks / f"{frame.name}.png", class_map, [one.colour for one in self.classes])
+        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [one.color for one in self.classes])
 
 
 class CocoResults(LabelFile):
@@ -58,9 +55,8 @@ class CocoResults(LabelFile):
         self.found, self.pictures = _Entries(), _Entries()
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        assert isinstance(labels, tuple)
         self.pictures.add(_picture(frame))
-        for one in labels:
+        for one in Instances.expect(labels).objects:
             self.found.add(
                 {
                     "image_id": frame.index,
@@ -86,11 +82,11 @@ class CocoPanoptic(LabelFile):
         self.annotations, self.pictures = _Entries(), _Entries()
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        assert isinstance(labels, PanopticMap)
-        ids = labels.ids.numpy()
+        regions = PanopticMap.expect(labels)
+        ids = regions.ids.numpy()
         path = self.folder.panoptic / f"{frame.name}.png"
-        _colour_png(path, ids & 255, ids >> 8 & 255, ids >> 16)
-        masks = {one.id: encode(ids == one.id) for one in labels.segments}
+        _color_png(path, ids & 255, ids >> 8 & 255, ids >> 16)
+        masks = {one.id: encode(ids == one.id) for one in regions.segments}
         segments = [
             {
                 "id": one.id,
@@ -100,7 +96,7 @@ class CocoPanoptic(LabelFile):
                 "bbox": _box(masks[one.id]),
                 "track_id": one.number,
             }
-            for one in labels.segments
+            for one in regions.segments
         ]
         self.pictures.add(_picture(frame))
         self.annotations.add({"image_id": frame.index, "file_name": path.name, "segments_info": segments})
@@ -114,13 +110,13 @@ class KittiStep(LabelFile):
     """kitti_step/NAME.png: R the class, 255 where there is none; 256 G + B the object's number, 0 for stuff."""
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        assert isinstance(labels, PanopticMap)
-        classes = labels.class_map().numpy()
-        numbers = np.zeros(1 + max((one.id for one in labels.segments), default=0), np.int32)
-        for one in labels.segments:
+        regions = PanopticMap.expect(labels)
+        classes = regions.class_map().numpy()
+        numbers = np.zeros(1 + max((one.id for one in regions.segments), default=0), np.int32)
+        for one in regions.segments:
             numbers[one.id] = one.number
-        objects = numbers[labels.ids.numpy()]
-        _colour_png(self.folder.kitti_step / f"{frame.name}.png", classes, objects >> 8 & 255, objects & 255)
+        objects = numbers[regions.ids.numpy()]
+        _color_png(self.folder.kitti_step / f"{frame.name}.png", classes, objects >> 8 & 255, objects & 255)
 
 
 FORMATS: dict[str, dict[str, type[LabelFile]]] = {
@@ -175,7 +171,7 @@ def _picture(frame: Frame) -> dict[str, Any]:
 def _write_coco(path: Path, classes: Sequence[Class], lists: dict[str, _Entries]) -> None:
     """A COCO file: the classes as categories, and the lists by their names."""
     categories = [
-        {"id": index, "name": one.name, "isthing": int(one.is_thing), "color": one.colour}
+        {"id": index, "name": one.name, "isthing": int(one.is_thing), "color": one.color}
         for index, one in enumerate(classes)
     ]
     with path.open("w", encoding="utf-8") as file:
@@ -191,6 +187,6 @@ def _box(mask: Rle) -> list[float]:
     return [float(value) for value in coco_mask.toBbox(mask)]
 
 
-def _colour_png(path: Path, *channels: np.ndarray) -> None:
+def _color_png(path: Path, *channels: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
 import time
@@ -16,12 +15,13 @@ from typing import IO
 import numpy as np
 
 from ttt_cli.core.classes import Class, things_of
-from ttt_cli.core.frame import Frame, Video, WindowEstimate
-from ttt_cli.core.labels import Labels, of_classes
+from ttt_cli.core.frame import Frame, Result, Video
+from ttt_cli.core.labels import Labels
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.overlay import side_by_side
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.run.folder import RunFolder, to_json
+from ttt_cli.run.frame_record import FrameRecord
 from ttt_cli.run.label_files import LabelFile, label_files
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.video.images import is_image
@@ -32,20 +32,21 @@ STEPS_WAITING = 4
 
 @dataclass(frozen=True)
 class Step:
-    """One frame after the model.
+    """One frame after the model."""
 
-    frame: as it came from the input. labels, fixed_labels: as large as the frame; what the fixed model says is there
-        for `compare` alone. milliseconds: by stage, so far.
-    """
-
-    frame: Frame
+    result: Result
+    """At the size that the model saw."""
     labels: Labels
+    """The prediction, as large as the frame of the input."""
     fixed_labels: Labels | None
-    loss: float | None
-    skipped_steps: int
+    """What the fixed model predicts, as large; None without `compare`."""
     milliseconds: dict[str, float]
-    window_estimate: WindowEstimate | None = None
-    cut: bool = False
+    """By stage, so far."""
+
+    @property
+    def frame(self) -> Frame:
+        """The frame as it came from the input."""
+        return self.result.frame.whole()
 
 
 class Outputs:
@@ -60,7 +61,7 @@ class Outputs:
         self.audio_note: str | None = None
         names = settings.output.classes
         self._kept = frozenset(index for index, one in enumerate(classes) if not names or one.name in names)
-        self._drawing = Drawing(classes, video.size, settings.output, settings.task.shown_score)
+        self._drawing = Drawing(classes, settings.output, settings.task.shown_score)
         self._tracks, self._fixed_tracks = (Tracks(things_of(classes), settings.task.shown_score) for _ in range(2))
         self._steps: queue.Queue[Step | None] = queue.Queue(STEPS_WAITING)
         self._error: BaseException | None = None
@@ -120,38 +121,38 @@ class Outputs:
         )
 
     def _write(self, step: Step, writer: VideoWriter | None, files: list[LabelFile], log: IO[str]) -> None:
+        result, frame = step.result, step.frame
         spent: dict[str, float] = {}
         with _timed("masks", spent):
-            labels = self._tracks.numbered(of_classes(step.labels, self._kept))
+            labels = self._tracks.numbered(step.labels.of_classes(self._kept))
             for file in files:
-                file.write(step.frame, labels)
+                file.write(frame, labels)
         if writer is not None:
             with _timed("draw", spent):
                 picture = self._drawn(step, labels)
             with _timed("encode", spent):
                 writer.write(picture)
         self.milliseconds.update(spent)
-        entry = {
-            "index": step.frame.index,
-            "name": step.frame.name,
-            "seconds": round(step.frame.seconds, 6),
-            "loss": step.loss,
-            "skipped_steps": step.skipped_steps,
-            "milliseconds": {stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
-        }
-        if step.cut:
-            entry["cut"] = True
-        if step.window_estimate is not None:
-            entry["window_estimate"] = dataclasses.asdict(step.window_estimate)
-        log.write(to_json(entry) + "\n")
+        record = FrameRecord(
+            index=frame.index,
+            name=frame.name,
+            seconds=round(frame.seconds, 6),
+            loss=result.loss,
+            skipped_steps=result.skipped_steps,
+            milliseconds={stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
+            cut=result.cut,
+            window_estimate=result.window_estimate,
+        )
+        log.write(to_json(record.as_json()) + "\n")
         log.flush()
 
     def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
         """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
+        image = step.frame.image
         if step.fixed_labels is None:
-            return self._drawing.pictures(step.frame.image, [labels])[0]
-        fixed = self._fixed_tracks.numbered(of_classes(step.fixed_labels, self._kept))
-        left, right = self._drawing.pictures(step.frame.image, [fixed, labels])
+            return self._drawing.pictures(image, [labels])[0]
+        fixed = self._fixed_tracks.numbered(step.fixed_labels.of_classes(self._kept))
+        left, right = self._drawing.pictures(image, [fixed, labels])
         return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,19 +89,29 @@ def parse_assignments(texts: list[str]) -> Tables:
 
     Raises UsageError for other texts; whether the names are known is not checked here.
     """
-    tables: Tables = {}
+    values = {}
     for text in texts:
         path, equals, value = text.partition("=")
-        parts = path.strip().split(".")
-        if not (equals and all(parts) and len(parts) in ((2, 3) if parts[0] == "adaptation" else (2,))):
+        if not equals:
             raise UsageError(f"--set takes SECTION.NAME=VALUE or adaptation.METHOD.NAME=VALUE, not {printable(text)!r}")
+        values[path.strip()] = _parsed(value.strip())
+    return assigned_tables(values)
+
+
+def assigned_tables(values: Mapping[str, Any]) -> Tables:
+    """Tables out of values by `SECTION.NAME` or `adaptation.METHOD.NAME`. Raises UsageError for other names."""
+    tables: Tables = {}
+    for path, value in values.items():
+        parts = path.split(".")
+        if not (all(parts) and len(parts) in ((2, 3) if parts[0] == "adaptation" else (2,))):
+            raise UsageError(f"--set takes SECTION.NAME=VALUE or adaptation.METHOD.NAME=VALUE, not {printable(path)!r}")
         section, *methods, name = parts
         table = tables.setdefault(section, {})
         for method in methods:
             if not isinstance(table.setdefault(method, {}), dict):
                 raise UsageError(f"--set: {printable(method)!r} is a setting of adaptation, not a method")
             table = table[method]
-        table[name] = _parsed(value.strip())
+        table[name] = value
     return tables
 
 

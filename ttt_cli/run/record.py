@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from ttt_cli import __version__
-from ttt_cli.core.color import is_coloured
+from ttt_cli.core.color import is_colored
 from ttt_cli.core.frame import Video
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.labels import Labels
+from ttt_cli.core.version import __version__
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights, sha256
 from ttt_cli.run.outputs import Step
@@ -27,7 +27,7 @@ from ttt_cli.tasks.base import Task
 
 LOSSES_AVERAGED = 10
 PIXEL_STRIDE = 8
-"""Of rows and columns, to tell whether a frame has colours."""
+"""Of rows and columns, to tell whether a frame has colors."""
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Report:
     seconds: of the whole run ("total") and of each stage; stages overlap, so they may add up to more than the total.
     first_loss, last_loss: means over the first and the last ten frames, or halves of a shorter run.
     audio_note: why the input's sound could not be kept, where it was not.
-    cuts: the frames that a scene begins with, by index, where cuts reset the window. grey_frames: title cards and
-        others that no colour was given, in colorization. warnings: what the user should know of the input.
+    cuts: the frames that a scene begins with, by index, where cuts reset the window. gray_frames: title cards and
+        others that no color was given, in colorization. warnings: what the user should know of the input.
     files: what was written, relative to the run's folder.
     """
 
@@ -59,7 +59,7 @@ class Report:
     last_loss: float | None = None
     audio_note: str | None = None
     cuts: list[int] = field(default_factory=list)
-    grey_frames: int = 0
+    gray_frames: int = 0
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
@@ -105,37 +105,39 @@ def versions() -> dict[str, str]:
     }
 
 
-class Tally:
+class RunTotals:
     """Totals over the frames of a run: losses and milliseconds of the stages on the model's side."""
 
     def __init__(self) -> None:
         self.frames = self.skipped_steps = 0
         self.milliseconds: Counter[str] = Counter()
         self.cuts: list[int] = []
-        self.grey_frames = 0
-        self.has_colours = False
+        self.gray_frames = 0
+        self.has_colors = False
         self._first_losses: list[float] = []
         self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
 
     def update(self, step: Step) -> None:
         """Counts one frame."""
+        result = step.result
         self.frames += 1
-        self.skipped_steps += step.skipped_steps
+        self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
-        if step.cut:
-            self.cuts.append(step.frame.index)
-        if isinstance(step.labels, Chroma):
-            self.grey_frames += not step.labels.ab.any()
-            self.has_colours = self.has_colours or is_coloured(step.frame.image[:, ::PIXEL_STRIDE, ::PIXEL_STRIDE])
-        if step.loss is not None:
-            self._last_losses.append(step.loss)
+        if result.cut:
+            self.cuts.append(result.frame.index)
+        chroma = step.labels.chroma()
+        if chroma is not None:
+            self.gray_frames += not chroma.ab.any()
+            self.has_colors = self.has_colors or is_colored(step.frame.image[:, ::PIXEL_STRIDE, ::PIXEL_STRIDE])
+        if result.loss is not None:
+            self._last_losses.append(result.loss)
             if len(self._first_losses) < LOSSES_AVERAGED:
-                self._first_losses.append(step.loss)
+                self._first_losses.append(result.loss)
 
     def write_to(self, report: Report) -> None:
         """Brings the totals into the report."""
         report.frames, report.skipped_steps = self.frames, self.skipped_steps
-        report.cuts, report.grey_frames = self.cuts, self.grey_frames
+        report.cuts, report.gray_frames = self.cuts, self.gray_frames
         if self._last_losses:
             # In a short run the two means share no frame; in a run of one frame they are the same.
             count = min(LOSSES_AVERAGED, max(1, self.frames // 2))
@@ -143,7 +145,7 @@ class Tally:
             report.last_loss = statistics.fmean(list(self._last_losses)[-count:])
 
 
-class Scores:
+class RunScores:
     """Ground truth against predictions: metrics.json."""
 
     def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:

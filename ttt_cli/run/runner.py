@@ -1,7 +1,7 @@
 """One run: a video goes in; an overlay video, masks and a log come out.
 
     open_video -> prefetch (thread) -> adapt() -> Outputs (thread) -> overlay.mp4, masks/, frames.jsonl
-                                              \\-> Scores -> metrics.json, where there are labels
+                                              \\-> RunScores -> metrics.json, where there are labels
 
 The queues between the threads are short, so memory does not grow with the length of the video.
 """
@@ -23,16 +23,15 @@ from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.online import Adapter, adapt
-from ttt_cli.core.area import Area
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Chroma, Labels
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import RunFolder, claimed, write_json
+from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.label_files import check_formats
 from ttt_cli.run.outputs import Outputs, Step
-from ttt_cli.run.record import Report, Scores, Tally, new_report
+from ttt_cli.run.record import Report, RunScores, RunTotals, new_report
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
@@ -43,11 +42,11 @@ FRAMES_AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What is asked of a run.
 
     source: a video file, or a folder or glob of pictures. out: None is runs/NAME-METHOD, below the current folder.
-    truth: a folder of labels named like the frames, or None. gray_first: the video's own colours are the truth of
+    truth: a folder of labels named like the frames, or None. gray_first: the video's own colors are the truth of
         those that are predicted.
     """
 
@@ -63,17 +62,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run; status "done", "partial" or "interrupted" is in the report. scores: None without labels."""
+    """A finished run. Iterating over it reads the record of each frame from its frames.jsonl."""
 
     folder: RunFolder
+    """Where everything is: `folder.path`, `folder.overlay`, `folder.masks` and so on."""
     report: Report
-    scores: Scores | None
+    """What run.json holds; its status is "done", "partial" or "interrupted"."""
+    scores: RunScores | None
+    """None without labels."""
+
+    def __iter__(self) -> Iterator[FrameRecord]:
+        return read_frame_records(self.folder.frames)
 
 
-def run(
-    request: Request,
-    on_start: Callable[[Video], None],
-    on_step: Callable[[Step], None],
+def run_video(
+    request: RunRequest,
+    on_start: Callable[[Video], None] = lambda video: None,
+    on_step: Callable[[Step], None] = lambda step: None,
     on_offline_step: OnOfflineStep = lambda done, total: None,
 ) -> Run:
     """Carries out one run and leaves a finished, playable run folder behind, whatever stops it.
@@ -97,7 +102,7 @@ def run(
         with claimed(folder, video.path, request.overwrite):
             on_start(video)
             report = new_report(video, request.weights, request.settings, request.device)
-            tally = Tally()
+            totals = RunTotals()
             outputs = Outputs(folder, video, request.weights.classes, request.settings)
             with _recorded(report, folder):
                 write_json(folder.run, report.as_json())
@@ -105,37 +110,37 @@ def run(
                     with outputs:
                         for step in chain([first], steps):
                             outputs.put(step)
-                            tally.update(step)
+                            totals.update(step)
                             if scores is not None:
                                 scores.update(step)
                             on_step(step)
                 finally:
-                    tally.write_to(report)
-                    stages = {**tally.milliseconds, **outputs.milliseconds}
+                    totals.write_to(report)
+                    stages = {**totals.milliseconds, **outputs.milliseconds}
                     report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
                     report.seconds["total"] = round(time.perf_counter() - began, 3)
                     report.audio_note = outputs.audio_note
-                    report.warnings = _warnings(request, tally, scores)
+                    report.warnings = _warnings(request, totals, scores)
                     if scores is not None:
                         write_json(folder.metrics, scores.as_json())
                     report.files = folder.written()
     return Run(folder, report, scores)
 
 
-def _scores(request: Request, video: Video) -> Scores | None:
+def _scores(request: RunRequest, video: Video) -> RunScores | None:
     settings, classes = request.settings, request.weights.classes
     if request.gray_first:
         task = TASKS[settings.task.task](classes, settings.task)
-        return Scores(lambda name: None, task, settings.adaptation.method)
+        return RunScores(lambda name: None, task, settings.adaptation.method)
     if request.truth is None:
         return None
     if settings.task.task != "semantic":
         raise UsageError(f"--gt takes class ids, which do not score the task {settings.task.task}; use tttv eval")
     truth = label_truth(request.truth, video, lambda path: class_map(path, video.size, len(classes), len(classes)))
-    return Scores(truth, SemanticTask(classes), settings.adaptation.method)
+    return RunScores(truth, SemanticTask(classes), settings.adaptation.method)
 
 
-def _steps(video: Video, request: Request, on_offline_step: OnOfflineStep) -> Generator[Step, None, None]:
+def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) -> Generator[Step, None, None]:
     """The video through the model: small frames go in, labels as large as the input come out."""
     settings = request.settings
     model = request.weights.load().to(request.device)
@@ -162,32 +167,18 @@ def _steps(video: Video, request: Request, on_offline_step: OnOfflineStep) -> Ge
         fixed_labels = None
         if fixed is not None:
             fixed_result = fixed.step(result.frame)
-            fixed_labels = _placed(fixed_result.prediction.at_size(video.size), area)
+            fixed_labels = fixed_result.prediction.at_size(video.size).placed(area)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
-        yield Step(
-            result.frame.whole(),
-            _placed(result.prediction.at_size(video.size), area),
-            fixed_labels,
-            result.loss,
-            result.skipped_steps,
-            milliseconds,
-            result.window_estimate,
-            result.cut,
-        )
+        yield Step(result, result.prediction.at_size(video.size).placed(area), fixed_labels, milliseconds)
 
 
-def _warnings(request: Request, tally: Tally, scores: Scores | None) -> list[str]:
+def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) -> list[str]:
     found = [] if scores is None else scores.task.new_metric().left_out()
-    if tally.has_colours and not request.gray_first:
-        found.append("the input's own colours are not used; tttv colorize --gray-first scores the result by them")
-    if tally.frames and tally.grey_frames == tally.frames:
-        found.append("every frame looks like a title card, so none was coloured; title_cards = false would try")
+    if totals.has_colors and not request.gray_first:
+        found.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
+    if totals.frames and totals.gray_frames == totals.frames:
+        found.append("every frame looks like a title card, so none was colored; title_cards = false would try")
     return found
-
-
-def _placed(labels: Labels, area: Area | None) -> Labels:
-    """Labels of the part of a frame that the model saw, for the frame."""
-    return dataclasses.replace(labels, area=area) if isinstance(labels, Chroma) else labels
 
 
 @contextmanager
@@ -213,5 +204,5 @@ def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
 def _cause(error: BaseException, folder: RunFolder) -> str:
     if isinstance(error, OSError):
         place = printable(error.filename or folder.path)
-        return f"{place}: can not be written ({error.strerror}); make room, or name another folder with --out"
+        return f"{place}: cannot be written ({error.strerror}); make room, or name another folder with --out"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What old films have around and between their pictures: dark borders and title cards. Both stay grey."""
+"""What old films have around and between their pictures: dark borders and title cards. Both stay gray."""
 
 from __future__ import annotations
 

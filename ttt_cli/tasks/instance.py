@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ttt_cli.core.frame import Prediction
-from ttt_cli.core.labels import Instance, encode
+from ttt_cli.core.labels import Instance, Instances, encode
 from ttt_cli.metrics.instance import InstanceMetric
 from ttt_cli.model.two_headed import MaskQueries
 from ttt_cli.tasks.base import MaskTask
@@ -36,7 +36,7 @@ class InstancePrediction(Prediction):
     def present(self) -> frozenset[int]:
         return frozenset(self.classes[self.scores >= self.shown_score].tolist())
 
-    def at_size(self, size: tuple[int, int]) -> tuple[Instance, ...]:
+    def at_size(self, size: tuple[int, int]) -> Instances:
         """The objects with their masks in a frame of `size` (height, width); those that are nowhere are left out."""
         found = []
         for start in range(0, len(self.scores), MASKS_AT_ONCE):
@@ -44,7 +44,7 @@ class InstancePrediction(Prediction):
             masks = (upsample(self.mask_logits[None, chunk], self.image_size, size)[0] > 0).cpu().numpy()
             facts = zip(masks, self.classes[chunk].tolist(), self.scores[chunk].tolist(), strict=True)
             found += [Instance(index, encode(mask), score) for mask, index, score in facts if mask.any()]
-        return tuple(found)
+        return Instances(tuple(found), size)
 
 
 @dataclass(frozen=True)

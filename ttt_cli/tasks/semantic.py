@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Prediction
+from ttt_cli.core.labels import ClassMap
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.two_headed import OUTPUT_STRIDE, MaskQueries
 from ttt_cli.tasks.base import MaskTask
@@ -53,7 +54,7 @@ def confident_classes(probabilities: Tensor, image_size: tuple[int, int], confid
 
 
 def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labelled pixels, 0 where there are none. labels: uint8 (B, H, W), 255 = none."""
+    """Mean over the labeled pixels, 0 where there are none. labels: uint8 (B, H, W), 255 = none."""
     scores = upsample(probabilities, (labels.shape[-2], labels.shape[-1])).clamp(min=1e-6).log()
     total = functional.nll_loss(scores, labels.long(), ignore_index=VOID, reduction="sum")
     return total / (labels != VOID).sum().clamp(min=1)
@@ -79,14 +80,14 @@ class SemanticPrediction(Prediction):
         image_size = (self.class_map.shape[0], self.class_map.shape[1])
         return SemanticPrediction(upsample(mean[None], image_size)[0].argmax(dim=0).to(torch.uint8), mean)
 
-    def at_size(self, size: tuple[int, int]) -> Tensor:
-        """The most likely class of every pixel of a frame that the model may have seen smaller: uint8 (height, width).
+    def at_size(self, size: tuple[int, int]) -> ClassMap:
+        """The most likely class of every pixel in a frame of `size` (height, width), larger or not than the model saw.
 
         Enlarging the probabilities keeps edges smooth; it is done class by class, so that a large frame fits in memory.
         """
         seen = self.class_map
         if tuple(seen.shape) == size:
-            return seen.cpu()
+            return ClassMap(seen.cpu())
         image_size = (seen.shape[0], seen.shape[1])
         best = self.probabilities.new_full(size, -1.0)
         class_map = torch.zeros(size, dtype=torch.uint8, device=best.device)
@@ -94,7 +95,7 @@ class SemanticPrediction(Prediction):
             full = upsample(scores[None, None], image_size, size)[0, 0]
             class_map.masked_fill_(full > best, index)
             best = torch.maximum(best, full)
-        return class_map.cpu()
+        return ClassMap(class_map.cpu())
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ class TaskSettings:
     shown_score: instance: objects below this score are kept in instances.json, for metrics, but not drawn.
     object_threshold: panoptic: queries that are less sure of their class give no segment (Mask2Former: 0.8).
     overlap_threshold: panoptic: nor do those that others leave less than this share of their mask (Mask2Former: 0.8).
-    crop: colorization: what part of the frames is coloured: "auto" leaves out the dark borders of old films, "none"
+    crop: colorization: what part of the frames is colored: "auto" leaves out the dark borders of old films, "none"
         nothing, WxH+X+Y says it in pixels.
-    title_cards: colorization: they are told from pictures, and left grey.
+    title_cards: colorization: they are told from pictures, and left gray.
     """
 
     task: str = "semantic"

@@ -1,4 +1,4 @@
-"""Joint training on labelled stills: min over f, g, h of l_m + l_s (paper, section 4.1), then g looks ahead."""
+"""Joint training on labeled stills: min over f, g, h of l_m + l_s (paper, section 4.1), then g looks ahead."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Progress:
 
 
 class Trainer:
-    """All state of a training run: model, averaged model, optimiser, generator, step."""
+    """All state of a training run: model, averaged model, optimizer, generator, step."""
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
         self.schedule = recipe.schedule
@@ -114,7 +114,7 @@ class Trainer:
             name=recipe.name,
             tasks=self.objective.tasks,
             classes=self.objective.classes,
-            licence=recipe.licence,
+            license=recipe.license,
             model_size=recipe.model,
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
             adaptation=recipe.adaptation,

@@ -42,7 +42,7 @@ class Ahead(NamedTuple):
 
 
 class LookAhead:
-    """Trains g; keeps its optimiser and the running scale P of the gradient of l_s with respect to f."""
+    """Trains g; keeps its optimizer and the running scale P of the gradient of l_s with respect to f."""
 
     def __init__(self, model: TwoHeadedModel, settings: LookAheadSettings, reconstruction_weight: float) -> None:
         self.model = model
@@ -62,7 +62,7 @@ class LookAhead:
         reconstruction: ReconstructionSettings,
         generator: Generator,
     ) -> Ahead:
-        """One step of g's optimiser. images: of `batch`, before the shift, RGB in 0..255, (B, 3, H, W)."""
+        """One step of g's optimizer. images: of `batch`, before the shift, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
         shifted = objective.preprocess(shift(images, settings, generator))
         masks = generator.get_state()
@@ -111,7 +111,7 @@ class LookAhead:
         wanted = list(torch.autograd.grad(after, self.encoder))
         start.restore()
 
-        # What lies along the step can not change it, since its length is fixed.
+        # What lies along the step cannot change it, since its length is fixed.
         along = _inner(scaled, wanted) / squared_length
         direction = _product(scale, list(torch._foreach_sub(wanted, torch._foreach_mul(scaled, along))))
         nudge = 1e-4 * size / _inner(direction, direction) ** 0.5

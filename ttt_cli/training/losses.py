@@ -47,7 +47,7 @@ class MainLoss(nn.Module):
     """
 
     def __init__(self, settings: MainLossSettings, pixel_share: Tensor, channels: int) -> None:
-        """pixel_share: (K,), the share of each class among the labelled pixels of the training set.
+        """pixel_share: (K,), the share of each class among the labeled pixels of the training set.
 
         channels: of the pixel features.
         """
@@ -73,7 +73,7 @@ class MainLoss(nn.Module):
         self.register_buffer("class_weights", rarity / (rarity * pixel_share).sum())
 
     def forward(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
-        """A scalar. Images without any labelled object or region are left out of the matching."""
+        """A scalar. Images without any labeled object or region are left out of the matching."""
         device = queries.mask_logits.device
         targets = [mask_targets(still) for still in batch]
         parts = self.matching(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ttt_cli.core.classes import CAMVID, Class
-from ttt_cli.core.color import grey_of, lab_of
-from ttt_cli.core.labels import Chroma
+from ttt_cli.core.color import gray_of, lab_of
+from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
-from ttt_cli.metrics.colour import ColourMetric
+from ttt_cli.metrics.color import ColorMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
@@ -76,17 +76,17 @@ class Segmentation(TrainingObjective):
         for seed, still in enumerate(held_out):
             for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
                 queries = model.segment(model.encode(image[None].to(device)))
-                pooled[name].update(task.postprocess(queries).class_map, still.classes)
+                pooled[name].update(ClassMap(task.postprocess(queries).class_map), ClassMap(still.classes))
         return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
 
 class Colorization(TrainingObjective):
-    """Chroma from grey, said in two ways at once.
+    """Chroma from gray, said in two ways at once.
 
     The model gives a and b themselves, trained by their distance from the truth in units of ten, where large errors
     count linearly. Beside that a classifier that does not come out tells which of the BIN x BIN cells of the ab plane
     a pixel is in, rare ones counting more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with
-    T = 0.38): it keeps the features from greyish averages, and validation compares the two.
+    T = 0.38): it keeps the features from grayish averages, and validation compares the two.
     """
 
     tasks = ("colorization",)
@@ -101,37 +101,37 @@ class Colorization(TrainingObjective):
         self.classifier = nn.Conv2d(recipe.model.main_head.channels, len(self.bins), 1)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        return grey_of(images).float()
+        return gray_of(images).float()
 
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
         truth = torch.stack([lab_of(still.image)[1:] for still in batch]).to(images.device)
-        colours = model.colour(model.encode(images))
-        small = functional.interpolate(truth, size=colours.ab.shape[-2:], mode="area")
-        distance = functional.smooth_l1_loss(colours.ab / BIN, small / BIN)
-        logits = self.classifier(colours.pixel_features)
+        colors = model.color(model.encode(images))
+        small = functional.interpolate(truth, size=colors.ab.shape[-2:], mode="area")
+        distance = functional.smooth_l1_loss(colors.ab / BIN, small / BIN)
+        logits = self.classifier(colors.pixel_features)
         return distance + CLASSES_WEIGHT * functional.cross_entropy(
             logits, _bins_of(small, self.bins), self.bin_weights
         )
 
     @torch.no_grad()
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
-        """PSNR of the model's chroma, of the classifier's, and of grey, on the stills as they are."""
+        """PSNR of the model's chroma, of the classifier's, and of gray, on the stills as they are."""
         device = next(model.parameters()).device
-        metrics = {name: ColourMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_grey")}
+        metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
         for still in held_out:
-            colours = model.colour(model.encode(grey_of(still.image)[None].to(device)))
-            likely = (self.classifier(colours.pixel_features) / ANNEALING).softmax(dim=1)
+            colors = model.color(model.encode(gray_of(still.image)[None].to(device)))
+            likely = (self.classifier(colors.pixel_features) / ANNEALING).softmax(dim=1)
             annealed = torch.einsum("bqhw,qc->bchw", likely, self.bins)
-            for metric, ab in zip(metrics.values(), (colours.ab, annealed, 0 * annealed), strict=True):
-                metric.update(Chroma(ab[0].cpu()), still.image)
+            for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed), strict=True):
+                metric.update(Chroma(ab[0].cpu()), Picture(still.image))
         return {name: metric.compute().pooled for name, metric in metrics.items()}
 
 
 def _bins_of_srgb() -> Tensor:
-    """The middles, (Q, 2) in Lab's units, of the cells of the ab plane that have colours of sRGB in them."""
+    """The middles, (Q, 2) in Lab's units, of the cells of the ab plane that have colors of sRGB in them."""
     values = torch.arange(0.0, 256.0, 3.0)
-    colours = torch.stack(torch.meshgrid(values, values, values, indexing="ij")).reshape(3, 1, -1)
-    cells: Tensor = torch.unique((lab_of(colours)[1:, 0] / BIN).round(), dim=1)
+    colors = torch.stack(torch.meshgrid(values, values, values, indexing="ij")).reshape(3, 1, -1)
+    cells: Tensor = torch.unique((lab_of(colors)[1:, 0] / BIN).round(), dim=1)
     return cells.T * BIN
 
 

@@ -13,7 +13,7 @@ from ttt_cli.training.stills import Augmentation, StillsSource
 
 @dataclass(frozen=True)
 class Schedule:
-    """Joint training: the optimiser, and how long.
+    """Joint training: the optimizer, and how long.
 
     learning_rate: of both heads; encoder_learning_rate: of f. Both warm up linearly over `warmup_steps`, then fall
         along a half cosine to `final_share` of themselves.
@@ -66,13 +66,13 @@ class Recipe:
     """The whole recipe; see recipes/street.toml for one with reasons beside the values.
 
     objective: what the main head is taught, a name in OBJECTIVES. imagenet: start the encoder from ImageNet.
-    licence: what the weights' users must know of the data's terms.
+    license: what the weights' users must know of the data's terms.
     adaptation: settings of test-time training that suit the weights (names of AdaptationSettings).
     """
 
     name: str
     sources: tuple[StillsSource, ...]
-    licence: str
+    license: str
     objective: str = "segmentation"
     imagenet: bool = True
     model: ModelSize = field(default_factory=ModelSize)

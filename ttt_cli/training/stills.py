@@ -1,4 +1,4 @@
-"""Labelled still images for joint training, kept decoded in memory, and their augmentation."""
+"""Labeled still images for joint training, kept decoded in memory, and their augmentation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Still:
 
 
 def load_camvid(folder: Path) -> list[Still]:
-    """Every labelled image of `folder`/images and `folder`/labels, in order of name.
+    """Every labeled image of `folder`/images and `folder`/labels, in order of name.
 
     CamVid labels no instances: the connected components of each thing class stand in for them.
     """
@@ -90,12 +90,12 @@ STILLS = {"camvid": load_camvid, "pennfudan": load_pennfudan, "pictures": load_p
 
 @dataclass(frozen=True)
 class StillsSource:
-    """A folder of labelled stills.
+    """A folder of labeled stills.
 
     kind: a name in STILLS. folder: relative to the data folder given on the command line.
     share: how often a training image is drawn from here, relative to the other sources.
     held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
-    gap: how many stills before those are left out altogether, so that neighbours do not leak.
+    gap: how many stills before those are left out altogether, so that neighbors do not leak.
     """
 
     kind: str
@@ -124,7 +124,7 @@ class Pool:
         return [augment(self.stills[index], augmentation, generator) for index in chosen]
 
     def pixel_share(self) -> Tensor:
-        """The share of each class among the labelled pixels: float32 (K,)."""
+        """The share of each class among the labeled pixels: float32 (K,)."""
         counts = torch.zeros(VOID + 1, dtype=torch.float64)
         for still in self.stills:
             counts += torch.bincount(still.classes.flatten().long(), minlength=VOID + 1)
@@ -159,11 +159,11 @@ def load_split(sources: Sequence[StillsSource], data: Path) -> Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop of `crop_height` x `crop_width` pixels at a random scale, mirror image, and colour.
+    """Random crop of `crop_height` x `crop_width` pixels at a random scale, mirror image, and color.
 
     windows: of so many windows drawn, the one that shows most classes is taken.
     smallest_scale, largest_scale: range of the zoom, drawn uniformly on a log scale.
-    colour: brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour.
+    color: brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color.
     """
 
     crop_height: int = 256
@@ -171,7 +171,7 @@ class Augmentation:
     windows: int = 3
     smallest_scale: float = 0.75
     largest_scale: float = 1.75
-    colour: float = 0.3
+    color: float = 0.3
 
 
 def augment(still: Still, settings: Augmentation, generator: Generator) -> Still:
@@ -189,7 +189,7 @@ def augment(still: Still, settings: Augmentation, generator: Generator) -> Still
     )[0]
     classes = functional.interpolate(still.classes[area][None, None], size=crop, mode="nearest-exact")[0, 0]
     instances = functional.interpolate(still.instances[area][None, None].float(), size=crop, mode="nearest-exact")
-    image = _jitter(image, settings.colour, generator)
+    image = _jitter(image, settings.color, generator)
     labels = [classes, instances[0, 0].int()]
     if _uniform(generator) < 0.5:
         image, *labels = [tensor.flip(-1) for tensor in (image, *labels)]
@@ -232,8 +232,8 @@ def _jitter(image: Tensor, strength: float, generator: Generator) -> Tensor:
     brightness, contrast, saturation = (1 + strength * (2 * _uniform(generator) - 1) for _ in range(3))
     image = image * brightness
     image = (image - image.mean()) * contrast + image.mean()
-    grey = image.mean(dim=0, keepdim=True)
-    return ((image - grey) * saturation + grey).clamp(0, 255)
+    gray = image.mean(dim=0, keepdim=True)
+    return ((image - gray) * saturation + gray).clamp(0, 255)
 
 
 def _images(folder: Path) -> list[Path]:

@@ -77,7 +77,7 @@ def _check_end(found: Probe, code: int, end: float, errors: list[str]) -> None:
     That is so when it failed, and when it met errors and the frames end short of the length that the container states.
     Neither of the two is enough: a picture may end before the sound does, or a stated length be too high, without any
     damage, and a damaged frame in the middle is repaired by the decoder. Formats that state no length (transport
-    streams, AVI without its index) can not be told from shorter ones when they are cut.
+    streams, AVI without its index) cannot be told from shorter ones when they are cut.
     """
     if code != 0:
         raise BrokeOff(errors[0] if errors else f"ffmpeg ended with code {code}")

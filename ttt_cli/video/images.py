@@ -29,7 +29,7 @@ def in_folder(folder: Path) -> list[Path]:
     try:
         found = [path for path in folder.iterdir() if is_image(path)]
     except OSError as error:
-        raise TttvError(f"{printable(folder)}: can not be listed ({error.strerror}); check its permissions") from error
+        raise TttvError(f"{printable(folder)}: cannot be listed ({error.strerror}); check its permissions") from error
     if not found:
         raise TttvError(f"{printable(folder)}: has no image files in it; give a video file or a folder of frames")
     return in_order(found)
@@ -44,7 +44,7 @@ def in_glob(pattern: str) -> list[Path]:
 
 
 def in_order(paths: list[Path]) -> list[Path]:
-    """`paths` in natural order. Output files are named after stems, so two pictures can not share one."""
+    """`paths` in natural order. Output files are named after stems, so two pictures cannot share one."""
     paths = sorted(paths, key=lambda path: (_natural(path.stem), str(path)))
     for path, following in pairwise(paths):
         if path.stem == following.stem:
@@ -68,16 +68,16 @@ def read(path: Path) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise Unreadable(f"{printable(path)}: is not an image that can be read; remove or replace it") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Unreadable(f"{printable(path)}: can not be read ({printable(error)}); remove or replace it") from error
+        raise Unreadable(f"{printable(path)}: cannot be read ({printable(error)}); remove or replace it") from error
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):  # 16 bit; Pillow also opens some as 32 bit integers.
-        grey = np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        gray = np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode == "F":  # Floats run from 0 to 1.
-        grey = (np.clip(np.asarray(image), 0, 1) * 255).round().astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        gray = (np.clip(np.asarray(image), 0, 1) * 255).round().astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)

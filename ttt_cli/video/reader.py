@@ -66,7 +66,7 @@ def open_video(
 
     Raises UsageError for values that make no sense and TttvError for a source without frames. While frames are walked,
     TttvError is raised where no frame at all came out and PartialInput, after the last good frame, where the source
-    breaks off: at an image that can not be read, or where a video file does, see decoder.py.
+    breaks off: at an image that cannot be read, or where a video file does, see decoder.py.
     """
     cut = _cut(start_seconds, end_seconds, stride, max_frames)
     if fps is not None and fps <= 0:
@@ -84,7 +84,7 @@ def open_video(
             raise UsageError(f"{printable(path)}: fps is for folders of images; a video file has its own")
         return _open_file(path, cut)
     except OSError as error:
-        raise TttvError(f"{printable(path)}: can not be read ({error.strerror}); check its permissions") from error
+        raise TttvError(f"{printable(path)}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _cut(start: float | None, end: float | None, stride: int, max_frames: int | None) -> _Cut:

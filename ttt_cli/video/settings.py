@@ -39,10 +39,10 @@ class OutputSettings:
     """What is written.
 
     overlay: the video with the prediction drawn in. compare: the fixed model's beside it.
-    alpha: opacity of the colours in it, 0..1. labels: names are written in it.
+    alpha: opacity of the colors in it, 0..1. labels: names are written in it.
     masks: the prediction of every frame, as files. formats: in which formats (FORMATS in label_files.py); empty means
         those that fit the task.
-    saturation: colours that were predicted are multiplied by it.
+    saturation: colors that were predicted are multiplied by it.
     classes: only these are drawn and written; empty means all.
     """
 

@@ -49,13 +49,18 @@ def within(video: Video, area: Area | None) -> Video:
 
 
 def for_model(video: Video, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Video:
-    """The same video, each image made smaller, if need be, and preprocessed; `original` keeps it as it was."""
+    """The same video, each frame as `frame_for_model` makes it."""
 
     def shown(frame: Frame) -> Frame:
-        image = preprocess(shrink(frame.image, shortest_side))
-        return dataclasses.replace(frame, image=image, original=frame.whole().image)
+        return frame_for_model(frame, shortest_side, preprocess)
 
     return dataclasses.replace(video, frames=lambda: map(shown, video.frames()))
+
+
+def frame_for_model(frame: Frame, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Frame:
+    """The frame with its image made smaller, if need be, and preprocessed; `original` keeps it as it was."""
+    image = preprocess(shrink(frame.image, shortest_side))
+    return dataclasses.replace(frame, image=image, original=frame.whole().image)
 
 
 def shrink(image: Tensor, shortest_side: int) -> Tensor:

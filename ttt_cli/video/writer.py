@@ -36,7 +36,7 @@ class VideoWriter:
     Use it in a `with`. The file grows under a temporary name beside `path`, in two steps (picture, then picture and
     sound), and is moved into place at the end. When the block is left by Ctrl-C or a TttvError, such as PartialInput,
     what was written is finished and kept; any other exception leaves no file. Raises TttvError, naming `path`, where
-    it can not be written. Sound that can not be kept never costs the picture: `audio_note` then says why.
+    it cannot be written. Sound that cannot be kept never costs the picture: `audio_note` then says why.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class VideoWriter:
         try:
             self._picture.touch()
         except OSError as error:
-            raise self._error(f"can not be written ({error.strerror}); choose another folder") from error
+            raise self._error(f"cannot be written ({error.strerror}); choose another folder") from error
         try:
             self._encoder = _Encoder(self._picture, self._fps, self._size)
         except BaseException:
@@ -107,7 +107,7 @@ class VideoWriter:
         try:
             os.replace(self._whole if with_sound else self._picture, self._path.resolve())
         except OSError as error:
-            raise self._error(f"can not be replaced ({error.strerror}); close it or choose another") from error
+            raise self._error(f"cannot be replaced ({error.strerror}); close it or choose another") from error
 
     def _add_sound(self, source: Path) -> bool:
         """Joins picture and sound in a second file. False, and perhaps a note, where there is no sound to be joined."""
@@ -138,8 +138,8 @@ class VideoWriter:
 
     def _ffmpeg_failed(self, messages: str) -> TttvError:
         if os.strerror(errno.ENOSPC) in messages:
-            return self._error("can not be written: the disk is full; make room, or write to another disk")
-        return self._error(f"can not be written ({printable(ffmpeg.reason(messages))})")
+            return self._error("cannot be written: the disk is full; make room, or write to another disk")
+        return self._error(f"cannot be written ({printable(ffmpeg.reason(messages))})")
 
     def _error(self, cause: str) -> TttvError:
         return TttvError(f"{printable(self._path)}: {cause}")
@@ -151,11 +151,11 @@ class _Encoder:
     def __init__(self, path: Path, fps: Fraction, size: tuple[int, int]) -> None:
         height, width = (number + number % 2 for number in size)
         raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:0"]
-        colour = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-color_range", "tv"]
-        colour += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+        color = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-color_range", "tv"]
+        color += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
         codec = ["-c:v", "libx264", "-crf", "18", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"]
         self._process = ffmpeg.start(
-            ["-loglevel", "level+error", *raw, *colour, *codec, ffmpeg.file_url(path)], stdin=subprocess.PIPE
+            ["-loglevel", "level+error", *raw, *color, *codec, ffmpeg.file_url(path)], stdin=subprocess.PIPE
         )
         assert self._process.stdin is not None and self._process.stderr is not None
         self.failed = False

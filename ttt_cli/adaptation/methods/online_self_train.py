@@ -65,7 +65,7 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
     def loss(
         self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
-        """l_s + weight x share of labelled pixels x cross-entropy, of the same masked images."""
+        """l_s + weight x share of labeled pixels x cross-entropy, of the same masked images."""
         visible = draw_visible(batch.images, reconstruction, generator)
         features = model.encode(batch.images, visible)
         own = reconstruction_error(model, features, batch.images, visible, reconstruction)

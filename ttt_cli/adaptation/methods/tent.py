@@ -21,7 +21,7 @@ class Tent(Method):
     """The affine parameters of f's normalization layers take a step on the entropy before each prediction."""
 
     undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
-    undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a colour has none"
+    undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a color has none"
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """Scale and offset of every normalization layer of f."""

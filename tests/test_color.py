@@ -1,11 +1,11 @@
-"""Colour spaces against published values, and chroma that follows the edges of the picture."""
+"""Color spaces against published values, and chroma that follows the edges of the picture."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from ttt_cli.core.color import grey_of, guided, lab_of, rgb_of
+from ttt_cli.core.color import gray_of, guided, lab_of, rgb_of
 
 
 def pixel(*rgb: int) -> torch.Tensor:
@@ -27,17 +27,17 @@ def test_lab_has_the_published_values(rgb: tuple[int, int, int], lab: tuple[floa
     assert lab_of(pixel(*rgb)).flatten().tolist() == pytest.approx(lab, abs=0.02)
 
 
-def test_every_colour_comes_back() -> None:
+def test_every_color_comes_back() -> None:
     images = torch.randint(0, 256, (2, 3, 40, 50), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     assert torch.equal(rgb_of(lab_of(images)), images)
 
 
-def test_grey_keeps_the_lightness_and_nothing_else() -> None:
+def test_gray_keeps_the_lightness_and_nothing_else() -> None:
     images = torch.randint(0, 256, (3, 40, 50), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    grey = grey_of(images)
-    assert torch.equal(grey[0], grey[1]) and torch.equal(grey[1], grey[2])
-    assert (lab_of(grey)[0] - lab_of(images)[0]).abs().max() < 0.3
-    assert torch.equal(grey_of(grey), grey)
+    gray = gray_of(images)
+    assert torch.equal(gray[0], gray[1]) and torch.equal(gray[1], gray[2])
+    assert (lab_of(gray)[0] - lab_of(images)[0]).abs().max() < 0.3
+    assert torch.equal(gray_of(gray), gray)
 
 
 def test_chroma_ends_where_the_picture_has_an_edge() -> None:

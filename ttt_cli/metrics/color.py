@@ -1,4 +1,4 @@
-"""How near colours are to the true ones, how much colour there is, and how much it flickers."""
+"""How near colors are to the true ones, how much color there is, and how much it flickers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ttt_cli.core.color import coloured, grey_of, is_coloured
-from ttt_cli.core.labels import Chroma, Labels
+from ttt_cli.core.color import colored, gray_of, is_colored
+from ttt_cli.core.labels import Chroma, Labels, Picture
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 from ttt_cli.metrics.perceptual import InceptionFeatures, left_out, lpips
 
@@ -21,22 +21,22 @@ QUANTITIES = (
     "SSIM",
     "LPIPS",
     "flicker",
-    "colourfulness",
-    "colourfulness of the truth",
-    "PSNR of grey",
-    "SSIM of grey",
-    "LPIPS of grey",
+    "colorfulness",
+    "colorfulness of the truth",
+    "PSNR of gray",
+    "SSIM of gray",
+    "LPIPS of gray",
 )
 
 
-class ColourMetric(Metric):
-    """PSNR in decibels of the coloured picture: higher is better, by both protocols alike the mean over frames.
+class ColorMetric(Metric):
+    """PSNR in decibels of the colored picture: higher is better, by both protocols alike the mean over frames.
 
-    A frame whose truth is grey has no PSNR, SSIM and LPIPS. SSIM, 0..1: higher is better. LPIPS, FID and IS: see
-    perceptual.py; they are missing, or NaN, where their networks are. Colourfulness (Hasler and
-    Suesstrunk 2003): 0 for grey, about 60 for vivid pictures; best as high as the truth's. Flicker: the mean change of
+    A frame whose truth is gray has no PSNR, SSIM and LPIPS. SSIM, 0..1: higher is better. LPIPS, FID and IS: see
+    perceptual.py; they are missing, or NaN, where their networks are. Colorfulness (Hasler and
+    Suesstrunk 2003): 0 for gray, about 60 for vivid pictures; best as high as the truth's. Flicker: the mean change of
     chroma from frame to frame in Lab's units, of the prediction alone: lower is better, and not 0 where the picture
-    moves. Whatever is measured against the truth is also measured of the same picture in grey.
+    moves. Whatever is measured against the truth is also measured of the same picture in gray.
     """
 
     key: ClassVar[str] = "psnr"
@@ -54,23 +54,23 @@ class ColourMetric(Metric):
         return left_out()
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame. truth: uint8 RGB (3, H, W), whose lightness the prediction's colours are put on."""
-        assert isinstance(prediction, Chroma) and isinstance(truth, Tensor)
-        found = coloured(truth, prediction)
-        frame = {"colourfulness": colourfulness(found.float())}
-        before, self._before = self._before, prediction.ab
-        if before is not None and before.shape == prediction.ab.shape:  # Not from a title card to a picture.
-            frame["flicker"] = float((prediction.ab - before).norm(dim=0).mean())
-        known = truth if is_coloured(truth) else None
+        """Counts one frame. truth: a Picture, whose lightness the prediction's Chroma is put on."""
+        chroma, image = Chroma.expect(prediction), Picture.expect(truth).image
+        found = colored(image, chroma)
+        frame = {"colorfulness": colorfulness(found.float())}
+        before, self._before = self._before, chroma.ab
+        if before is not None and before.shape == chroma.ab.shape:  # Not from a title card to a picture.
+            frame["flicker"] = float((chroma.ab - before).norm(dim=0).mean())
+        known = image if is_colored(image) else None
         if known is not None:
             frame |= distances(found, known)
-            frame |= {f"{name} of grey": value for name, value in distances(grey_of(known), known).items()}
-            frame["colourfulness of the truth"] = colourfulness(known.float())
+            frame |= {f"{name} of gray": value for name, value in distances(gray_of(known), known).items()}
+            frame["colorfulness of the truth"] = colorfulness(known.float())
         self.features.update(found, known)
         self.frames.append(frame)
         self.frame_scores.append(frame.pop("PSNR", math.nan))
 
-    def __iadd__(self, other: ColourMetric) -> ColourMetric:
+    def __iadd__(self, other: ColorMetric) -> ColorMetric:
         self.frames += other.frames
         self.features += other.features
         self.frame_scores += other.frame_scores
@@ -86,7 +86,7 @@ class ColourMetric(Metric):
         return {"frames": self.frames, "features": self.features.as_json()}
 
     @classmethod
-    def from_counts(cls, content: dict[str, Any]) -> ColourMetric:
+    def from_counts(cls, content: dict[str, Any]) -> ColorMetric:
         metric = cls(content["names"])
         metric.frames = list(content["frames"])
         metric.features = InceptionFeatures.from_json(content["features"])
@@ -102,7 +102,7 @@ def distances(found: Tensor, truth: Tensor) -> dict[str, float]:
     return values if perceived is None else {**values, "LPIPS": perceived}
 
 
-def colourfulness(image: Tensor) -> float:
+def colorfulness(image: Tensor) -> float:
     """Hasler and Suesstrunk's measure of a picture, float RGB in 0..255, (3, H, W)."""
     red, green, blue = image
     opponents = torch.stack([red - green, (red + green) / 2 - blue]).flatten(1)

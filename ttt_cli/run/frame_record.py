@@ -1,0 +1,52 @@
+"""frames.jsonl: one line for each frame, written while the run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ttt_cli.core.frame import WindowEstimate
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """How one frame of a run went."""
+
+    index: int
+    """Position in the input, from 0."""
+    name: str
+    """What the files of this frame are called, without their suffix."""
+    seconds: float
+    """Time stamp, counted from the first frame of the input."""
+    loss: float | None
+    """Mean loss of its training steps; None if it was not trained on."""
+    skipped_steps: int
+    """Training steps whose loss or gradient was not finite."""
+    milliseconds: dict[str, float]
+    """Time by stage."""
+    cut: bool = False
+    """A new scene begins with this frame."""
+    window_estimate: WindowEstimate | None = None
+    """Where the window's size was estimated on this frame."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The line of frames.jsonl; what most frames do not have is left out."""
+        entry = dataclasses.asdict(self)
+        if not self.cut:
+            del entry["cut"]
+        if self.window_estimate is None:
+            del entry["window_estimate"]
+        return entry
+
+
+def read_frame_records(path: Path) -> Iterator[FrameRecord]:
+    """The lines of a frames.jsonl, in order. Raises OSError, ValueError or TypeError for a damaged file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            entry = json.loads(line)
+            estimate = entry.pop("window_estimate", None)
+            yield FrameRecord(**entry, window_estimate=None if estimate is None else WindowEstimate(**estimate))
