@@ -4,7 +4,7 @@ The paper's theorem assumes that the two gradients differ by noise alone (its as
 not above zero, a step on l_s cannot be expected to help l_m. Both gradients are taken at the weights as shipped, on
 the same still; l_s is averaged over `--masks` masks. The second column pair is for the same stills in low light.
 
-    python benchmarks/alignment.py --weights street --data ../shared/data
+    python benchmarks/alignment.py --weights street --data data
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="street")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/street.toml"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--masks", type=int, default=4)
     parser.add_argument("--stills", type=int, default=18, help="how many held-out stills, spread evenly")
     arguments = parser.parse_args()

@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="semantic", choices=("semantic", "colorization"))
     parser.add_argument("--weights", help="those that are shipped for the task, unless others are named")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--scene", type=int, default=10, help="frames from one cut to the next")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Time of one whole run over that of another: one video, run in turn, several times.
 
-python benchmarks/ratio.py ../shared/data/camvid/video_0016E5_15hz/images --fps 15
+python benchmarks/ratio.py data/camvid/video_0016E5_15hz/images --fps 15
 
 With `--command colorize` both are runs of that command. With `--run "--task panoptic --method joint" --over
 "--method joint"` it is panoptic's time over that of semantic.

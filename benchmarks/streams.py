@@ -1,6 +1,6 @@
 """The README's main table: methods on the three test streams, several seeds.
 
-python benchmarks/streams.py --data ../shared/data --methods all
+python benchmarks/streams.py --data data --methods all
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="street")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/streams.toml"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--methods", default="joint,online")
     parser.add_argument("--windows", default=str(AdaptationSettings.window), help="such as 1,4,16,inf")
     parser.add_argument("--shuffle", action="store_true")

@@ -68,8 +68,7 @@ def test_objects_of_classes_that_the_weights_do_not_know_are_left_out(tmp_path: 
     root = make_davis(tmp_path / "davis")
     for kind in ("images", "labels"):
         shutil.copytree(root / kind / "dog", root / kind / "taxi")
-    with (root / "sequences.csv").open("a") as table:
-        table.write("taxi,3,car\n")
+    (root / "classes.csv").write_text("sequence,class\ntaxi,car\n")
     weights = weights_with(CAMVID, tmp_path / "street.safetensors")
     arguments = ["eval", "--dataset", "davis", "--gt", str(root), "--task", "instance", "--weights", str(weights)]
     assert main([*arguments, "--method", "joint", "--out", str(tmp_path / "out")]) == 0

@@ -24,7 +24,8 @@ from ttt_cli.core.classes import CAMVID, VOID, Class
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
-from ttt_cli.datasets.coco_classes import COCO_PANOPTIC, color_of
+from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC, color_of
+from ttt_cli.datasets.davis import CLASSES_2016
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.video.settings import InputSettings
@@ -422,7 +423,6 @@ def make_davis(root: Path, frames: str = "images", labels: str = "labels") -> Pa
     palette = Image.fromarray(regions(2, 1, 0).astype(np.uint8), "P")
     palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     palette.save(root / labels / "dog" / "000002.png")
-    (root / "sequences.csv").write_text("sequence,frames,fg_class_judged_from_name\ndog,3,dog\nlibby,9,dog\n")
     return root
 
 
@@ -440,6 +440,23 @@ def test_davis(tmp_path: Path, frames: str, labels: str) -> None:
     assert decode(one.objects[0].mask)[MIDDLE].all() and not decode(one.objects[1].mask)[MIDDLE].any()
     assert shown(none.objects) == [(0, True, everything)]
     assert shown(two.objects) == [(0, False, 900), (0, False, 20 * HEIGHT), (0, True, everything - 900 - 20 * HEIGHT)]
+
+
+def test_davis_classes_of_a_user_win_over_the_table(tmp_path: Path) -> None:
+    root = make_davis(tmp_path)
+    for name in ("cows", "goat", "my-cat"):
+        for kind in ("images", "labels"):
+            shutil.copytree(root / kind / "dog", root / kind / name)
+    assert [stream.name for stream in open_streams("davis", request(root, "instance"))] == ["cows", "dog"]
+    (root / "classes.csv").write_text("sequence,class,why\ncows,,several\ndog,wolf,howls\nmy-cat,cat\n")
+    dog, cat = open_streams("davis", request(root, "instance"))
+    assert [(one.name, one.classes[0].name) for one in (dog, cat)] == [("dog", "wolf"), ("my-cat", "cat")]
+    assert dog.warnings == (f"{root / 'classes.csv'}: has no class for, and so left out: cows, goat",)
+    assert cat.warnings == ()
+
+
+def test_davis_classes_are_those_of_coco() -> None:
+    assert set(CLASSES_2016.values()) <= {one.name for one in COCO_INSTANCE}
 
 
 # A user's folder
@@ -697,9 +714,9 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("kitti-step", "gone", lambda root: (root / "panoptic_maps/val/0002").rename(root / "0002"), "all 9"),
     ("davis", "rgb", lambda root: save_array(root / LABEL, channels(regions(1, 2, 3))), "0 and 255 in gray"),
     ("davis", "gray-ids", lambda root: save_array(root / LABEL, regions(0, 1, 2)), "0 and 255 in gray"),
-    ("davis", "no-table", lambda root: (root / "sequences.csv").unlink(), "write the line 'sequence,fg_class_judged"),
-    ("davis", "no-row", in_file("sequences.csv", b"sequence,fg_class_judged_from_name\n"), "gives no class for dog"),
-    ("davis", "table", in_file("sequences.csv", b"\xff\xfe"), "sequences.csv: cannot be read"),
+    ("davis", "no-class", in_file("classes.csv", b"sequence,class\ndog,\n"), "a class for one of: dog; write the line"),
+    ("davis", "no-column", in_file("classes.csv", b"sequence,kind\ndog,dog\n"), "'sequence,class' as its first line"),
+    ("davis", "table", in_file("classes.csv", b"\xff\xfe"), "classes.csv: cannot be read"),
     ("davis", "no-labels", lambda root: (root / "labels/dog").rename(root / "dog"), "has no folders of labels"),
     ("folder", "id", lambda root: save_array(root / "labels/000000.png", regions(0, 1, 2)), "holds the id 2"),
     ("folder", "no-classes", lambda root: (root / "classes.json").unlink(), "classes.json: cannot be read"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from ttt_cli import __version__
 from ttt_cli.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -53,3 +54,25 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
     section = README[README.index("<!-- set-up -->") : README.index("<!-- end of set-up -->")]
     assert len(re.findall(r"^python .*$", section, re.MULTILINE)) == 2
     assert "<!-- set-up -->" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.skipif(not (ROOT / ".github").exists(), reason="needs the repository")
+def test_the_workflow_reads_the_commands_as_ci_run_does_on_every_python() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (reads,) = re.findall(r"sed -n .* README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert reads in workflow
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^ +python: \[(.*)\]$", workflow, re.MULTILINE)
+    assert re.findall(r"Python :: (3\.\d+)", project) == re.findall(r"3\.\d+", listed)
+
+
+def test_the_citation_has_the_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [__version__]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])
+def test_links_lead_to_files(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (ROOT / link).exists()] == []

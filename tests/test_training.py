@@ -21,7 +21,17 @@ from ttt_cli.training.look_ahead import Ahead, LookAhead, shift
 from ttt_cli.training.losses import overlap_loss
 from ttt_cli.training.objectives import Segmentation
 from ttt_cli.training.recipe import LookAheadSettings, Recipe, Schedule, main_only
-from ttt_cli.training.stills import Augmentation, Still, StillsSource, augment, load_camvid, load_split, mask_targets
+from ttt_cli.training.stills import (
+    PEDESTRIAN,
+    Augmentation,
+    Still,
+    StillsSource,
+    augment,
+    load_camvid,
+    load_pennfudan,
+    load_split,
+    mask_targets,
+)
 
 CPU = torch.device("cpu")
 
@@ -76,6 +86,52 @@ def test_things_become_instances_and_void_no_target(data: Path) -> None:
     classes, masks = mask_targets(still)
     assert [CAMVID[index].name for index in classes.tolist()] == ["sky", "road", "car", "car"]
     assert masks.sum(dim=(1, 2)).tolist() == [36 * 96, 40 * 96 - 400, 200, 200]
+
+
+@pytest.fixture
+def pennfudan(tmp_path: Path) -> Path:
+    """One picture with two pedestrians, as docs/data.md lays it out."""
+    people = np.zeros((80, 96), dtype=np.uint8)
+    people[10:50, 10:20], people[10:50, 60:70] = 1, 2
+    for kind, picture in (("images", np.zeros((80, 96, 3), np.uint8)), ("labels", people)):
+        (tmp_path / "pennfudan" / kind).mkdir(parents=True)
+        Image.fromarray(picture).save(tmp_path / "pennfudan" / kind / "a.png")
+    return tmp_path / "pennfudan"
+
+
+def test_pennfudan_as_downloaded_teaches_pedestrians_alone(pennfudan: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (still,) = load_pennfudan(pennfudan)
+    assert torch.unique(still.classes).tolist() == [PEDESTRIAN, VOID]
+    assert ((still.classes == PEDESTRIAN) == (still.instances > 0)).all()
+    assert mask_targets(still)[0].tolist() == [PEDESTRIAN, PEDESTRIAN]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "street_labels_machine: there is no such folder" in record.getMessage()
+
+
+def test_pennfudan_takes_what_is_around_the_pedestrians_from_machine_labels(
+    pennfudan: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes = np.zeros((80, 96), dtype=np.uint8)
+    classes[60:70, 30:50] = 8
+    classes[10:50, 10:20] = classes[10:50, 60:70] = PEDESTRIAN
+    (pennfudan / "street_labels_machine").mkdir()
+    Image.fromarray(classes).save(pennfudan / "street_labels_machine" / "a.png")
+    (still,) = load_pennfudan(pennfudan)
+    assert (still.classes == torch.from_numpy(classes)).all() and not caplog.records
+    assert mask_targets(still)[0].tolist() == [0, 8, PEDESTRIAN, PEDESTRIAN]
+
+
+def test_a_batch_without_any_label_has_a_finite_loss(data: Path) -> None:
+    one = trainer(data, steps=1)
+    still = load_camvid(data / "drive")[0]
+    nothing = dataclasses.replace(
+        still, classes=torch.full_like(still.classes, VOID), instances=torch.zeros_like(still.instances)
+    )
+    loss = one.objective(one.model, still.image[None].float(), [nothing])
+    loss.backward()
+    assert torch.isfinite(loss)
+    gradients = [p.grad for p in one.model.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -373,3 +375,21 @@ def test_closing_early_ends_ffmpeg(tmp_path: Path) -> None:
     next(frames)
     frames.close()  # type: ignore[attr-defined]
     assert not any(thread.name == "ffmpeg messages" for thread in threading.enumerate())
+
+
+def test_damage_that_is_read_over_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = make_video(tmp_path / "a.mp4")
+    assert len(frames_of(path)) == 10 and not caplog.records
+    content = bytearray(path.read_bytes())
+    middle = slice(int(len(content) * 0.3), int(len(content) * 0.5))
+    content[middle] = bytes(middle.stop - middle.start)
+    path.write_bytes(content)
+    assert len(frames_of(path)) == 10
+    assert 1 <= len(caplog.records) <= 3, "the first errors, at the end"
+    assert all(record.getMessage().startswith(f"{path}: ffmpeg met an error") for record in caplog.records)
+
+
+def test_log_goes_nowhere_unless_asked_for() -> None:
+    code = "import logging, ttt_cli; logging.getLogger('ttt_cli.video').warning('heard')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == said.stderr == ""

@@ -109,13 +109,16 @@ def test_failing_sound_does_not_cost_the_picture(tmp_path: Path) -> None:
     assert open_video(tmp_path / "out.mp4").length in (20, 21)
 
 
-def test_sound_that_can_not_be_joined_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_that_can_not_be_joined_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     source = make_video(tmp_path / "a.mp4", sound=True)
     monkeypatch.setattr(
         VideoWriter, "_joining", lambda *_: ["-loglevel", "level+error", "-i", "file:missing", "-f", "null", "-"]
     )
     writer = write(tmp_path / "out.mp4", audio_from=source)
     assert writer.audio_note is not None and writer.audio_note.startswith("the sound was left out")
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / 'out.mp4'}: {writer.audio_note}"]
     assert len(list(open_video(tmp_path / "out.mp4").frames())) == 10
 
 

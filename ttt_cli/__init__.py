@@ -5,6 +5,7 @@ The functions named below are api.py's. They are imported when first asked for, 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ttt_cli.core.version import __version__
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from ttt_cli.api import adapt, colorize, load, open_video, segment
 
 __all__ = ["__version__", "adapt", "colorize", "load", "open_video", "segment"]
+
+# Whoever uses the library decides where its log goes; the command line says what its user must know by itself.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

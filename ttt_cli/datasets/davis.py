@@ -2,7 +2,8 @@
 
 A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It tells one or a few objects;
 others of their class have no label. All around them is therefore a crowd: what is found there is neither right nor
-wrong, nor is an object that is found much too large. sequences.csv says of what class the objects of a sequence are.
+wrong, nor is an object that is found much too large. DAVIS does not say what its objects are: CLASSES_2016 does, and
+a file classes.csv (sequence,class) in the root adds to it or changes it.
 """
 
 from __future__ import annotations
@@ -20,25 +21,65 @@ from ttt_cli.datasets.coco_classes import color_of
 from ttt_cli.datasets.labels import label_truth, read_png
 from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in, open_frames
 
-CLASS_COLUMN = "fg_class_judged_from_name"
+CLASSES_FILE = "classes.csv"
+# COCO's class of the object, judged by the sequence's name. Sequences whose one mask covers two classes (a rider and
+# a bicycle), or an animal or vehicle that COCO does not have, are not in here.
+CLASSES_2016 = {
+    "bear": "bear",
+    "blackswan": "bird",
+    "boat": "boat",
+    "breakdance": "person",
+    "breakdance-flare": "person",
+    "bus": "bus",
+    "car-roundabout": "car",
+    "car-shadow": "car",
+    "car-turn": "car",
+    "cows": "cow",
+    "dance-jump": "person",
+    "dance-twirl": "person",
+    "dog": "dog",
+    "dog-agility": "dog",
+    "drift-chicane": "car",
+    "drift-straight": "car",
+    "drift-turn": "car",
+    "elephant": "elephant",
+    "flamingo": "bird",
+    "hike": "person",
+    "libby": "dog",
+    "lucia": "person",
+    "mallard-fly": "bird",
+    "mallard-water": "bird",
+    "parkour": "person",
+    "rollerblade": "person",
+    "soccerball": "sports ball",
+    "train": "train",
+}
 
 
 def davis_streams(request: StreamRequest) -> list[Stream]:
-    """The sequences that have labels, in order of name; request.truth is the root of the data set.
+    """The sequences with labels and a class, in order of name; request.truth is the root of the data set.
 
-    Raises TttvError where there is none, or where sequences.csv does not say the class of one.
+    A warning names those without a class. Raises TttvError if none is left.
     """
     sequences = folders_in(_first(request.truth, ("labels", "Annotations/480p", "Annotations")))
     if not sequences:
         raise TttvError(f"{printable(request.truth)}: has no folders of labels in it; check --gt")
     frames = _first(request.truth, ("images", "JPEGImages/480p", "JPEGImages"))
-    names = _class_names(request.truth / "sequences.csv", [folder.name for folder in sequences])
-    streams = []
-    for folder in sequences:
-        video = open_frames(request, folder.name, frames / folder.name, alone=len(sequences) == 1)
+    table = request.truth / CLASSES_FILE
+    names = CLASSES_2016 | _classes_in(table)
+    kept = [folder for folder in sequences if names.get(folder.name)]
+    gone = [printable(folder.name) for folder in sequences if not names.get(folder.name)]
+    if not kept:
+        how = f"write the line 'sequence,class' first, and below it lines such as '{gone[0]},person'"
+        raise TttvError(f"{printable(table)}: must give a class for one of: {', '.join(gone)}; {how}")
+    warnings = (f"{printable(table)}: has no class for, and so left out: {', '.join(gone)}",) if gone else ()
+    streams: list[Stream] = []
+    for folder in kept:
+        video = open_frames(request, folder.name, frames / folder.name, alone=len(kept) == 1)
         truth = label_truth(folder, video, partial(_read, size=video.size))
         name = names[folder.name]
-        streams.append(Stream(folder.name, (Class(name, color_of(name, 0), True),), video, truth))
+        classes = (Class(name, color_of(name, 0), True),)
+        streams.append(Stream(folder.name, classes, video, truth, () if streams else warnings))
     return streams
 
 
@@ -47,22 +88,18 @@ def _first(root: Path, names: tuple[str, ...]) -> Path:
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
 
 
-def _class_names(path: Path, sequences: list[str]) -> dict[str, str]:
-    """The class of every sequence, by the table in `path`."""
+def _classes_in(path: Path) -> dict[str, str]:
+    """The class of every sequence that the table in `path` has a line for; nothing if there is no such file."""
+    if not path.exists():
+        return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TttvError(f"{printable(path)}: cannot be read ({printable(error)}); {_needed(sequences[0])}") from error
-    names = {row.get("sequence"): row.get(CLASS_COLUMN) for row in rows}
-    for sequence in sequences:
-        if not names.get(sequence):
-            raise TttvError(f"{printable(path)}: gives no class for {printable(sequence)}; {_needed(sequence)}")
-    return {sequence: names[sequence] or "" for sequence in sequences}
-
-
-def _needed(sequence: str) -> str:
-    return f"write the line 'sequence,{CLASS_COLUMN}' first, and below it lines such as '{printable(sequence)},person'"
+        raise TttvError(f"{printable(path)}: cannot be read ({printable(error)}); save it as UTF-8") from error
+    if any("sequence" not in row or "class" not in row for row in rows):
+        raise TttvError(f"{printable(path)}: must have 'sequence,class' as its first line")
+    return {(row["sequence"] or "").strip(): (row["class"] or "").strip() for row in rows}
 
 
 def _read(path: Path, size: tuple[int, int]) -> Instances:

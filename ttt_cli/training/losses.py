@@ -94,9 +94,14 @@ class MainLoss(nn.Module):
         )
 
     def pixel_loss(self, probabilities: Tensor, image_size: tuple[int, int], batch: list[Still]) -> Tensor:
-        """Weighted cross-entropy and overlap of a map of class probabilities (B, K, H/4, W/4), void left out."""
+        """Weighted cross-entropy and overlap of a map of class probabilities (B, K, H/4, W/4), void left out.
+
+        0 if all is void.
+        """
         scores = upsample(probabilities, image_size)
         truth = torch.stack([still.classes for still in batch]).long().to(scores.device)
+        if bool((truth == VOID).all()):
+            return 0 * scores.sum()
         entropy = functional.nll_loss(scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID)
         return self.settings.pixel_weight * entropy + self.settings.overlap_weight * overlap_loss(scores, truth)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,16 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ttt_cli.core.classes import CAMVID, VOID, things_of
-from ttt_cli.core.errors import TttvError
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.regions import components
+
+logger = logging.getLogger(__name__)
 
 THINGS = things_of(CAMVID)
 # A smaller connected component is noise of the label's edges rather than an object.
 SMALLEST_INSTANCE_PIXELS = 20
+# A folder beside Penn-Fudan's own labels: CamVid's ids in each pixel, written by a network (docs/data.md).
+MACHINE_LABELS = "street_labels_machine"
 PEDESTRIAN = next(index for index, one in enumerate(CAMVID) if one.name == "pedestrian")
 
 
@@ -47,11 +52,22 @@ def load_camvid(folder: Path) -> list[Still]:
 
 
 def load_pennfudan(folder: Path) -> list[Still]:
-    """Penn-Fudan with the machine-written street classes; its pedestrians are true instances, drawn by people."""
+    """Penn-Fudan: pedestrians in `folder`/labels, each a true instance, drawn by people.
+
+    MACHINE_LABELS in `folder`, if it is there, tells the classes around them; without it they are void.
+    """
+    machine = folder / MACHINE_LABELS
+    if not machine.is_dir():
+        logger.warning("%s: there is no such folder, so that only pedestrians are labeled", printable(machine))
     stills = []
     for image_path in _images(folder / "images"):
-        classes = _class_map(folder / "street_labels_machine" / f"{image_path.stem}.png")
-        people = torch.from_numpy(np.array(Image.open(folder / "labels" / f"{image_path.stem}.png"), dtype=np.int32))
+        name = f"{image_path.stem}.png"
+        people = torch.from_numpy(np.array(Image.open(folder / "labels" / name), dtype=np.int32))
+        if machine.is_dir():
+            classes = _class_map(machine / name)
+        else:
+            classes = torch.full(people.shape, VOID, dtype=torch.uint8)
+            classes[people > 0] = PEDESTRIAN
         unpeopled = torch.where(classes == PEDESTRIAN, torch.tensor(VOID, dtype=torch.uint8), classes)
         others = components(unpeopled, THINGS, SMALLEST_INSTANCE_PIXELS)
         instances = torch.where(people > 0, people + int(others.max()), others)

@@ -5,6 +5,7 @@ Memory does not grow with the length of the video, and a file that crashes a dec
 
 from __future__ import annotations
 
+import logging
 import queue
 import re
 import subprocess
@@ -18,6 +19,8 @@ import numpy as np
 from ttt_cli.core.errors import printable
 from ttt_cli.video import ffmpeg
 from ttt_cli.video.probe import Probe
+
+logger = logging.getLogger(__name__)
 
 TICKS = 90000
 """Units in a second that ffmpeg is asked to count time stamps in."""
@@ -49,6 +52,8 @@ def decode(path: Path, found: Probe) -> Generator[tuple[float, np.ndarray], None
         code = process.wait()
         messages.thread.join()
         _check_end(found, code, clock.end, messages.errors)
+        for error in messages.errors:
+            logger.warning("%s: ffmpeg met an error and read on: %s", printable(path), error)
     finally:
         process.kill()
         process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import queue
 import re
@@ -17,6 +18,8 @@ import numpy as np
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.video import ffmpeg
+
+logger = logging.getLogger(__name__)
 
 QUEUED_FRAMES = 4
 COPIED_SOUND = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
@@ -120,6 +123,7 @@ class VideoWriter:
             if code == 0:
                 return True
         self.audio_note = f"the sound was left out: {printable(ffmpeg.reason(messages))}"
+        logger.warning("%s: %s", printable(self._path), self.audio_note)
         return False
 
     def _joining(self, source: Path, codec: str) -> list[str]:
