@@ -1,1 +1,4 @@
-"""`tttv report`: one HTML file out of finished runs and evaluations."""
+"""`tttv report`: one HTML file made from finished runs and evaluations.
+
+Reading their folders, plots, pictures, and the page itself.
+"""
