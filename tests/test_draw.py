@@ -43,8 +43,8 @@ def test_legend_lists_the_classes_of_the_frame_or_the_requested_classes() -> Non
     def has(drawn: np.ndarray, id: int) -> bool:
         return bool((drawn == np.array(CAMVID[id].color)).all(axis=2).any())
 
-    alone = overlay(image, ids, CAMVID)
-    assert has(alone, 1) and not has(alone, 3)
+    plain = overlay(image, ids, CAMVID)
+    assert has(plain, 1) and not has(plain, 3)
     more = overlay(image, ids, CAMVID, legend=frozenset({1, 3}))
     assert has(more, 1) and has(more, 3)
 

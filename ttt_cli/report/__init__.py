@@ -1,4 +1,4 @@
 """`tttv report`: one HTML file made from finished runs and evaluations.
 
-Reading their folders, plots, pictures, and the page itself.
+Reads their folders, makes plots and pictures, and puts them on the page.
 """

@@ -157,7 +157,7 @@ class Augmentation:
     crop_width: int = 320
     """Width of the crop in pixels."""
     windows: int = 3
-    """Number of random windows to draw; the one that shows most classes is used."""
+    """Number of random windows to draw; the window with the most classes is used."""
     smallest_scale: float = 0.75
     """Lower end of the zoom, which is drawn uniformly on a log scale."""
     largest_scale: float = 1.75
