@@ -1,8 +1,8 @@
 """Do the gradients of l_s and l_m agree? Prints their cosine per encoder stage on held-out labeled stills.
 
-The paper's theorem assumes that the two gradients differ by noise alone (its assumption 3); where their cosine is
-not above zero, a step on l_s cannot be expected to help l_m. Both gradients are taken at the weights as shipped, on
-the same still; l_s is averaged over `--masks` masks. The second column pair is for the same stills in low light.
+The paper's theorem assumes that the two gradients differ only by noise (its assumption 3). If their cosine is not
+above zero, a step on l_s cannot be expected to help l_m. Both gradients are taken at the shipped weights, on the same
+still; l_s is averaged over `--masks` masks. The second column is for the same stills in low light.
 
     python benchmarks/alignment.py --weights street --data data
 """
@@ -37,7 +37,7 @@ def stage_of(parameter_name: str) -> str:
 
 
 def by_stage(model: TwoHeadedModel) -> Gradients:
-    """The encoder's gradients as one long vector a stage, and all of them together."""
+    """The encoder's gradients as one long vector per stage, and one for the whole encoder."""
     stages: dict[str, list[Tensor]] = {}
     for name, parameter in model.encoder.named_parameters():
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -49,7 +49,7 @@ def by_stage(model: TwoHeadedModel) -> Gradients:
 def cosines(
     model: TwoHeadedModel, main_loss: MainLoss, still: Still, settings: ReconstructionSettings, masks: int
 ) -> dict[str, float]:
-    """Cosine of the two gradients per stage for one still."""
+    """Cosine of the two gradients on a still, by stage."""
     images = still.image[None]
     model.zero_grad()
     queries = model.segment(model.encode(images))
@@ -59,8 +59,8 @@ def cosines(
     generator = Generator().manual_seed(0)
     for _ in range(masks):
         reconstruction_loss(model, images, settings, generator).backward()
-    own = by_stage(model)
-    return {stage: float(torch.cosine_similarity(main[stage], own[stage], dim=0)) for stage in main}
+    reconstruction = by_stage(model)
+    return {stage: float(torch.cosine_similarity(main[stage], reconstruction[stage], dim=0)) for stage in main}
 
 
 def main() -> None:
@@ -85,8 +85,8 @@ def main() -> None:
         rows = []
         for seed, still in enumerate(held_out):
             image = low_light(still.image, seed) if degraded else still.image
-            seen = dataclasses.replace(still, image=image)
-            rows.append(cosines(model, main_loss, seen, weights.reconstruction, arguments.masks))
+            shown = dataclasses.replace(still, image=image)
+            rows.append(cosines(model, main_loss, shown, weights.reconstruction, arguments.masks))
         columns.append(rows)
     print(f"cosine of grad l_s and grad l_m on {len(held_out)} held-out stills, mean +- standard error")
     print(f"{'stage':16s} {'as they are':>18s} {'low light':>18s}")

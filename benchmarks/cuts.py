@@ -1,7 +1,7 @@
-"""What emptying the window at cuts is worth: videos cut into one another, online with `--cuts reset` and `ignore`.
+"""What emptying the window at cuts is worth: `--cuts reset` against `ignore` on a film cut together from videos.
 
-Frame t of the film is frame t of one of the videos, another one every `--scene` frames. semantic: the day and the night
-stream of recipes/streams.toml. colorization: three DAVIS videos that recipes/color.toml holds out.
+Frame t of the film is frame t of one of the videos; the next video follows every `--scene` frames. semantic: the day
+and the night stream of recipes/streams.toml. colorization: three DAVIS videos that recipes/color.toml holds out.
 
     python benchmarks/cuts.py --task semantic
     python benchmarks/cuts.py --task colorization
@@ -34,16 +34,17 @@ COLOR_VIDEOS = ("car-shadow", "dog", "drift-straight")
 
 
 def cut_together(streams: list[Stream], scene: int) -> Stream:
-    """One stream that changes to the next of the videos every `scene` frames; it ends with the shortest."""
+    """One stream that switches to the next video every `scene` frames and ends with the shortest video."""
 
     def frames() -> Iterator[Frame]:
-        for index, together in enumerate(zip(*(stream.video.frames() for stream in streams), strict=False)):
+        for index, candidates in enumerate(zip(*(stream.video.frames() for stream in streams), strict=False)):
             turn = index // scene % len(streams)
-            yield dataclasses.replace(together[turn], index=index, name=f"{turn}/{together[turn].name}")
+            frame = candidates[turn]
+            yield dataclasses.replace(frame, index=index, name=f"{turn}/{frame.name}")
 
     def truth(name: str) -> Labels | None:
-        turn, own = name.split("/", 1)
-        return streams[int(turn)].truth(own)
+        turn, frame_name = name.split("/", 1)
+        return streams[int(turn)].truth(frame_name)
 
     length = min(stream.video.length or 0 for stream in streams)
     video = dataclasses.replace(streams[0].video, name="film", length=length, frames=frames)
@@ -53,7 +54,7 @@ def cut_together(streams: list[Stream], scene: int) -> Stream:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="semantic", choices=("semantic", "colorization"))
-    parser.add_argument("--weights", help="those that are shipped for the task, unless others are named")
+    parser.add_argument("--weights", help="default: the weights shipped for the task")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--scene", type=int, default=10, help="frames from one cut to the next")
     parser.add_argument("--seeds", type=int, default=3)

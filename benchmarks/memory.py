@@ -1,4 +1,4 @@
-"""Peak memory at frame 2000 over peak memory at frame 200, in one run on a clip that ffmpeg makes.
+"""Ratio of peak memory at frame 2000 to peak memory at frame 200, in one run on a clip made by ffmpeg.
 
 python benchmarks/memory.py
 """
@@ -38,12 +38,12 @@ def main() -> None:
         peaks: list[float] = []
         request = RunRequest(str(clip), weights, settings, device, out=Path(folder) / "run")
 
-        def note(step: Step) -> None:
+        def record_peak(step: Step) -> None:
             peak = peak_mebibytes(device)
             assert peak is not None, "this system does not tell how much memory a process uses"
             peaks.append(peak)
 
-        run_video(request, on_start=lambda video: None, on_step=note)
+        run_video(request, on_start=lambda video: None, on_step=record_peak)
     early, late = peaks[arguments.early - 1], peaks[arguments.late - 1]
     print(f"peak at frame {arguments.early}: {early:.0f} MiB; at frame {arguments.late}: {late:.0f} MiB")
     print(f"ratio {late / early:.3f}")

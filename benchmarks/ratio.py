@@ -1,9 +1,9 @@
-"""Time of one whole run over that of another: one video, run in turn, several times.
+"""Ratio of the times of two whole runs on the same video, which take turns for several rounds.
 
 python benchmarks/ratio.py data/camvid/video_0016E5_15hz/images --fps 15
 
-With `--command colorize` both are runs of that command. With `--run "--task panoptic --method joint" --over
-"--method joint"` it is panoptic's time over that of semantic.
+With `--command colorize` both runs use that command. `--run "--task panoptic --method joint" --over "--method joint"`
+divides panoptic's time by semantic's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 def timed_run(name: str, arguments: list[str], out: Path) -> tuple[float, dict[str, float]]:
-    """Wall seconds of one `tttv` process from start to end, and the seconds of its stages."""
+    """Wall-clock seconds of a whole `tttv` process, and the seconds of its stages."""
     command = [sys.executable, "-m", "ttt_cli", name, *arguments, "--out", str(out), "--quiet"]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--command", default="segment", choices=("segment", "colorize"))
-    parser.add_argument("--run", default="--method online", help="options of the run that is measured")
-    parser.add_argument("--over", default="--method joint", help="options of the run that it is measured against")
+    parser.add_argument("--run", default="--method online", help="options of the measured run")
+    parser.add_argument("--over", default="--method joint", help="options of the run that it is compared with")
     parser.add_argument("input")
     arguments, passed_on = parser.parse_known_args()
     ratios = []

@@ -1,4 +1,4 @@
-"""Time of `tttv --help` and of `import ttt_cli` in this checkout over that in another one, measured in turn.
+"""Start-up time of `tttv --help` and `import ttt_cli` in this checkout relative to another, measured in turn.
 
 git worktree add ../before e88e5c6 && python benchmarks/startup.py --before ../before
 """
@@ -17,7 +17,7 @@ COMMANDS = {"tttv --help": ["-m", "ttt_cli", "--help"], "import ttt_cli": ["-c",
 
 
 def seconds(checkout: Path, arguments: list[str]) -> float:
-    """Of one process that imports the package from the checkout."""
+    """Seconds that a process takes that imports the package from `checkout`."""
     began = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
     command = [sys.executable, *arguments]

@@ -1,4 +1,4 @@
-"""The README's main table: methods on the three test streams, several seeds.
+"""The README's main table: methods on the three test streams with several seeds.
 
 python benchmarks/streams.py --data data --methods all
 """
@@ -33,49 +33,53 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class StreamRecipe:
-    """One entry of recipes/streams.toml. degrade: a key of DEGRADATIONS, or empty."""
+    """An entry of recipes/streams.toml."""
 
     name: str
+    """Name of the stream in the table."""
     folder: str
+    """Path relative to the data folder."""
     fps: float
+    """Frames per second."""
     degrade: str = ""
+    """A key of DEGRADATIONS; empty leaves the frames as they are."""
 
 
 def read_streams(recipe: Path) -> list[StreamRecipe]:
-    """The entries of a file such as recipes/streams.toml."""
+    """Reads the entries of a file such as recipes/streams.toml."""
     return [from_table(StreamRecipe, table, str(recipe)) for table in read_toml(recipe)["streams"]]
 
 
 def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
-    """The labeled video of one entry."""
-    wanted = InputSettings(fps=recipe.fps, max_frames=max_frames)
-    stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, wanted, "semantic"))[0]
+    """Opens the labeled video of an entry."""
+    settings = InputSettings(fps=recipe.fps, max_frames=max_frames)
+    stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, settings, "semantic"))[0]
     if recipe.degrade:
         stream = degraded(stream, recipe.degrade)
     return dataclasses.replace(stream, name=recipe.name)
 
 
 def print_table(summary: list[Summary]) -> None:
-    """mIoU (pooled, percent), one row a method, a column a stream, then mean, gain over joint, time over joint's."""
+    """Prints pooled mIoU in percent by method and stream, then mean, gain over joint, and time relative to joint."""
     rows = [row for row in summary if row.stream != ALL_STREAMS]
     streams = list(dict.fromkeys(row.stream for row in rows))
-    by_place = {(row.title, row.stream): row for row in rows}
+    by_title_and_stream = {(row.title, row.stream): row for row in rows}
     print(f"{'method':24s}" + "".join(f"{name:>24s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}{'x joint':>9s}")
     for title in dict.fromkeys(row.title for row in rows):
-        own = [by_place[title, stream] for stream in streams]
-        scores = [f"{row.pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for row in own]
-        mean = statistics.fmean(row.pooled for row in own)
-        gain = statistics.fmean(row.gain or 0 for row in own)
-        ratio = statistics.fmean(row.time_ratio or 0 for row in own)
+        results = [by_title_and_stream[title, stream] for stream in streams]
+        scores = [f"{row.pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for row in results]
+        mean = statistics.fmean(row.pooled for row in results)
+        gain = statistics.fmean(row.gain or 0 for row in results)
+        ratio = statistics.fmean(row.time_ratio or 0 for row in results)
         print(f"{title:24s}" + "".join(f"{score:>24s}" for score in scores) + f"{mean:8.2f}{gain:+8.2f}{ratio:9.2f}")
-    print("per frame (protocol paper): " + "; ".join(f"{o.title}, {o.stream} {o.paper:.2f}" for o in rows))
+    print("per frame (protocol paper): " + "; ".join(f"{row.title}, {row.stream} {row.paper:.2f}" for row in rows))
 
 
 class Lines(Watcher):
-    """A line for every finished cell."""
+    """Prints a line for every finished cell."""
 
     def finish(self, cell: Cell, score: float) -> None:
-        """Prints it."""
+        """Prints the line."""
         print(f"# {cell.stream}, {cell.method}, seed {cell.seed}: {score:.2f}", flush=True)
 
 
@@ -89,13 +93,13 @@ def main() -> None:
     parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--out", type=Path, default=Path("runs/streams"), help="goes on where it was stopped")
+    parser.add_argument("--out", type=Path, default=Path("runs/streams"), help="continues a stopped evaluation")
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
     names = all_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
     streams = [open_stream(recipe, arguments.data, arguments.max_frames) for recipe in read_streams(arguments.recipe)]
-    asked = Experiment(
+    experiment = Experiment(
         data={"dataset": "recipes/streams.toml"},
         streams=[shuffled(stream) for stream in streams] if arguments.shuffle else streams,
         weights=weights,
@@ -107,7 +111,7 @@ def main() -> None:
         seeds=range(arguments.seeds),
         device=CPU,
     )
-    print_table(run_experiment(asked, arguments.out, overwrite=False, watcher=Lines()).summary)
+    print_table(run_experiment(experiment, arguments.out, overwrite=False, watcher=Lines()).summary)
 
 
 if __name__ == "__main__":

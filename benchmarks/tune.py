@@ -1,9 +1,8 @@
-"""Chooses settings of test-time training on stills held out of the training drives, never on a test stream.
+"""Helps to choose settings of test-time training on stills held out of the training drives, never on a test stream.
 
 The held-out stills of each drive, in time order and each shown `--repeats` times, stand in for a video; the last
-showing is scored. Everything is done as it is and in low light. Each `--try` is a list of settings to change; with
-`method="tent"` among them it is another method than `online` that is tried, and `self-train.confidence=0.8` is a
-setting of the method itself.
+showing is scored. Each trial runs on the stills as they are and in low light. A `--try` lists the settings to change.
+`method="tent"` tries another method than `online`; `self-train.confidence=0.8` changes a setting of the method itself.
 
     python benchmarks/tune.py --try learning_rate=1e-4 --try learning_rate=3e-4,forgetting=0.1
 """
@@ -36,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def as_stream(name: str, stills: list[Still], repeats: int) -> Stream:
-    """Stills as a video that stands still for `repeats` frames at each."""
+    """Stills as a video that shows each still for `repeats` frames."""
 
     def frames() -> Iterator[Frame]:
         for position, still in enumerate(stills):

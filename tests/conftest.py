@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,15 +12,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+from video_fixtures import make_video
 
+from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
 
-# The models here are so small that handing work to a second thread costs more than it saves.
+# The models here are tiny: handing work to a second thread costs more than it saves.
 torch.set_num_threads(1)
+
+CLIP_FRAMES = 6
+"""Frames of `clip`."""
+PATIENCE = 300
+"""Seconds to wait for a separate process; a machine that is busy training needs them."""
 
 TINY_HEAD = HeadSize(
     queries=12,
@@ -35,14 +43,14 @@ TINY = ModelSize(encoder=EncoderSize("test_efficientnet"), main_head=TINY_HEAD, 
 
 @pytest.fixture
 def tiny_model() -> TwoHeadedModel:
-    """Random weights, the same for every test."""
+    """A model with random weights, the same in every test."""
     torch.manual_seed(0)
     return TwoHeadedModel(TINY, len(CAMVID)).eval()
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file with that model in it."""
+    """A weights file of a tiny model for segmentation."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     model = TwoHeadedModel(TINY, len(CAMVID))
@@ -56,7 +64,7 @@ COLOR = dataclasses.replace(TINY, color_outputs=2)
 
 @pytest.fixture(scope="session")
 def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file with a tiny model for colorization."""
+    """A weights file of a tiny model for colorization."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "colors.safetensors"
     model = TwoHeadedModel(COLOR, 0)
@@ -64,14 +72,39 @@ def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames with sound."""
+    return make_video(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=CLIP_FRAMES / 10, sound=True)
+
+
+@pytest.fixture
+def segment(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`tttv segment` with the tiny weights, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> int:
+        return main(["segment", "--weights", str(tiny_weights), *map(str, arguments)])
+
+    return call
+
+
+def error_of(capture: pytest.CaptureFixture[str]) -> str:
+    """The only line on standard error."""
+    error = capture.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
 def picture(seed: int = 0) -> Tensor:
-    """uint8 RGB (3, 64, 96), smooth and colorful."""
+    """A smooth and colorful picture: uint8 RGB (3, 64, 96)."""
     coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed)) * 255
     return functional.interpolate(coarse, size=(64, 96), mode="bicubic")[0].clamp(0, 255).to(torch.uint8)
 
 
 def save_frames(images: list[Tensor], folder: Path) -> Path:
-    """Writes images, uint8 RGB (3, H, W), as 0.png, 1.png, ... into a new folder, and gives it back."""
+    """Writes images, uint8 RGB (3, H, W), as 0.png, 1.png, ... into a new folder, and returns it."""
     folder.mkdir()
     for index, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(folder / f"{index}.png")
@@ -79,7 +112,7 @@ def save_frames(images: list[Tensor], folder: Path) -> Path:
 
 
 def noise_frames(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[Frame]:
-    """Frames of random blocks, every one different."""
+    """Different frames of random blocks."""
     generator = torch.Generator().manual_seed(seed)
     frames = []
     for index in range(count):

@@ -1,4 +1,4 @@
-"""The window that Theorem 1 asks for, on a problem where it is known."""
+"""The estimate of Theorem 1's best window, on a problem whose best window is known."""
 
 from __future__ import annotations
 

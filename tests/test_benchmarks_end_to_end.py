@@ -1,4 +1,4 @@
-"""`tttv eval` on the paper's data sets in their own layouts, and the weights of others that it is meant for."""
+"""`tttv eval` on the paper's data sets in their own layouts, with weights made for them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_objects_of_classes_that_the_weights_do_not_know_are_left_out(tmp_path: 
     printed = capsys.readouterr()
     assert "dog: labeled with dog, which the weights do not know: left out" in printed.err
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())["records"]
-    assert records and all(set(one["by_class"]) == {entry.name for entry in CAMVID} for one in records)
+    assert records and all(set(record["by_class"]) == {entry.name for entry in CAMVID} for record in records)
     assert main([*arguments[:-1], str(weights_with(CAMVID[:3], tmp_path / "few.safetensors"))]) == 1
     assert "which is not what the weights know: building, pole, sky; choose others" in capsys.readouterr().err
 

@@ -44,7 +44,7 @@ def test_chroma_ends_where_the_picture_has_an_edge() -> None:
     lightness = torch.full((64, 96), 30.0)
     lightness[:, 43:] = 80.0
     chroma = torch.zeros(2, 16, 24)
-    chroma[0, :, 11:] = 60.0  # The edge is at 44 of 96, since chroma knows no finer place.
+    chroma[0, :, 11:] = 60.0  # The edge is at 44 of 96; chroma cannot be any finer.
     enlarged = guided(chroma, lightness, radius=2)
     assert enlarged.shape == (2, 64, 96)
     step = enlarged[0, 32, 44] - enlarged[0, 32, 41]

@@ -1,4 +1,4 @@
-"""The task colorization: what the model sees, what comes out, and how that is scored."""
+"""The task colorization: what the model sees, what it outputs, and how that is scored."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ CPU = torch.device("cpu")
 def test_true_chroma_gives_the_picture_back() -> None:
     image = picture()
     small = functional.interpolate(lab_of(image)[None, 1:], size=(32, 48), mode="area")[0]
-    near, gray = (float((one.float() - image).abs().mean()) for one in (colored(image, Chroma(small)), gray_of(image)))
+    near, gray = (
+        float((result.float() - image).abs().mean()) for result in (colored(image, Chroma(small)), gray_of(image))
+    )
     assert near < gray / 5
     assert torch.equal(colored(image, Chroma(torch.zeros(2, 16, 24))), gray_of(image))
 
@@ -56,10 +58,10 @@ def test_true_chroma_gives_the_picture_back() -> None:
 def test_beyond_its_area_a_picture_is_gray() -> None:
     image, area = picture(), Area(8, 16, 40, 56)
     chroma = Chroma(torch.full((2, 10, 14), 30.0), area)
-    found, gray = colored(image, chroma), gray_of(image)
-    assert not torch.equal(area.of(found), area.of(gray))
-    area.of(found)[:] = area.of(gray)
-    assert torch.equal(found, gray)
+    colors, gray = colored(image, chroma), gray_of(image)
+    assert not torch.equal(area.of(colors), area.of(gray))
+    area.of(colors)[:] = area.of(gray)
+    assert torch.equal(colors, gray)
 
 
 def test_better_colors_have_a_better_score() -> None:
@@ -95,9 +97,9 @@ def test_the_model_sees_no_color() -> None:
     frames = noise_frames(3, (64, 96))
     gray = [dataclasses.replace(frame, image=gray_of(frame.image)) for frame in frames]
     chroma = []
-    for one in (frames, gray):
+    for input_frames in (frames, gray):
         adapter = Adapter(model, task, AdaptationSettings(), ReconstructionSettings(), CPU)
-        video = for_model(video_of(one), 360, task.preprocess)
+        video = for_model(video_of(input_frames), 360, task.preprocess)
         chroma.append([result.prediction.at_size((64, 96)) for result in adapt(video, adapter)])
     for colored_input, gray_input in zip(*chroma, strict=True):
         assert isinstance(colored_input, Chroma) and isinstance(gray_input, Chroma)
@@ -119,7 +121,7 @@ def test_options_of_colorize(color_weights: Path, tmp_path: Path, capsys: Captur
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
 
     def colorize(*arguments: str, saturation: str = "1000") -> tuple[dict[str, Any], Tensor]:
-        """The model says next to nothing, so it is made loud."""
+        """The tiny model's chroma is almost zero, so it is amplified."""
         out = tmp_path / "-".join(["out", saturation, *arguments])
         command = ["colorize", str(frames), "--weights", str(color_weights), "--out", str(out), "--json"]
         assert main([*command, "--saturation", saturation, *arguments]) == 0
@@ -156,7 +158,7 @@ def test_ten_bits_and_interlaced(color_weights: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "woven" / "run.json").read_text())["frames"] > 0
 
 
-def test_the_input_s_own_colors_can_be_the_truth(color_weights: Path, tmp_path: Path) -> None:
+def test_the_colors_of_the_input_can_be_the_truth(color_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([picture(seed) for seed in range(3)], tmp_path / "frames")
     weights = open_weights(str(color_weights))
     settings = resolve(weights, None, Overrides(task=TaskOverrides(task="colorization")), CPU)
@@ -202,7 +204,7 @@ def test_degraded_colors_are_scored_by_the_clean_ones() -> None:
 
 
 class Dots(torch.nn.Module):
-    """In the place of Inception: 8 numbers and 5 logits of a picture."""
+    """Stands in for Inception: 8 numbers and 5 logits of a picture."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         small = functional.adaptive_avg_pool2d(images.float(), (2, 2)).flatten(1) / 255
@@ -210,7 +212,7 @@ class Dots(torch.nn.Module):
 
 
 class Difference(torch.nn.Module):
-    """In the place of LPIPS."""
+    """Stands in for LPIPS."""
 
     def forward(self, found: Tensor, true: Tensor) -> Tensor:
         return (found - true).abs().mean()
@@ -220,7 +222,7 @@ def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceptual, "_alexnet", Difference)
     monkeypatch.setattr(perceptual, "_inception", Dots)
     truths = [picture(seed) for seed in range(12)]
-    chroma = [functional.interpolate(lab_of(one)[None, 1:], size=(32, 48), mode="area")[0] for one in truths]
+    chroma = [functional.interpolate(lab_of(truth)[None, 1:], size=(32, 48), mode="area")[0] for truth in truths]
     whole, halves, gray = ColorMetric(), [ColorMetric(), ColorMetric()], ColorMetric()
     for index, (image, ab) in enumerate(zip(truths, chroma, strict=True)):
         for metric, share in ((whole, 1.0), (halves[index // 6], 1.0), (gray, 0.0)):

@@ -20,7 +20,7 @@ SIZE = (96, 128)
 
 
 def textured(seed: int = 0) -> np.ndarray:
-    """uint8 (H, W, 3), with enough texture for the flow to hold on to."""
+    """uint8 (H, W, 3), with enough texture for optical flow."""
     coarse = np.random.default_rng(seed).integers(0, 256, (SIZE[0] // 4 + 4, SIZE[1] // 4 + 4, 3), np.uint8)
     return np.array(Image.fromarray(coarse).resize((SIZE[1] + 16, SIZE[0] + 16), Image.Resampling.BICUBIC))
 
@@ -39,7 +39,7 @@ def test_what_moves_with_the_picture_is_consistent() -> None:
         image, classes = moving(shift)
         with_it.update(image, ClassMap(classes))
         fixed.update(image, ClassMap(moving(0)[1]))
-    scores = [one.metric.compute().paper for one in (with_it, fixed)]
+    scores = [consistency.metric.compute().paper for consistency in (with_it, fixed)]
     assert scores[0] > 97
     assert scores[1] < 93
     assert len(with_it.metric.frame_scores) == 2

@@ -1,4 +1,4 @@
-"""Scene cuts: found where there are some, and nowhere else."""
+"""Scene cuts are found where they are, and nowhere else."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def cuts_in(path: Path) -> list[int]:
     return [frame.index for frame in open_video(str(path)).frames() if cuts.begins_scene(frame.image)]
 
 
-def test_a_cut_is_one_frame_and_fast_motion_is_none() -> None:
-    still, other = (frame.image for frame in noise_frames(2))
+def test_a_cut_is_one_frame_and_fast_motion_is_not_a_cut() -> None:
+    still, second = (frame.image for frame in noise_frames(2))
     cuts = Cuts()
-    found = [cuts.begins_scene(image) for image in (still, still, still, other, other, other)]
-    assert found == [False, False, False, True, False, False]
+    begins = [cuts.begins_scene(image) for image in (still, still, still, second, second, second)]
+    assert begins == [False, False, False, True, False, False]
     cuts = Cuts()
     assert not any(cuts.begins_scene(frame.image) for frame in noise_frames(20)), "every frame is a new one"
 
 
-def test_a_fade_is_no_cut() -> None:
+def test_a_fade_is_not_a_cut() -> None:
     image = noise_frames(1)[0].image.float()
     cuts = Cuts()
     assert not any(cuts.begins_scene((image * share / 20).to(torch.uint8)) for share in range(20))
 
 
 def test_the_window_is_emptied_at_a_cut(tiny_model: TwoHeadedModel) -> None:
-    one, other = (frame.image for frame in noise_frames(2))
-    images = [one, one, one, other, other]
+    first, second = (frame.image for frame in noise_frames(2))
+    images = [first, first, first, second, second]
     frames = [Frame(index, f"{index:06d}", index / 10, image) for index, image in enumerate(images)]
     for cuts, expected in (("reset", [1, 2, 3, 1, 2]), ("ignore", [1, 2, 3, 4, 5])):
         settings = AdaptationSettings(cuts=cuts)  # type: ignore[arg-type]
@@ -63,5 +63,5 @@ def test_real_films(path: str, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     "folder", ["data/camvid/video_0016E5_15hz/images", "data/davis16/images/drift-straight", "data/davis16/images/dog"]
 )
-def test_real_motion_is_no_cut(folder: str) -> None:
+def test_real_motion_is_not_a_cut(folder: str) -> None:
     assert cuts_in(shared(folder)) == []

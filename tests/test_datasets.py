@@ -1,4 +1,4 @@
-"""The labeled data sets: small ones in their exact layouts, what can be wrong with them, and real ones."""
+"""The labeled data sets: small copies in their exact layouts, what can be wrong with them, and real data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ttt_cli.video.settings import InputSettings
 HEIGHT, WIDTH = 48, 64
 
 LEFT = np.s_[:, :20]
-"""Where the made-up labels have their first region; MIDDLE the second; the rest the third."""
+"""The first region of the made-up labels; the second is MIDDLE, the third is the rest."""
 MIDDLE = np.s_[10:40, 20:50]
 
 
@@ -54,7 +54,7 @@ def save_array(path: Path, values: np.ndarray) -> None:
 
 
 def regions(left: int, middle: int, rest: int) -> np.ndarray:
-    """int64 (H, W): one value each for LEFT, MIDDLE and what is left."""
+    """int64 (H, W): one value each for LEFT, MIDDLE and the rest."""
     values = np.full((HEIGHT, WIDTH), rest)
     values[LEFT], values[MIDDLE] = left, middle
     return values
@@ -99,15 +99,15 @@ def instances_of(stream: Stream) -> tuple[Instance, ...]:
 
 
 def shown(instances: tuple[Instance, ...]) -> list[tuple[int, bool, int]]:
-    """Class, whether it is a crowd, and pixels."""
-    return [(one.class_id, one.is_crowd, int(decode(one.mask).sum())) for one in instances]
+    """Class, whether it is a crowd, and number of pixels of each instance."""
+    return [(instance.class_id, instance.is_crowd, int(decode(instance.mask).sum())) for instance in instances]
 
 
 # CamVid
 
 
 def make_camvid(folder: Path) -> Path:
-    """Road, on it a car of 120 pixels and one of 16, and a row of void; the last of the frames has no label."""
+    """A road with a car of 120 pixels, a car of 16, and a row of void; the last frame has no label."""
     save_frames(folder / "images", 3, ".jpg")
     ids = np.full((HEIGHT, WIDTH), 3)
     ids[10:20, 10:22] = ids[30:34, 30:34] = 8
@@ -121,8 +121,8 @@ def test_camvid_objects_are_connected_components_of_some_size(tmp_path: Path) ->
     drive = make_camvid(tmp_path / "drive")
     (stream,) = open_streams("camvid", request(drive, "panoptic"))
     truth = panoptic_of(stream)
-    assert [(one.class_id, one.is_crowd) for one in truth.segments] == [(3, False), (8, True), (8, False)]
-    car = next(one.id for one in truth.segments if one.class_id == 8 and not one.is_crowd)
+    assert [(segment.class_id, segment.is_crowd) for segment in truth.segments] == [(3, False), (8, True), (8, False)]
+    car = next(segment.id for segment in truth.segments if segment.class_id == 8 and not segment.is_crowd)
     assert int((truth.ids == car).sum()) == 120 and bool((truth.ids[10:20, 10:22] == car).all())
     assert int((truth.ids == 0).sum()) == WIDTH
     assert truth.ids.dtype == torch.int32
@@ -139,18 +139,18 @@ def test_two_objects_of_a_class_are_two_segments(tmp_path: Path) -> None:
     drive = make_camvid(tmp_path / "drive")
     save_array(drive / "labels" / "000000.png", regions(9, 3, 9))
     (stream,) = open_streams("camvid", request(drive, "panoptic"))
-    assert [one.class_id for one in panoptic_of(stream).segments] == [3, 9]
+    assert [segment.class_id for segment in panoptic_of(stream).segments] == [3, 9]
     save_array(drive / "labels" / "000000.png", np.where(np.arange(WIDTH) % 20 < 10, regions(9, 9, 9), 3))
-    assert [one.class_id for one in panoptic_of(stream).segments] == [3, 9, 9, 9, 9]
+    assert [segment.class_id for segment in panoptic_of(stream).segments] == [3, 9, 9, 9, 9]
 
 
 def test_frames_may_be_elsewhere(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_camvid(tmp_path / "labeled" / name)
         (tmp_path / "labeled" / name / "images").rename(tmp_path / name)
-    one = request(tmp_path / "labeled" / "a", "semantic", images=tmp_path / "a")
+    single = request(tmp_path / "labeled" / "a", "semantic", images=tmp_path / "a")
     both = request(tmp_path / "labeled", "semantic", images=tmp_path)
-    assert [stream.video.path.name for stream in open_streams("camvid", one)] == ["a"]
+    assert [stream.video.path.name for stream in open_streams("camvid", single)] == ["a"]
     assert [(stream.name, stream.video.path.name) for stream in open_streams("camvid", both)] == [
         ("a", "a"),
         ("b", "b"),
@@ -164,7 +164,7 @@ def test_frames_may_be_elsewhere(tmp_path: Path) -> None:
 
 
 def make_coco_video(root: Path, video: str = "bar", split: str = "val", frames: int = 2) -> Path:
-    """A person, a crowd of people (or whatever is in MIDDLE), and an ignored region; the last row is no segment."""
+    """A person, a crowd of people (or whatever is in MIDDLE), and an ignored region; the last row is not a segment."""
     save_frames(root / "images" / video, frames)
     ids = regions(7, 70000, 300)
     ids[-1] = 0
@@ -193,10 +193,11 @@ def test_the_categories_are_those_of_coco() -> None:
     official = json.loads(shared("golden/panoptic/gt.json").read_text())["categories"]
     assert len(COCO_PANOPTIC) == 133
     assert {
-        one["id"]: Class(one["name"], tuple(one["color"]), bool(one["isthing"])) for one in official
+        category["id"]: Class(category["name"], tuple(category["color"]), bool(category["isthing"]))
+        for category in official
     } == COCO_PANOPTIC
-    assert list(COCO_PANOPTIC) == [one["id"] for one in official]
-    assert [one.is_thing for one in COCO_PANOPTIC.values()] == [True] * 80 + [False] * 53
+    assert list(COCO_PANOPTIC) == [category["id"] for category in official]
+    assert [entry.is_thing for entry in COCO_PANOPTIC.values()] == [True] * 80 + [False] * 53
 
 
 def test_coco_videos(tmp_path: Path) -> None:
@@ -251,18 +252,22 @@ def test_coco_videos_splits_and_places(tmp_path: Path) -> None:
         assert [stream.name for stream in streams] == expected
 
 
-def test_a_coco_file_may_have_categories_of_its_own(tmp_path: Path) -> None:
+def test_a_coco_file_may_have_its_own_categories(tmp_path: Path) -> None:
     root = make_coco_video(tmp_path)
-    own = [{"id": 255, "name": "sky"}, {"id": 1, "name": "person", "isthing": 1, "color": [1, 2, 3]}]
-    own[0] |= {"isthing": 0}
-    own.append({"id": 9, "name": "road", "isthing": 0})
-    change_json(root / "annotations/val/bar.json", lambda content: content.update(categories=own))
+    categories = [{"id": 255, "name": "sky"}, {"id": 1, "name": "person", "isthing": 1, "color": [1, 2, 3]}]
+    categories[0] |= {"isthing": 0}
+    categories.append({"id": 9, "name": "road", "isthing": 0})
+    change_json(root / "annotations/val/bar.json", lambda content: content.update(categories=categories))
     (stream,) = open_streams("coco-videos", request(root, "panoptic"))
     assert stream.classes[:2] == (Class("sky", color_of("sky", 0), False), Class("person", (1, 2, 3), True))
-    assert [(one.class_id, one.is_crowd) for one in panoptic_of(stream).segments] == [(1, False), (0, False), (1, True)]
+    assert [(segment.class_id, segment.is_crowd) for segment in panoptic_of(stream).segments] == [
+        (1, False),
+        (0, False),
+        (1, True),
+    ]
     (stream,) = open_streams("coco-videos", request(root, "instance"))
-    assert [one.name for one in stream.classes] == ["sky", "person"]
-    assert [one.class_id for one in instances_of(stream)] == [1, 1]
+    assert [entry.name for entry in stream.classes] == ["sky", "person"]
+    assert [instance.class_id for instance in instances_of(stream)] == [1, 1]
 
 
 def test_labels_that_miss_something_are_counted(tmp_path: Path) -> None:
@@ -280,7 +285,7 @@ def test_labels_that_miss_something_are_counted(tmp_path: Path) -> None:
 
 
 def make_kitti(root: Path, sequences: tuple[str, ...] = ("0002",), split: str = "val") -> Path:
-    """A person, a car, cars in a crowd, a rider with a number although riders have none, and void."""
+    """A person, a car, a crowd of cars, a rider with a number (riders should have none), and void."""
     for name in sequences:
         save_frames(root / "images" / split / name, 2)
         label = np.zeros((HEIGHT, WIDTH, 3), int)
@@ -298,7 +303,7 @@ def test_kitti_step(tmp_path: Path) -> None:
     root = make_kitti(tmp_path)
     (stream,) = open_streams("kitti-step", request(root, "panoptic"))
     truth = panoptic_of(stream)
-    assert [(one.class_id, one.is_crowd) for one in truth.segments] == [
+    assert [(segment.class_id, segment.is_crowd) for segment in truth.segments] == [
         (11, False),
         (12, False),
         (13, True),
@@ -308,7 +313,7 @@ def test_kitti_step(tmp_path: Path) -> None:
     assert (truth.ids.numpy() == rows[:, None]).all()
     assert stream.truth("000001") is None
     assert (stream.name, stream.classes, stream.video.length) == ("0002", KITTI_STEP, 2)
-    assert len(KITTI_STEP) == 19 and [index for index, one in enumerate(KITTI_STEP) if one.is_thing] == [11, 13]
+    assert len(KITTI_STEP) == 19 and [index for index, entry in enumerate(KITTI_STEP) if entry.is_thing] == [11, 13]
 
     (stream,) = open_streams("kitti-step", request(root, "instance"))
     assert shown(instances_of(stream)) == [(11, False, 640), (13, True, 640), (13, False, 640)]
@@ -339,7 +344,7 @@ def test_the_splits_are_the_papers() -> None:
 
 
 def make_coco(root: Path) -> Path:
-    """Two pictures of different sizes; masks in all the ways that COCO writes them."""
+    """Two pictures of different sizes, with masks in every format that COCO uses."""
     for name, size in (("b.jpg", (HEIGHT, WIDTH)), ("a.jpg", (WIDTH, HEIGHT))):
         save_array(root / "images" / name, np.zeros((*size, 3)))
     square = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
@@ -365,7 +370,7 @@ def make_coco(root: Path) -> Path:
 
 def test_coco_stills(tmp_path: Path) -> None:
     first, second = open_streams("coco", request(make_coco(tmp_path), "instance"))
-    assert [(one.name, one.video.size, one.video.length) for one in (first, second)] == [
+    assert [(stream.name, stream.video.size, stream.video.length) for stream in (first, second)] == [
         ("a", (WIDTH, HEIGHT), 1),
         ("b", (HEIGHT, WIDTH), 1),
     ]
@@ -398,7 +403,7 @@ def test_run_lengths_in_text_are_read_as_coco_writes_them(tmp_path: Path) -> Non
     first, second = open_streams("coco", request(root / "annotations/instances.json", "instance"))
     truth = second.truth("b")
     assert isinstance(truth, Instances)
-    assert all((decode(one.mask) == mask).all() for one, mask in zip(truth.objects, masks[1:], strict=True))
+    assert all((decode(instance.mask) == mask).all() for instance, mask in zip(truth.objects, masks[1:], strict=True))
     (warning,) = first.warnings
     assert warning.endswith("instances.json: objects whose mask has no area: 1 of 5 left out")
 
@@ -433,13 +438,19 @@ def make_davis(root: Path, frames: str = "images", labels: str = "labels") -> Pa
 def test_davis(tmp_path: Path, frames: str, labels: str) -> None:
     (stream,) = open_streams("davis", request(make_davis(tmp_path, frames, labels), "instance"))
     assert stream.name == "dog" and stream.classes == (Class("dog", (0, 226, 252), True),)
-    one, none, two = labels_of(stream)
-    assert isinstance(one, Instances) and isinstance(none, Instances) and isinstance(two, Instances)
+    one_object, no_object, two_objects = labels_of(stream)
+    assert isinstance(one_object, Instances)
+    assert isinstance(no_object, Instances)
+    assert isinstance(two_objects, Instances)
     everything = HEIGHT * WIDTH
-    assert shown(one.objects) == [(0, False, 900), (0, True, everything - 900)]
-    assert decode(one.objects[0].mask)[MIDDLE].all() and not decode(one.objects[1].mask)[MIDDLE].any()
-    assert shown(none.objects) == [(0, True, everything)]
-    assert shown(two.objects) == [(0, False, 900), (0, False, 20 * HEIGHT), (0, True, everything - 900 - 20 * HEIGHT)]
+    assert shown(one_object.objects) == [(0, False, 900), (0, True, everything - 900)]
+    assert decode(one_object.objects[0].mask)[MIDDLE].all() and not decode(one_object.objects[1].mask)[MIDDLE].any()
+    assert shown(no_object.objects) == [(0, True, everything)]
+    assert shown(two_objects.objects) == [
+        (0, False, 900),
+        (0, False, 20 * HEIGHT),
+        (0, True, everything - 900 - 20 * HEIGHT),
+    ]
 
 
 def test_davis_classes_of_a_user_win_over_the_table(tmp_path: Path) -> None:
@@ -504,16 +515,16 @@ def test_folders_with_panoptic_labels(tmp_path: Path) -> None:
     nothing, truth = labels_of(streams[1])
     assert nothing is None and isinstance(truth, PanopticMap)
     assert truth.segments == (Segment(1, 0), Segment(2, 1)) and (truth.ids.numpy() == regions(1, 2, 0)).all()
-    assert [one.name for one in streams[0].classes] == ["lawn", "hen"]
+    assert [entry.name for entry in streams[0].classes] == ["lawn", "hen"]
     stream = open_streams("folder", request(tmp_path, "instance"))[0]
     _, instances = labels_of(stream)
     assert isinstance(instances, Instances) and shown(instances.objects) == [(1, False, 900)]
 
 
-# What can be wrong
+# What can go wrong
 
 
-def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
+def test_requested_data_must_exist(tmp_path: Path) -> None:
     wrong: list[tuple[str, dict[str, Any], str]] = [
         ("magic", {"task": "semantic"}, "known: camvid, coco-videos, kitti-step, coco, davis, folder"),
         ("coco", {"task": "semantic"}, "no labels for the task 'semantic'; it has them for: instance"),
@@ -527,7 +538,7 @@ def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
             open_streams(name, request(tmp_path, **options))
 
 
-def test_labels_are_read_only_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_labels_are_read_only_when_needed(tmp_path: Path) -> None:
     made = {"kitti-step": make_kitti, "coco-videos": make_coco_video, "davis": make_davis, "camvid": make_camvid}
     for name, make in made.items():
         root = make(tmp_path / name)
@@ -539,7 +550,7 @@ def test_labels_are_read_only_when_they_are_asked_for(tmp_path: Path) -> None:
 
 
 def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
-    """A PNG with a header and data of one's own."""
+    """A PNG with any header and data."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -765,7 +776,7 @@ def test_huge_json_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 # Real data
 
 
-def test_every_data_set_has_a_test_of_its_layout() -> None:
+def test_the_layout_of_every_data_set_is_tested() -> None:
     elsewhere = {"camvid", "color-video", "lumiere"}  # In test_eval.py and test_film.py.
     assert set(DATASETS) == {*MAKE, *elsewhere}
 
@@ -778,8 +789,8 @@ def test_real_davis() -> None:
     label = np.array(Image.open(shared("data/davis16/labels/dog/00020.png")))
     truth = dog.truth("00020")
     assert isinstance(truth, Instances) and len(truth.objects) == 2 and truth.objects[1].is_crowd
-    own, around = (decode(one.mask) for one in truth.objects)
-    assert (own == (label > 0)).all() and (around == (label == 0)).all()
+    inside, around = (decode(instance.mask) for instance in truth.objects)
+    assert (inside == (label > 0)).all() and (around == (label == 0)).all()
     assert dog.truth("00021") is None
 
 
@@ -787,7 +798,7 @@ def test_real_coco_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
     path = shared("data/coco_small/annotations/instances.json")
     coco = COCO(path)
     numbers = sorted(coco.imgs)[::40]
-    crowds = [one["image_id"] for one in coco.anns.values() if one["iscrowd"]]
+    crowds = [annotation["image_id"] for annotation in coco.anns.values() if annotation["iscrowd"]]
     chosen = sorted({*numbers, *crowds[:3]})
     few = {
         "images": coco.loadImgs(chosen),
@@ -798,15 +809,16 @@ def test_real_coco_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
     streams = open_streams("coco", request(tmp_path, "instance", images=path.parents[1] / "images"))
     assert [stream.name for stream in streams] == [Path(coco.imgs[number]["file_name"]).stem for number in chosen]
     assert streams[0].classes == tuple(COCO_PANOPTIC.values())[:80]
-    categories = [one["id"] for one in coco.dataset["categories"]]
+    categories = [category["id"] for category in coco.dataset["categories"]]
     for number, stream in zip(chosen, streams, strict=True):
         labels, expected = stream.truth(stream.name), coco.loadAnns(coco.getAnnIds(number))
         assert isinstance(labels, Instances)
         truth = labels.objects
-        assert [categories[one.class_id] for one in truth] == [one["category_id"] for one in expected]
-        assert [one.is_crowd for one in truth] == [bool(one["iscrowd"]) for one in expected]
-        assert all((decode(one.mask) == coco.annToMask(own)).all() for one, own in zip(truth, expected, strict=True))
-    assert sum(one["iscrowd"] for one in few["annotations"]) >= 3
+        assert [categories[instance.class_id] for instance in truth] == [entry["category_id"] for entry in expected]
+        assert [instance.is_crowd for instance in truth] == [bool(entry["iscrowd"]) for entry in expected]
+        for instance, entry in zip(truth, expected, strict=True):
+            assert (decode(instance.mask) == coco.annToMask(entry)).all()
+    assert sum(annotation["iscrowd"] for annotation in few["annotations"]) >= 3
 
 
 def test_real_coco_panoptic(tmp_path: Path) -> None:
@@ -821,10 +833,11 @@ def test_real_coco_panoptic(tmp_path: Path) -> None:
         assert isinstance(truth, PanopticMap)
         categories = list(COCO_PANOPTIC)
         found = [
-            (int((truth.ids == one.id).sum()), categories[one.class_id], int(one.is_crowd)) for one in truth.segments
+            (int((truth.ids == segment.id).sum()), categories[segment.class_id], int(segment.is_crowd))
+            for segment in truth.segments
         ]
-        said = [(one["area"], one["category_id"], one["iscrowd"]) for one in annotation["segments_info"]]
-        assert sorted(found) == sorted(said)
+        listed = [(entry["area"], entry["category_id"], entry["iscrowd"]) for entry in annotation["segments_info"]]
+        assert sorted(found) == sorted(listed)
 
 
 def test_real_camvid() -> None:
@@ -839,5 +852,5 @@ def test_real_camvid() -> None:
     derived = panoptic.class_map()
     differs = classes.ids != derived
     assert (derived[differs] == VOID).all() and 0 < int(differs.sum()) < 1000
-    assert len(instances.objects) == sum(CAMVID[one.class_id].is_thing for one in panoptic.segments) > 1
+    assert len(instances.objects) == sum(CAMVID[segment.class_id].is_thing for segment in panoptic.segments) > 1
     assert min(pixels for _, _, pixels in shown(instances.objects)) >= 20

@@ -1,4 +1,4 @@
-"""The README keeps up with the program."""
+"""The README agrees with the program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every command of the program by its full name, with what the parser knows of it."""
+    """Every command of the program by its full name, as the parser knows it."""
     for word, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{name} {word}")

@@ -37,14 +37,14 @@ def test_alpha(alpha: float, expected: list[int]) -> None:
     assert drawn[10, 10].tolist() == expected
 
 
-def test_legend_lists_the_classes_of_the_frame_or_those_asked_for() -> None:
+def test_legend_lists_the_classes_of_the_frame_or_the_requested_classes() -> None:
     image, ids = torch.zeros(3, 360, 480, dtype=torch.uint8), torch.ones(360, 480, dtype=torch.uint8)
 
     def has(drawn: np.ndarray, id: int) -> bool:
         return bool((drawn == np.array(CAMVID[id].color)).all(axis=2).any())
 
-    alone = overlay(image, ids, CAMVID)
-    assert has(alone, 1) and not has(alone, 3)
+    plain = overlay(image, ids, CAMVID)
+    assert has(plain, 1) and not has(plain, 3)
     more = overlay(image, ids, CAMVID, legend=frozenset({1, 3}))
     assert has(more, 1) and has(more, 3)
 
@@ -78,7 +78,7 @@ def test_palette_png_holds_ids_and_colors(tmp_path: Path) -> None:
     assert tuple(colors[0, 1]) == CAMVID[1].color and colors[1, 2].tolist() == [0, 0, 0]
 
 
-def test_palette_png_that_can_not_be_written(tmp_path: Path) -> None:
+def test_palette_png_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(TttvError, match=r"a\.png: cannot be written"):
         palette_png(tmp_path / "missing" / "a.png", torch.zeros(2, 2, dtype=torch.uint8), [])
     if Path("/dev/full").exists():

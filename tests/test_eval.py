@@ -48,7 +48,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def make_drive(folder: Path, frames: int = 3) -> Path:
-    """A drive of CamVid's layout; the last frame has no label."""
+    """A drive in CamVid's layout; the last frame has no label."""
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
     for frame in noise_frames(frames):
@@ -113,7 +113,9 @@ def test_windows_are_compared_where_the_method_chooses_one(tiny_model: TwoHeaded
 
 def test_shuffling_keeps_every_frame_and_its_label(tmp_path: Path) -> None:
     (stream,) = drives(make_drive(tmp_path / "drive", frames=12))
-    names = [[frame.name for frame in one.video.frames()] for one in (stream, shuffled(stream), shuffled(stream))]
+    names = [
+        [frame.name for frame in version.video.frames()] for version in (stream, shuffled(stream), shuffled(stream))
+    ]
     assert names[1] == names[2] != names[0] == sorted(names[1])
     assert shuffled(stream).truth is stream.truth
 
@@ -124,8 +126,8 @@ def labeled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     with torch.no_grad():
         queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
     truths = {
-        frame.name: ClassMap(SemanticTask(CAMVID).postprocess(one).class_map)
-        for frame, one in zip(frames, queries, strict=True)
+        frame.name: ClassMap(SemanticTask(CAMVID).postprocess(frame_queries).class_map)
+        for frame, frame_queries in zip(frames, queries, strict=True)
     }
     return Stream("own", CAMVID, video_of(frames), truths.get)
 
@@ -135,7 +137,7 @@ def test_the_model_is_right_where_the_label_is_its_own_prediction(tiny_model: Tw
     assert record.pooled == record.paper == 100
 
 
-def test_labels_can_not_reach_the_adapter(
+def test_labels_cannot_reach_the_adapter(
     tiny_model: TwoHeadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (stream,) = drives(make_drive(tmp_path / "drive"))
@@ -177,7 +179,7 @@ def test_the_label_after_the_last_class_is_void(tmp_path: Path) -> None:
     assert stream.truth("000002") is None
 
 
-def test_a_folder_that_is_no_camvid(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_camvid(tmp_path: Path) -> None:
     with pytest.raises(TttvError, match="no such folder"):
         drives(tmp_path / "absent")
     with pytest.raises(TttvError, match="has no folders images/ and labels/"):
@@ -247,7 +249,10 @@ def test_a_stopped_evaluation_goes_on(
     assert main([*arguments, "--overwrite"]) == 0
     through = json.loads(capsys.readouterr().out)
     assert calls == ["tent", "joint", "online", "tent"]
-    scores = [[(one["method"], one["pooled"], one["paper"]) for one in x["records"]] for x in (resumed, through)]
+    scores = [
+        [(record["method"], record["pooled"], record["paper"]) for record in content["records"]]
+        for content in (resumed, through)
+    ]
     assert scores[0] == scores[1]
 
 
@@ -260,7 +265,7 @@ def test_all_methods_leave_out_what_has_no_weights(tiny_weights: Path, tmp_path:
     assert [record["method"] for record in records] == [name for name in METHODS if name != "main-only"]
 
 
-def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_main_only_runs_with_its_own_weights(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     drive, out = make_drive(tmp_path / "drive"), tmp_path / "out"
     own = tmp_path / "one.safetensors"
     shutil.copy(tiny_weights, own)
@@ -281,7 +286,8 @@ def test_main_only_runs_with_weights_of_its_own(tiny_weights: Path, tmp_path: Pa
     assert (main_only["method"], joint["method"]) == ("main-only", "joint")
     assert main_only["by_class"] != joint["by_class"]
 
-    shutil.copy(tiny_weights, tmp_path / "one-main-only.safetensors")  # Other weights of the same name: measured anew.
+    # Other weights with the same name are measured again.
+    shutil.copy(tiny_weights, tmp_path / "one-main-only.safetensors")
     assert main(arguments) == 0
     again, joint_again = json.loads(capsys.readouterr().out)["records"]
     assert again["by_class"] == joint["by_class"] != main_only["by_class"]

@@ -1,4 +1,4 @@
-"""Old films: title cards and borders stay gray, and nothing of them is trained on."""
+"""Old films: title cards and borders stay gray and are not trained on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def title_card() -> Tensor:
 
 
 def bordered(seed: int = 0) -> Tensor:
-    """uint8 (3, 64, 96), black around a picture."""
+    """uint8 (3, 64, 96): a picture with a black border."""
     image = torch.zeros(3, 64, 96, dtype=torch.uint8)
     BORDERED.of(image)[:] = BORDERED.of(picture(seed)).clamp(min=90)
     return image
@@ -91,7 +91,7 @@ def test_borders_and_title_cards_stay_gray(color_weights: Path, tmp_path: Path) 
     assert len(report.warnings) == 1 and "own colors are not used" in report.warnings[0]
 
 
-def test_a_film_of_title_cards_plays_and_is_said_to_be_one(color_weights: Path, tmp_path: Path) -> None:
+def test_a_film_of_title_cards_plays_and_is_reported(color_weights: Path, tmp_path: Path) -> None:
     source = save_frames([title_card()] * 3, tmp_path / "cards")
     out = tmp_path / "out"
     arguments = ["colorize", str(source), "--weights", str(color_weights)]
@@ -111,10 +111,10 @@ def test_any_color_video_can_be_evaluated(color_weights: Path, tmp_path: Path, c
     assert content["score"] == "PSNR" and content["unit"] == "dB"
     joint = next(row for row in content["summary"] if row["method"] == "joint" and row["stream"] == "all")
     assert 0 < joint["pooled"] < 100 and joint["details"]["flicker"] > 0
-    assert [one["stream"] for one in content["records"]][:3] == ["a", "b", "all"]
+    assert [record["stream"] for record in content["records"]][:3] == ["a", "b", "all"]
 
 
-def test_what_has_no_colors_has_no_psnr(color_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_film_without_colors_has_no_psnr(color_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     films = tmp_path / "films"
     films.mkdir()
     save_frames([gray_of(bordered(seed)) for seed in range(3)], films / "Repas de bébé")

@@ -1,4 +1,4 @@
-"""Who may import whom. An import counts wherever it stands: in functions and under TYPE_CHECKING, too.
+"""Which folder may import which. Imports inside functions and under TYPE_CHECKING count too.
 
 Only circles of modules are told without TYPE_CHECKING: a method's hooks are handed the adapter that holds the method.
 """
@@ -30,7 +30,7 @@ ALLOWED = {
     "__main__": "cli",
     "ttt_cli": "core api",
 }
-"""What each folder may import besides itself, only folders above its own line; "ttt_cli" is the package's __init__."""
+"""What each folder may import besides itself: only folders in the lines above. "ttt_cli" is the package's __init__."""
 
 
 def read(path: Path) -> tuple[str, str]:
@@ -47,15 +47,15 @@ def folder(module: str) -> str:
 
 
 def imported(source: str) -> set[str]:
-    """The full names of all that a module imports."""
-    found = set()
+    """The full names of everything that a module imports."""
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports are not understood here"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def arrows(sources: dict[str, str]) -> dict[str, set[str]]:
@@ -83,7 +83,7 @@ def forbidden(sources: dict[str, str]) -> list[str]:
 
 
 def without_types(source: str) -> str:
-    """The source without what only the type checker sees."""
+    """The source without the code that only the type checker sees."""
 
     class Remover(ast.NodeTransformer):
         def visit_If(self, node: ast.If) -> ast.AST:
@@ -101,7 +101,7 @@ def test_folders_import_only_what_is_allowed() -> None:
     assert forbidden(SOURCES) == []
 
 
-def test_what_is_allowed_has_no_cycle() -> None:
+def test_allowed_imports_have_no_cycle() -> None:
     folders = list(ALLOWED)
     for position, names in enumerate(ALLOWED.values()):
         assert set(names.split()) <= set(folders[:position])

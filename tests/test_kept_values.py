@@ -1,8 +1,7 @@
-"""Losses and predictions of every method, as they were when kept_values.json was written: a change of structure must
-leave them as they are. `python tests/test_kept_values.py` writes the file anew.
+"""Refactoring must not change the losses and predictions of any method, which kept_values.json holds.
 
-Bits depend on the processor and on the libraries. Where these are those of the file, values must agree bit for bit;
-elsewhere they must agree closely.
+`python tests/test_kept_values.py` writes the file again. Bits depend on the processor and the libraries. If these are
+the same as when the file was written, values must agree bit for bit, otherwise closely.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ CASES = [*(f"{method}, {familiarity}" for method in NAMES for familiarity in FAM
 
 
 def arithmetic() -> dict[str, str]:
-    """What the bits of a result depend on, besides our own code."""
+    """What the bits of a result depend on, other than our own code."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     return {
@@ -44,7 +43,7 @@ def arithmetic() -> dict[str, str]:
 
 
 def measure(case: str) -> list[dict[str, Any]]:
-    """Loss, checksum of the probabilities, and a weighted sum of them, for each frame."""
+    """Loss, checksum of the probabilities, and their weighted sum, for each frame."""
     method, _, familiarity = case.partition(", ")
     automatic = familiarity == "auto window"
     torch.manual_seed(0)
@@ -52,7 +51,7 @@ def measure(case: str) -> list[dict[str, Any]]:
     reconstruction = ReconstructionSettings(familiar_loss=FAMILIAR_LOSSES.get(familiarity))
     settings = AdaptationSettings(
         method=method,
-        # The tiny model is sure of nothing, and self-training would have nothing to learn from.
+        # The tiny model is never confident, so self-training would have nothing to learn from.
         constants={"confidence": 0.0} if "confidence" in constants_of(method) else {},
         window=3,
         auto_window=automatic,

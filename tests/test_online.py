@@ -27,14 +27,14 @@ from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_c
 CPU = torch.device("cpu")
 CHANGING = {"main-only": False, "joint": False, "majority-vote": False, "temporal-smoothing": False}
 ADAPTING = [name for name in METHODS if CHANGING.get(name, True)]
-# A video of the future is what offline training is given, and `explicit` and `no-memory` forget it.
+# Offline training sees the whole video in advance.
 ONLINE = [name for name in ADAPTING if not isinstance(METHODS[name], Offline)]
 
 
 def adapter_for(
     model: TwoHeadedModel, method: str = "online", familiar_loss: float | None = None, **settings: object
 ) -> Adapter:
-    # The tiny model is sure of nothing, and self-training would have nothing to learn from.
+    # The tiny model is never confident, so self-training would have nothing to learn from.
     constants = {"confidence": 0.0} if "confidence" in constants_of(method) else {}
     adaptation = AdaptationSettings(method=method, constants=constants, **settings)  # type: ignore[arg-type]
     reconstruction = ReconstructionSettings(familiar_loss=familiar_loss)
@@ -182,12 +182,12 @@ def test_class_balance_goes_back_once_classes_are_lost(
 
 def test_class_balance_counts_classes() -> None:
     maps = torch.arange(4, dtype=torch.uint8).view(2, 2), torch.zeros(2, 2, dtype=torch.uint8)
-    four, one = (SemanticPrediction(each, torch.zeros(4, 1, 1)) for each in maps)
-    assert ClassBalance("cb", largest_change=2).is_lost(four, one)
-    assert not ClassBalance("cb", largest_change=3).is_lost(four, one)
+    four_classes, one_class = (SemanticPrediction(class_map, torch.zeros(4, 1, 1)) for class_map in maps)
+    assert ClassBalance("cb", largest_change=2).is_lost(four_classes, one_class)
+    assert not ClassBalance("cb", largest_change=3).is_lost(four_classes, one_class)
 
 
-def test_tent_moves_the_scale_and_offset_of_norms_alone(tiny_model: TwoHeadedModel) -> None:
+def test_tent_moves_only_the_scale_and_offset_of_norms(tiny_model: TwoHeadedModel) -> None:
     moving = {id(parameter) for parameter in METHODS["tent"].parameters(tiny_model)}
     names = [name for name, parameter in tiny_model.named_parameters() if id(parameter) in moving]
     assert names
@@ -284,11 +284,11 @@ def test_crops_are_parts_of_the_frame_at_different_places() -> None:
     window.label(image[0])
     batch = window.sample(20, 0.5, torch.Generator().manual_seed(0))
     assert batch.images.shape == (20, 3, 24, 32)
-    for one, pseudo_labels in zip(*batch, strict=True):
-        top, left = divmod(int(one[0, 0, 0]), 64)
-        assert torch.equal(one, image[:, top : top + 24, left : left + 32])
-        assert torch.equal(pseudo_labels, one[0])
-    assert len({int(one[0, 0, 0]) for one in batch.images}) > 10
+    for crop, pseudo_labels in zip(*batch, strict=True):
+        top, left = divmod(int(crop[0, 0, 0]), 64)
+        assert torch.equal(crop, image[:, top : top + 24, left : left + 32])
+        assert torch.equal(pseudo_labels, crop[0])
+    assert len({int(crop[0, 0, 0]) for crop in batch.images}) > 10
 
 
 def test_pseudo_labels_are_the_confident_classes_of_frames_already_predicted(tiny_model: TwoHeadedModel) -> None:
@@ -325,7 +325,7 @@ def test_on_unfamiliar_video_self_training_is_plain_online_training(tiny_model: 
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_statistics_follow_unfamiliar_video_alone(tiny_model: TwoHeadedModel) -> None:
+def test_statistics_follow_only_unfamiliar_video(tiny_model: TwoHeadedModel) -> None:
     before = values(tiny_model)
     outcomes = {}
     for method, familiar_loss in (("online", 1e-6), ("online+ln-adapt", 1e6), ("online+ln-adapt", 1e-6)):
@@ -362,7 +362,7 @@ def test_cross_entropy_leaves_pixels_without_a_label_out() -> None:
     assert float(cross_entropy(probabilities, labels)) == pytest.approx(-(math.log(0.8) + math.log(0.2)) / 2)
 
 
-def test_g_stays_where_it_is_at_a_rate_of_nothing(tiny_model: TwoHeadedModel) -> None:
+def test_g_does_not_move_at_a_rate_of_zero(tiny_model: TwoHeadedModel) -> None:
     before = values(tiny_model)
     stream = adapt(video_of(noise_frames(2)), adapter_for(tiny_model, reconstruction_rate_factor=0.0))
     next(stream)

@@ -1,4 +1,4 @@
-"""What the command line and a config file say, on its way to the settings of a run."""
+"""How the command line and a config file become the settings of a run."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_assigned_values_are_toml_and_words_need_no_quotes() -> None:
         ("adaptation.tent.method=online", "cannot name another one"),
     ],
 )
-def test_what_cannot_be_assigned_is_one_line_and_exit_code_2(
+def test_an_invalid_assignment_is_one_line_and_exit_code_2(
     tiny_weights: Path, frames: Path, text: str, cause: str, capsys: Capture
 ) -> None:
     assert main(["segment", str(frames), "--weights", str(tiny_weights), "--set", text]) == 2

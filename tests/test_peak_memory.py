@@ -1,4 +1,4 @@
-"""The most memory in use since a moment of one's choice."""
+"""Peak memory since a chosen moment."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ def test_mask_hides_the_right_share_in_whole_patches_and_differs_between_images(
     patches = visible.view(4, 4, 16, 6, 16).mean(dim=(2, 4))
     assert set(patches.unique().tolist()) == {0.0, 1.0}
     assert patches.sum(dim=(1, 2)).tolist() == [6.0] * 4
-    assert len({tuple(one.flatten().tolist()) for one in patches}) == 4
+    assert len({tuple(patch.flatten().tolist()) for patch in patches}) == 4
 
 
-def test_mask_covers_sizes_that_are_no_multiple_of_the_patch() -> None:
+def test_mask_covers_sizes_that_are_not_a_multiple_of_the_patch() -> None:
     visible = random_visible(1, (50, 70), 16, 0.8, generator(), CPU)
     assert visible.shape == (1, 1, 50, 70)
     assert 0 < float(visible.mean()) < 1

@@ -1,4 +1,4 @@
-"""Checkpoints of the paper's release: the same outputs as its own code, and the names of the full-size ones."""
+"""Checkpoints of the paper's release: outputs agree with its own code, and full-size tensor names are known."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def same(ours: torch.Tensor, theirs: np.ndarray) -> None:
 @torch.no_grad()
 def test_the_main_head_agrees_with_the_release(released: TwoHeadedModel, golden: dict[str, np.ndarray]) -> None:
     features = released.encode(torch.from_numpy(golden["image"])[None])
-    for index, one in enumerate(features.maps):
-        same(one.contiguous(), golden[f"features_res{index + 2}"])
+    for index, feature_map in enumerate(features.maps):
+        same(feature_map.contiguous(), golden[f"features_res{index + 2}"])
     queries = released.segment(features)
     same(queries.class_logits, golden["pred_logits"])
     same(queries.mask_logits, golden["pred_masks"])
@@ -80,7 +80,7 @@ def test_every_tensor_of_the_full_size_checkpoints_has_a_place(name: str) -> Non
     assert {key: value.shape for key, value in theirs.items()} == {key: value.shape for key, value in ours.items()}
 
 
-def test_one_step_of_the_release_moves_every_tensor_as_there(
+def test_one_step_moves_every_tensor_as_in_the_release(
     golden: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = read_toml(Path(__file__).parents[1] / "recipes" / "release.toml")
@@ -104,7 +104,7 @@ def test_one_step_of_the_release_moves_every_tensor_as_there(
         ours = our_name(name)
         parts = [ours.replace("{qkv}", letter) for letter in "qkv"] if "{qkv}" in ours else [ours]
         moved = torch.stack([(after[part] - before[part]).double().square().sum() for part in parts]).sum().sqrt()
-        # Biases in front of a group norm have no gradient but rounding errors, and move by 5e-6; the others by 5e-5.
+        # Biases before a group norm have only rounding errors as gradient and move by 5e-6; the others move by 5e-5.
         assert float(moved) == pytest.approx(norm or 0.0, rel=1e-3, abs=5e-6), name
 
     with torch.no_grad():
@@ -134,7 +134,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({"model": {"a": "b"}})])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pkl").write_bytes(content)
     with pytest.raises(TttvError, match="is not a checkpoint that can be imported"):
         read_pickle(tmp_path / "x.pkl")

@@ -1,4 +1,4 @@
-"""`tttv report`: what is on the page, and that it opens anywhere."""
+"""`tttv report`: the page has everything on it and opens anywhere."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folders(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A finished evaluation over two windows and a finished run with the fixed model beside."""
+    """A finished evaluation with several windows and a finished run compared with the fixed model."""
     base = tmp_path_factory.mktemp("runs")
     drive, weights = make_drive(base / "<i>drive & co"), ["--weights", str(tiny_weights)]
     arguments = ["--dataset", "camvid", "--gt", str(drive), *weights, "--out", str(base / "evaluation"), "--quiet"]
@@ -84,9 +84,7 @@ def test_the_page_needs_nothing_from_outside(folders: tuple[Path, Path]) -> None
     assert "prefers-color-scheme: dark" in text
 
 
-def test_pictures_that_can_not_be_made_any_more_are_said_to_be_missing(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_pictures_that_can_no_longer_be_made_are_reported_missing(folders: tuple[Path, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(folders[1], run)
     (run / "overlay.mp4").unlink()

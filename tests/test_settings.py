@@ -1,4 +1,4 @@
-"""TOML into dataclasses: what fits is converted, what does not is named."""
+"""TOML into dataclasses: valid values are converted, errors name the value."""
 
 from __future__ import annotations
 

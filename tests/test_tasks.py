@@ -1,4 +1,4 @@
-"""Instance and panoptic: reading the queries, following objects, drawing and writing them."""
+"""Instance and panoptic segmentation: reading the queries, following objects, drawing and writing them."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def box(top: int, left: int, height: int = 8, width: int = 8) -> np.ndarray:
 def test_instances_are_things_in_order_of_score() -> None:
     task = InstanceTask(CLASSES, TaskSettings(largest_count=2))
     prediction = task.postprocess(queries_of((1, 0.6, LEFT), (0, 0.99, TOP), (1, 0.9, RIGHT), (3, 0.9, ALL)))
-    found = prediction.at_size(SIZE).objects
-    assert [one.class_id for one in found] == [1, 1]
+    instances = prediction.at_size(SIZE).objects
+    assert [instance.class_id for instance in instances] == [1, 1]
     # Class score times the mean of the mask's sigmoid, which is nearly 1 for these logits.
-    assert [one.score for one in found] == pytest.approx([0.9, 0.6], abs=1e-3)
-    assert decode(found[0].mask)[20, 40] and not decode(found[0].mask)[20, 4]
+    assert [instance.score for instance in instances] == pytest.approx([0.9, 0.6], abs=1e-3)
+    assert decode(instances[0].mask)[20, 40] and not decode(instances[0].mask)[20, 4]
     assert prediction.present() == CAR
     assert InstanceTask(CLASSES).postprocess(queries_of((1, 0.4, LEFT))).present() == frozenset()
 
@@ -80,23 +80,23 @@ def test_a_blurred_mask_lowers_the_score_of_an_object() -> None:
 
 def test_masks_in_several_chunks_are_all_there() -> None:
     places = [(1, 0.5 + index / 100, (slice(0, 2), slice(index, index + 1))) for index in range(MASKS_AT_ONCE + 3)]
-    found = InstanceTask(CLASSES).postprocess(queries_of(*places)).at_size((64, 96)).objects
-    assert len(found) == MASKS_AT_ONCE + 3
-    assert found[0].mask["size"] == [64, 96]
-    assert all(decode(one.mask).any() for one in found)
+    instances = InstanceTask(CLASSES).postprocess(queries_of(*places)).at_size((64, 96)).objects
+    assert len(instances) == MASKS_AT_ONCE + 3
+    assert instances[0].mask["size"] == [64, 96]
+    assert all(decode(instance.mask).any() for instance in instances)
 
 
 def test_panoptic_shares_out_the_pixels() -> None:
     task = PanopticTask(CLASSES)
     sure = queries_of((2, 0.9, ALL), (1, 0.95, LEFT), (1, 0.96, RIGHT), (0, 0.99, TOP), (0, 0.5, LEFT))
     regions = PanopticTask(CLASSES, TaskSettings(overlap_threshold=0.1)).postprocess(sure).at_size(SIZE)
-    assert sorted(one.class_id for one in regions.segments) == [0, 1, 1, 2]
-    assert sorted(torch.unique(regions.ids).tolist()) == sorted(one.id for one in regions.segments)
+    assert sorted(segment.class_id for segment in regions.segments) == [0, 1, 1, 2]
+    assert sorted(torch.unique(regions.ids).tolist()) == sorted(segment.id for segment in regions.segments)
     classes = regions.class_map()
     assert (classes[:14] == 0).all() and (classes[18:, :14] == 1).all() and (classes[18:, 18:30] == 2).all()
     assert regions.ids[20, 4] != regions.ids[20, 40], "two cars are two segments"
-    # The road keeps a sixth of its mask, less than the 0.8 that Mask2Former asks for.
-    assert {one.class_id for one in task.postprocess(sure).at_size(SIZE).segments} == {0, 1}
+    # The road keeps a sixth of its mask, less than the 0.8 that Mask2Former requires.
+    assert {segment.class_id for segment in task.postprocess(sure).at_size(SIZE).segments} == {0, 1}
 
 
 def test_regions_of_one_stuff_class_are_one_segment() -> None:
@@ -126,7 +126,7 @@ def test_classes_can_be_left_out_of_any_labels() -> None:
 def numbers(tracks: Tracks, *masks: np.ndarray, class_id: int = 1) -> list[int]:
     labels = tracks.numbered(Instances(tuple(Instance(class_id, encode(mask)) for mask in masks), SIZE))
     assert isinstance(labels, Instances)
-    return [one.number for one in labels.objects]
+    return [instance.number for instance in labels.objects]
 
 
 def test_objects_keep_their_number_as_they_move() -> None:
@@ -155,14 +155,14 @@ def test_panoptic_things_are_followed_and_stuff_is_not() -> None:
     for _ in range(2):
         labels = tracks.numbered(PanopticMap(ids, (Segment(1, 0), Segment(2, 1))))
         assert isinstance(labels, PanopticMap)
-        assert [one.number for one in labels.segments] == [0, 1]
+        assert [segment.number for segment in labels.segments] == [0, 1]
 
 
 def test_unsure_objects_are_kept_but_neither_followed_nor_drawn() -> None:
     objects = (Instance(1, encode(box(0, 0)), 0.9), Instance(1, encode(box(20, 20)), 0.1))
     labels = Tracks(CAR, 0.5).numbered(Instances(objects, SIZE))
     assert isinstance(labels, Instances)
-    assert [one.number for one in labels.objects] == [1, 0]
+    assert [instance.number for instance in labels.objects] == [1, 0]
     drawn = paint(labels, CLASSES, 0.5)
     assert [tag.text for tag in drawn.tags] == ["car 90%"]
     assert drawn.ids[4, 4] < VOID and drawn.ids[24, 24] == VOID
@@ -173,29 +173,29 @@ def test_an_object_is_painted_in_the_color_of_its_number() -> None:
     far, near = Instance(1, encode(box(0, 0)), 0.6, number=7), Instance(1, encode(box(4, 4)), 0.9, number=2)
     drawn = paint(Instances((near, far), SIZE), CLASSES, 0.5)
     assert drawn.colors[drawn.ids[0, 0]].color == object_color(7)
-    assert drawn.colors[drawn.ids[6, 6]].color == object_color(2), "the surer one lies on top"
+    assert drawn.colors[drawn.ids[6, 6]].color == object_color(2), "the surer object lies on top"
     assert len({object_color(number) for number in range(1, 40)}) == 39
 
 
 def write_all(folder: Path, task: str, labels: list[Labels]) -> RunFolder:
     folder.mkdir()
-    place = RunFolder(folder)
-    files = label_files(task, list(FORMATS[task]), place, CLASSES)
-    for frame, one in zip(noise_frames(len(labels), SIZE), labels, strict=True):
+    run = RunFolder(folder)
+    files = label_files(task, list(FORMATS[task]), run, CLASSES)
+    for frame, frame_labels in zip(noise_frames(len(labels), SIZE), labels, strict=True):
         for file in files:
-            file.write(frame, one)
+            file.write(frame, frame_labels)
     for file in files:
         file.close()
-    return place
+    return run
 
 
 def test_coco_results_load_in_pycocotools(tmp_path: Path) -> None:
     first = (Instance(1, encode(box(0, 0)), 0.9, number=1), Instance(1, encode(box(8, 8)), 0.4))
-    place = write_all(tmp_path / "run", "instance", [Instances(objects, SIZE) for objects in (first, (), first[:1])])
-    truth = COCO(str(place.coco))
-    results = truth.loadRes(str(place.instances))
+    run = write_all(tmp_path / "run", "instance", [Instances(objects, SIZE) for objects in (first, (), first[:1])])
+    truth = COCO(str(run.coco))
+    results = truth.loadRes(str(run.instances))
     assert sorted(truth.imgs) == [0, 1, 2] and truth.cats[1]["name"] == "car"
-    assert [one["image_id"] for one in results.anns.values()] == [0, 0, 2]
+    assert [result["image_id"] for result in results.anns.values()] == [0, 0, 2]
     assert np.array_equal(results.annToMask(results.anns[2]), box(8, 8))
     assert results.anns[1]["bbox"] == [0, 0, 8, 8] and results.anns[1]["track_id"] == 1
 
@@ -205,24 +205,25 @@ def test_coco_panoptic_passes_the_official_checks(tmp_path: Path) -> None:
     ids[:16], ids[20:] = 1, 300
     regions = PanopticMap(ids, (Segment(1, 0), Segment(300, 1, number=2)))
     empty = PanopticMap(torch.zeros_like(ids), ())
-    place = write_all(tmp_path / "run", "panoptic", [regions, empty])
-    content = json.loads(place.panoptic_json.read_text())
-    assert [one["id"] for one in content["images"]] == [one["image_id"] for one in content["annotations"]] == [0, 1]
+    run = write_all(tmp_path / "run", "panoptic", [regions, empty])
+    content = json.loads(run.panoptic_json.read_text())
+    assert [image["id"] for image in content["images"]] == [0, 1]
+    assert [annotation["image_id"] for annotation in content["annotations"]] == [0, 1]
     for annotation in content["annotations"]:
-        picture = np.array(Image.open(place.panoptic / annotation["file_name"])).astype(int)
-        found = picture[..., 0] + 256 * picture[..., 1] + 65536 * picture[..., 2]
-        listed = {one["id"]: one["area"] for one in annotation["segments_info"]}
-        counts = dict(zip(*(part.tolist() for part in np.unique(found, return_counts=True)), strict=True))
+        picture = np.array(Image.open(run.panoptic / annotation["file_name"])).astype(int)
+        ids_in_picture = picture[..., 0] + 256 * picture[..., 1] + 65536 * picture[..., 2]
+        listed = {segment["id"]: segment["area"] for segment in annotation["segments_info"]}
+        counts = dict(zip(*(part.tolist() for part in np.unique(ids_in_picture, return_counts=True)), strict=True))
         counts.pop(0)
         assert counts == listed
-    assert {one["category_id"] for one in content["annotations"][0]["segments_info"]} <= {0, 1, 2}
+    assert {segment["category_id"] for segment in content["annotations"][0]["segments_info"]} <= {0, 1, 2}
 
 
 def test_kitti_step_has_class_and_number_in_its_channels(tmp_path: Path) -> None:
     ids = torch.zeros(SIZE, dtype=torch.int32)
     ids[:16], ids[20:] = 1, 2
-    place = write_all(tmp_path / "run", "panoptic", [PanopticMap(ids, (Segment(1, 2), Segment(2, 1, number=259)))])
-    picture = np.array(Image.open(place.kitti_step / "000000.png"))
+    run = write_all(tmp_path / "run", "panoptic", [PanopticMap(ids, (Segment(1, 2), Segment(2, 1, number=259)))])
+    picture = np.array(Image.open(run.kitti_step / "000000.png"))
     assert picture[0, 0].tolist() == [2, 0, 0]
     assert picture[30, 0].tolist() == [1, 1, 3]
     assert picture[17, 0].tolist() == [VOID, 0, 0]
@@ -286,7 +287,7 @@ def test_the_command_refuses_what_the_task_does_not_have(tiny_weights: Path, tmp
 
 
 def test_the_default_weights_find_objects_in_a_real_frame() -> None:
-    """The largest car of a frame of the training drives is one segment, and one object."""
+    """In a frame of the training drives, the largest car is one segment and one object."""
     from ttt_cli.model.weights import open_weights
 
     folder = shared("data/camvid/drive_Seq05VD_1hz")
@@ -297,7 +298,7 @@ def test_the_default_weights_find_objects_in_a_real_frame() -> None:
     with torch.no_grad():
         queries = model.segment(model.encode(image[None]))
     regions = PanopticTask(weights.classes).postprocess(queries).at_size((360, 480))
-    names = {weights.classes[one.class_id].name for one in regions.segments}
+    names = {weights.classes[segment.class_id].name for segment in regions.segments}
     assert {"road", "building", "sky"} <= names
     covered = (regions.ids > 0).float().mean()
     assert covered > 0.7

@@ -1,4 +1,4 @@
-"""Joint training on a made-up data set: it learns, goes on where it stopped, and looks ahead."""
+"""Joint training on a made-up data set: it learns, resumes, and looks ahead."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def recipe(steps: int, look_ahead_steps: int = 0) -> Recipe:
 
 
 def trainer(data: Path, steps: int, look_ahead_steps: int = 0) -> Trainer:
-    one = recipe(steps, look_ahead_steps)
-    return Trainer(one, load_split(one.sources, data), CPU)
+    settings = recipe(steps, look_ahead_steps)
+    return Trainer(settings, load_split(settings.sources, data), CPU)
 
 
 def test_held_out_stills_and_the_gap_before_them_are_not_trained_on(data: Path) -> None:
@@ -80,7 +80,7 @@ def test_held_out_stills_and_the_gap_before_them_are_not_trained_on(data: Path) 
     assert [still.name for still in split.held_out["drive"]] == ["004", "005"]
 
 
-def test_things_become_instances_and_void_no_target(data: Path) -> None:
+def test_things_become_instances_and_void_is_not_a_target(data: Path) -> None:
     still = load_camvid(data / "drive")[0]
     assert int((still.classes == VOID).sum()) == 4 * 96
     classes, masks = mask_targets(still)
@@ -159,7 +159,7 @@ def test_overlap_loss_counts_a_small_class_as_much_as_a_large_one() -> None:
 
 def test_training_lowers_both_losses(data: Path, tmp_path: Path) -> None:
     progress = list(trainer(data, 40).run(tmp_path / "last.ckpt"))
-    assert sum(one.losses.main for one in progress[-5:]) < 0.7 * sum(one.losses.main for one in progress[:5])
+    assert sum(step.losses.main for step in progress[-5:]) < 0.7 * sum(step.losses.main for step in progress[:5])
     assert progress[-1].losses.reconstruction < progress[0].losses.reconstruction
     assert set(progress[-1].scores or {}) == {"miou_clean", "miou_low_light"}
 
@@ -181,49 +181,49 @@ def test_resuming_gives_the_same_bits_as_going_through(data: Path, tmp_path: Pat
 
 
 def test_exported_weights_open_with_everything_needed(data: Path, tmp_path: Path) -> None:
-    one = trainer(data, 1)
-    list(one.run(tmp_path / "last.ckpt"))
-    one.export(tmp_path / "made-up.safetensors")
+    trained = trainer(data, 1)
+    list(trained.run(tmp_path / "last.ckpt"))
+    trained.export(tmp_path / "made-up.safetensors")
     weights = open_weights(str(tmp_path / "made-up.safetensors"))
     assert weights.classes == CAMVID
     usual = weights.reconstruction.familiar_loss
     assert usual is not None and usual > 0
-    assert weights.reconstruction == dataclasses.replace(one.recipe.reconstruction, familiar_loss=usual)
+    assert weights.reconstruction == dataclasses.replace(trained.recipe.reconstruction, familiar_loss=usual)
     model = weights.load()
-    for left, right in zip(model.state_dict().values(), one.average.state_dict().values(), strict=True):
+    for left, right in zip(model.state_dict().values(), trained.average.state_dict().values(), strict=True):
         assert torch.equal(left, right)
 
 
 def test_main_only_trains_without_reconstruction(data: Path, tmp_path: Path) -> None:
-    one = Trainer(main_only(recipe(2, 2)), load_split(recipe(2).sources, data), CPU)
-    before = {name: value.clone() for name, value in one.model.state_dict().items()}
-    assert [progress.losses.reconstruction for progress in one.run(tmp_path / "last.ckpt")] == [0.0, 0.0]
+    trained = Trainer(main_only(recipe(2, 2)), load_split(recipe(2).sources, data), CPU)
+    before = {name: value.clone() for name, value in trained.model.state_dict().items()}
+    assert [progress.losses.reconstruction for progress in trained.run(tmp_path / "last.ckpt")] == [0.0, 0.0]
     moved = {
-        name.split(".")[0] for name, value in one.model.state_dict().items() if not torch.equal(value, before[name])
+        name.split(".")[0] for name, value in trained.model.state_dict().items() if not torch.equal(value, before[name])
     }
     assert moved == {"encoder", "main_head"}
-    one.export(tmp_path / "own.safetensors")
+    trained.export(tmp_path / "own.safetensors")
     assert open_weights(str(tmp_path / "own.safetensors")).name == "made-up-main-only"
 
 
 def test_looking_ahead_begins_at_the_average(data: Path, tmp_path: Path) -> None:
-    one = trainer(data, 2, look_ahead_steps=1)
-    for progress in one.run(tmp_path / "last.ckpt"):
+    trained = trainer(data, 2, look_ahead_steps=1)
+    for progress in trained.run(tmp_path / "last.ckpt"):
         if progress.step == 2:
-            averaged = {name: value.clone() for name, value in one.average.state_dict().items()}
-            assert any(not torch.equal(averaged[name], value) for name, value in one.model.state_dict().items())
-    for name, value in one.model.state_dict().items():
+            averaged = {name: value.clone() for name, value in trained.average.state_dict().items()}
+            assert any(not torch.equal(averaged[name], value) for name, value in trained.model.state_dict().items())
+    for name, value in trained.model.state_dict().items():
         assert name.startswith("reconstruction_head.") or torch.equal(averaged[name], value)
 
 
-def test_looking_ahead_moves_g_alone(data: Path, tmp_path: Path) -> None:
-    one = trainer(data, 2, look_ahead_steps=2)
+def test_looking_ahead_moves_only_g(data: Path, tmp_path: Path) -> None:
+    trained = trainer(data, 2, look_ahead_steps=2)
     joint = {}
-    for progress in one.run(tmp_path / "last.ckpt"):
+    for progress in trained.run(tmp_path / "last.ckpt"):
         assert (progress.losses.main_ahead is None) == (progress.step <= 2)
         if progress.step == 2:
-            joint = {name: value.clone() for name, value in one.average.state_dict().items()}
-    moved = {name for name, value in one.average.state_dict().items() if not torch.equal(value, joint[name])}
+            joint = {name: value.clone() for name, value in trained.average.state_dict().items()}
+    moved = {name for name, value in trained.average.state_dict().items() if not torch.equal(value, joint[name])}
     assert moved
     assert all(name.startswith("reconstruction_head.") for name in moved)
 
@@ -236,28 +236,28 @@ class PlainStep(LookAhead):
 
 
 def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> None:
-    """Moves g along the gradient and measures l_m after the inner step: the change must be the one foretold."""
-    one = trainer(data, 1)
-    one.model.eval()
-    batch, images = one.draw(2)
+    """Moves g along the gradient and measures l_m after the inner step: the change must be as predicted."""
+    untrained = trainer(data, 1)
+    untrained.model.eval()
+    batch, images = untrained.draw(2)
 
-    class PixelsAlone(Segmentation):
-        """Set matching jumps where the assignment changes; the pixel loss alone is smooth."""
+    class OnlyPixels(Segmentation):
+        """Set matching jumps where the assignment changes; the pixel loss is smooth."""
 
         def forward(self, model: TwoHeadedModel, images: torch.Tensor, batch: list[Still]) -> torch.Tensor:
             queries = model.segment(model.encode(images))
             return self.main_loss.pixel_loss(class_probabilities(queries), queries.image_size, batch)
 
-    pixels_alone = PixelsAlone(one.recipe, one.split)
-    parameters = list(one.model.reconstruction_head.parameters())
+    only_pixels = OnlyPixels(untrained.recipe, untrained.split)
+    parameters = list(untrained.model.reconstruction_head.parameters())
 
     def reconstruct() -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
-        return reconstruction_loss(one.model, images, one.recipe.reconstruction, generator)
+        return reconstruction_loss(untrained.model, images, untrained.recipe.reconstruction, generator)
 
     def look() -> Ahead:
-        look_ahead = PlainStep(one.model, LookAheadSettings(inner_rate=1e-4), 1.0)
-        return look_ahead.look(reconstruct, lambda: pixels_alone(one.model, images, batch))
+        look_ahead = PlainStep(untrained.model, LookAheadSettings(inner_rate=1e-4), 1.0)
+        return look_ahead.look(reconstruct, lambda: only_pixels(untrained.model, images, batch))
 
     gradient = look().ahead_gradient
     length = sum(float(part.square().sum()) for part in gradient) ** 0.5
@@ -278,34 +278,34 @@ def test_sensor_shift_darkens_its_share_and_keeps_the_range() -> None:
     shifted = shift(images, LookAheadSettings(stops=4.0, shifted=0.5), torch.Generator().manual_seed(0))
     assert shifted.shape == images.shape
     assert 0 <= float(shifted.min()) <= float(shifted.max()) <= 255
-    untouched = [torch.equal(one, image) for one, image in zip(shifted, images, strict=True)]
+    untouched = [torch.equal(view, image) for view, image in zip(shifted, images, strict=True)]
     assert 10 < sum(untouched) < 30
-    brightness = {round(float(one.mean())) for one, same in zip(shifted, untouched, strict=True) if not same}
+    brightness = {round(float(view.mean())) for view, same in zip(shifted, untouched, strict=True) if not same}
     assert len(brightness) > 10
     assert max(brightness) < 250
 
 
-def test_film_shift_takes_the_colors_of_its_share() -> None:
+def test_film_shift_removes_the_colors_of_its_share() -> None:
     images = 255 * torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     settings = LookAheadSettings(shift="film", shifted=0.5)
     shifted = shift(images, settings, torch.Generator().manual_seed(0))
     assert torch.equal(shifted, shift(images, settings, torch.Generator().manual_seed(0)))
-    untouched = [torch.equal(one, image) for one, image in zip(shifted, images, strict=True)]
+    untouched = [torch.equal(view, image) for view, image in zip(shifted, images, strict=True)]
     assert 10 < sum(untouched) < 30
-    for one, same in zip(shifted, untouched, strict=True):
-        assert same or (torch.equal(one[0], one[1]) and one.min() >= 0 and one.max() <= 255 and one.std() > 1)
+    for view, same in zip(shifted, untouched, strict=True):
+        assert same or (torch.equal(view[0], view[1]) and view.min() >= 0 and view.max() <= 255 and view.std() > 1)
 
 
 def test_colors_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:
-    one = recipe(80)
-    one = dataclasses.replace(
-        one,
+    settings = recipe(80)
+    settings = dataclasses.replace(
+        settings,
         objective="colorization",
         model=dataclasses.replace(TINY, color_outputs=2),
         sources=(StillsSource("pictures", "drive/images", held_out=2),),
-        schedule=dataclasses.replace(one.schedule, reconstruction_weight=0.1),
+        schedule=dataclasses.replace(settings.schedule, reconstruction_weight=0.1),
     )
-    trained = Trainer(one, load_split(one.sources, data), CPU)
+    trained = Trainer(settings, load_split(settings.sources, data), CPU)
     progress = list(trained.run(tmp_path / "last.ckpt"))
     scores = progress[-1].scores or {}
     assert scores["psnr_of_gray"] + 0.2 < scores["psnr"]

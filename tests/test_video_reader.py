@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 from shared_data import shared
+from video_fixtures import make_image, make_video
 
-from tests.video_fixtures import make_image, make_video
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.video.reader import open_video
@@ -189,13 +189,13 @@ def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
     assert str(error.value).isprintable() and "\\x1b[31mred\\n.mp4" in str(error.value)
 
 
-def test_a_playlist_can_not_open_other_files(tmp_path: Path) -> None:
+def test_a_playlist_cannot_open_other_files(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile 'http://localhost:1/a.mp4'\n")
     with pytest.raises(TttvError, match=r"a\.mp4: is text"):
         open_video(tmp_path / "a.mp4")
 
 
-def test_what_is_no_video(tmp_path: Path) -> None:
+def test_files_that_are_not_a_video(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello, world\n" * 50)
     (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 50)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shared_data import shared
+from video_fixtures import describe, make_video
 
-from tests.video_fixtures import describe, make_video
 from ttt_cli.core.errors import PartialInput, TttvError
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.writer import VideoWriter
@@ -23,7 +23,7 @@ SIZE = (48, 64)
 
 
 def picture(number: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A smooth picture, uint8 (H, W, 3), whose brightness tells `number`."""
+    """A smooth picture, uint8 (H, W, 3), whose brightness encodes `number`."""
     ramp = np.linspace(0, 60, size[0] * size[1]).reshape(*size, 1)
     image: np.ndarray = (ramp + 10 * (number % 18) + np.array([0, 5, 10])).astype(np.uint8)
     return image
@@ -45,8 +45,8 @@ def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
     for frame in video.frames():
         expected = picture(frame.index).astype(int)
         assert np.abs(frame.image.permute(1, 2, 0).numpy() - expected).mean() < 3
-    told = describe(tmp_path / "a.mp4")
-    assert "h264" in told and "yuv420p(tv, bt709" in told
+    description = describe(tmp_path / "a.mp4")
+    assert "h264" in description and "yuv420p(tv, bt709" in description
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"], "no temporary file is left"
 
 
@@ -72,12 +72,12 @@ def test_sound_is_kept(tmp_path: Path, name: str, codec: str, kept: str) -> None
     source = make_video(tmp_path / name, "-c:v", video_codec, "-c:a", codec, seconds=2, sound=True)
     writer = write(tmp_path / "out.mp4", 20, audio_from=source)
     assert writer.audio_note is None
-    told = describe(tmp_path / "out.mp4")
-    assert re.search(f"Audio: {kept}", told) and re.search(r"Duration: 00:00:0(1\.9|2\.0)", told)
+    description = describe(tmp_path / "out.mp4")
+    assert re.search(f"Audio: {kept}", description) and re.search(r"Duration: 00:00:0(1\.9|2\.0)", description)
 
 
 def test_sound_is_cut_to_the_picture(tmp_path: Path) -> None:
-    """The source is silent for two seconds and loud after; a picture from second 2 on has to be loud at once."""
+    """The source is silent for two seconds and then loud, so sound that starts at second 2 must be loud at once."""
     tone = ("-f", "lavfi", "-i", "aevalsrc='if(gte(t,2),sin(2000*t),0)':d=4", "-c:a", "aac", "-pix_fmt", "yuv420p")
     source = make_video(tmp_path / "a.mp4", *tone, seconds=4)
     volumes = []
@@ -109,7 +109,7 @@ def test_failing_sound_does_not_cost_the_picture(tmp_path: Path) -> None:
     assert open_video(tmp_path / "out.mp4").length in (20, 21)
 
 
-def test_sound_that_can_not_be_joined_is_noted(
+def test_sound_that_cannot_be_joined_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = make_video(tmp_path / "a.mp4", sound=True)
@@ -139,7 +139,7 @@ def test_crash_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.mp4", "old")]
 
 
-def test_no_frames_no_file(tmp_path: Path) -> None:
+def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", 0)
     assert list(tmp_path.iterdir()) == []
 
@@ -175,7 +175,7 @@ def test_full_disk(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_in_the_terminal_finishes_the_file(tmp_path: Path) -> None:
-    """SIGINT goes to the whole process group, as a terminal sends it."""
+    """SIGINT goes to the whole process group, as from a terminal."""
     script = (
         "import sys, time, numpy as np\n"
         "from pathlib import Path\nfrom fractions import Fraction\n"

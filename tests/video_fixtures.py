@@ -1,4 +1,4 @@
-"""Videos and pictures made on the fly, and what ffmpeg says of a file."""
+"""Videos and pictures made on the fly, and ffmpeg's description of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ttt_cli.video import ffmpeg
 def make_video(
     path: Path, *options: str, seconds: float = 1, size: str = "64x48", rate: str = "10", sound: bool = False
 ) -> Path:
-    """A test picture, every frame of it different, with a tone where `sound` is asked for; `options` go to ffmpeg."""
+    """A video of a moving test picture, with a tone if `sound`. options: passed to ffmpeg."""
     arguments = ["-loglevel", "level+error", "-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
     if sound:
         arguments += ["-f", "lavfi", "-i", f"sine=d={seconds}"]
@@ -23,7 +23,7 @@ def make_video(
 
 
 def describe(path: Path) -> str:
-    """What ffmpeg says after decoding all of a file: its streams, length and number of frames."""
+    """ffmpeg's report after decoding a whole file: streams, length and number of frames."""
     code, messages = ffmpeg.run(["-loglevel", "level+info", "-i", ffmpeg.file_url(path), "-f", "null", "-"])
     assert code == 0, messages
     return messages

@@ -1,4 +1,4 @@
-"""What the folders of finished runs hold, read once."""
+"""Reads the folders of finished runs and evaluations."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from ttt_cli.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A folder of `tttv eval`. subject: data, weights and settings. score, unit: what is scored, such as mIoU, and in
-    what."""
+    """A folder that `tttv eval` wrote."""
 
     path: Path
+    """The folder."""
     subject: dict[str, Any]
+    """Data, weights and settings."""
     score: str
+    """The score's name, such as mIoU."""
     unit: str
+    """The score's unit."""
     summary: list[Summary]
+    """Rows of metrics.json: one for each method, window and stream."""
     tallies: dict[Cell, PassTally]
+    """Values of every frame, by pass."""
 
     @property
     def quantity(self) -> str:
-        """What is scored, with its unit."""
+        """The score's name and unit."""
         return f"{self.score} in {self.unit}"
 
     @property
@@ -40,15 +45,18 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class SegmentRun:
-    """A folder of `tttv segment`. report: run.json. frames: the lines of frames.jsonl."""
+    """A folder that `tttv segment` wrote."""
 
     folder: RunFolder
+    """The folder."""
     report: dict[str, Any]
+    """Content of run.json."""
     frames: list[dict[str, Any]]
+    """Lines of frames.jsonl."""
 
 
 def read(path: Path) -> Evaluation | SegmentRun:
-    """Tells by the files what the folder is. Raises TttvError where it is neither, or not finished."""
+    """Reads a folder of either kind, told apart by its files. Raises TttvError if it is neither or not finished."""
     shown = printable(path)
     folder = RunFolder(path)
     try:
@@ -73,7 +81,7 @@ def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
 
 
 def _summary(row: dict[str, Any]) -> Summary:
-    """A row of metrics.json, which has null where there was NaN."""
+    """A row of metrics.json, with NaN for null."""
     numbers = {name: or_nan(row[name]) for name in ("pooled", "deviation", "paper", "paper_deviation")}
     tables = {
         name: {key: or_nan(value) for key, value in row[name].items()}

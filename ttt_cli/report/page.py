@@ -1,4 +1,4 @@
-"""Puts tables, plots and pictures into one HTML page that needs no network and no file beside it."""
+"""Puts tables, plots and pictures into one HTML page that needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions
 
-# Rows of the paper's tables by method, in its order (Table 1 by setting, then Table 4); others follow behind them.
+# Rows of the paper's tables by method, in the paper's order (Table 1 is ordered by setting). Other methods come last.
 TABLE_1 = {
     "main-only": "Main Task Only",
     "joint": "MAE Joint Training",
@@ -47,40 +47,51 @@ TABLE_4 = {
 BARS = ("main-only", "joint", "offline", "offline-oracle", "online", "online+self-train", "online+ln-adapt")
 LINES = ("joint", "tent", "offline", "online", "online+self-train", "online+ln-adapt")
 SMOOTHED = 10
-"""Frames that the curves along a video are averaged over."""
+"""Curves along a video are running means over this many frames."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of a table. best: the highest of its column."""
+    """One cell of a table."""
 
     text: str
+    """What the cell shows."""
     best: bool = False
+    """Whether it is the highest in its column."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; the first column names the row."""
+    """A table of the page."""
 
     columns: Sequence[str]
+    """Titles of the columns; the first column names the row."""
     rows: Sequence[tuple[str, Sequence[Entry]]]
+    """Name and other cells of each row."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. plots: SVG. wide: one picture a row. missing: why something could not be shown."""
+    """A part of the page."""
 
     title: str
+    """Heading."""
     text: str = ""
+    """Paragraph under the heading."""
     tables: Sequence[Table] = ()
+    """Tables under the text."""
     plots: Sequence[str] = ()
+    """Plots as SVG."""
     pictures: Sequence[Picture] = ()
+    """Pictures under the plots."""
     wide: bool = False
+    """Whether there is only one picture in a row."""
     missing: Sequence[str] = ()
+    """Why something could not be shown."""
 
 
 def build(folders: Sequence[Path]) -> str:
-    """The page over all folders. Raises TttvError for one that is no finished run or evaluation."""
+    """The page about all folders, as HTML. Raises TttvError if a folder is not a finished run or evaluation."""
     sections: list[Section] = []
     for source in [read(folder) for folder in folders]:
         sections += evaluation_sections(source) if isinstance(source, Evaluation) else segment_sections(source)
@@ -143,7 +154,7 @@ def segment_sections(run: SegmentRun) -> list[Section]:
             for stage in ("adapt", "predict")
         ],
     }
-    drawn = [plots.along_the_video(of, quantity, f"{name}: {quantity}") for quantity, of in lines.items()]
+    drawn = [plots.along_the_video(curves, quantity, f"{name}: {quantity}") for quantity, curves in lines.items()]
     method = report["settings"]["adaptation"]["method"]
     text = f"{report['input']}: {report['frames']} frames, method {method}, {report['status']}."
     sections = [Section(f"{name}: along the video", text, plots=drawn)]
@@ -163,21 +174,23 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
     known = [method for method in names if any(row.method == method for row in rows)]
     rest = [row.method for row in rows if row.method not in names] if others else []
     titles = [title for method in dict.fromkeys([*known, *rest]) for title in _titles(rows, method)]
-    by_place = {(row.title, row.stream): row for row in rows}
-    best = {one: _best(row.pooled for row in rows if row.stream == one and row.title in titles) for one in streams}
+    by_title_and_stream = {(row.title, row.stream): row for row in rows}
+    best = {
+        stream: _best(row.pooled for row in rows if row.stream == stream and row.title in titles) for stream in streams
+    }
     table = []
     for title in titles:
-        row = [by_place[title, stream] for stream in streams]
-        scores = [Entry(_score(one), one.pooled == best[one.stream]) for one in row]
-        ratios = [one.time_ratio for one in row if one.time_ratio is not None]
-        peaks = [one.peak_mebibytes for one in row if one.peak_mebibytes is not None]
+        results = [by_title_and_stream[title, stream] for stream in streams]
+        scores = [Entry(_score(result), result.pooled == best[result.stream]) for result in results]
+        ratios = [result.time_ratio for result in results if result.time_ratio is not None]
+        peaks = [result.peak_mebibytes for result in results if result.peak_mebibytes is not None]
         table.append(
             (
-                f"{names.get(row[0].method, row[0].method)} [{title}]",
+                f"{names.get(results[0].method, results[0].method)} [{title}]",
                 [
                     *scores,
-                    Entry(shown(statistics.fmean(one.pooled for one in row), digits=2)),
-                    Entry(shown(statistics.fmean(one.seconds for one in row), digits=3)),
+                    Entry(shown(statistics.fmean(result.pooled for result in results), digits=2)),
+                    Entry(shown(statistics.fmean(result.seconds for result in results), digits=3)),
                     Entry(shown(statistics.fmean(ratios) if ratios else None, digits=2)),
                     Entry(shown(max(peaks, default=None), digits=0)),
                 ],
@@ -191,12 +204,12 @@ def _titles(rows: Sequence[Summary], method: str) -> list[str]:
 
 
 def _main_row(rows: Sequence[Summary], method: str, stream: str) -> Summary:
-    """The row of a method on a stream, with the first window where it ran with several."""
+    """The row of a method on a stream; the first if it ran with several windows."""
     return next(row for row in rows if row.method == method and row.stream == stream)
 
 
 def _best(scores: Iterable[float]) -> float:
-    """The highest of those that are known."""
+    """The highest known score; NaN if none is known."""
     return max((score for score in scores if not math.isnan(score)), default=math.nan)
 
 
@@ -224,7 +237,7 @@ def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
 
 
 def _along(evaluation: Evaluation, stream: str) -> Section:
-    """Score, loss and time for every frame of a stream, of the first pass of each method."""
+    """Score, loss and time of every frame of a stream, from each method's first pass."""
     first: dict[str, PassTally] = {}
     for cell, tally in evaluation.tallies.items():
         if cell.stream == stream:
@@ -243,15 +256,20 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
             losses.append(plots.Line(name, frames, _running_mean([or_nan(loss) for loss in tally.losses])))
     title = f"{evaluation.path.name}: along {stream}"
     quantities = {evaluation.quantity: scores, "loss": losses, "milliseconds": times}
-    curves = [plots.along_the_video(of, quantity, f"{title}: {quantity}") for quantity, of in quantities.items() if of]
+    curves = [
+        plots.along_the_video(lines, quantity, f"{title}: {quantity}")
+        for quantity, lines in quantities.items()
+        if lines
+    ]
     return Section(title, f"Each curve is the mean of the last {SMOOTHED} frames.", plots=curves)
 
 
 def _details_table(summary: list[Summary]) -> Table:
-    """Quantities beside the score, such as SQ and RQ, or flicker; those that no method has are left out."""
+    """Quantities other than the score, such as SQ and RQ or flicker; those that no method has are left out."""
     details = {row.title: row.shown_details() for row in summary}
-    names = [name for name in summary[0].details if any(of[name] != UNKNOWN for of in details.values())]
-    return Table(["method", *names], [(title, [Entry(of[name]) for name in names]) for title, of in details.items()])
+    names = [name for name in summary[0].details if any(values[name] != UNKNOWN for values in details.values())]
+    rows = [(title, [Entry(values[name]) for name in names]) for title, values in details.items()]
+    return Table(["method", *names], rows)
 
 
 def _class_table(summary: list[Summary]) -> Table:

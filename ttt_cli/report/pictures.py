@@ -1,4 +1,4 @@
-"""Pictures for the report, taken from what a run of `tttv segment` wrote and from its input."""
+"""Pictures for the report, taken from the output and the input of a run of `tttv segment`."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import open_input, shrink
 
 WIDEST = 960
+"""Largest width of a picture on the page, in pixels."""
 MASK_SEED = 0
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that needs no file beside the page. address: a data URI."""
+    """A picture inside the page."""
 
     caption: str
+    """Text under the picture."""
     address: str
+    """The picture as a data URI."""
 
 
 def adjacent_frames(run: SegmentRun) -> list[Picture]:
     """Two adjacent frames of the overlay (the paper's Figures 7 and 8).
 
-    With `--compare` in the run they are those where the fixed and the adapted model differ most, else those in the
-    middle. Raises TttvError where the overlay cannot be read.
+    If the run used `--compare`, these are the frames where the fixed and the adapted model differ most, else those in
+    the middle. Raises TttvError if the overlay cannot be read.
     """
     compared = bool(run.report["settings"]["output"]["compare"])
     video = open_video(run.folder.overlay)
@@ -58,9 +61,9 @@ def adjacent_frames(run: SegmentRun) -> list[Picture]:
 
 
 def reconstructions(run: SegmentRun) -> list[Picture]:
-    """The frame in the middle: masked, reconstructed as trained, and after one step on it (the paper's Figure 3).
+    """The middle frame: masked, reconstructed by the trained model, and after one step on it (the paper's Figure 3).
 
-    Raises TttvError where the input or the weights are not there any more.
+    Raises TttvError if the input or the weights no longer exist.
     """
     settings = from_table(RunSettings, run.report["settings"], str(run.folder.run))
     weights = open_weights(run.report["weights"]["path"])
@@ -86,9 +89,11 @@ def reconstructions(run: SegmentRun) -> list[Picture]:
 
 @torch.no_grad()
 def _reconstructed(model: TwoHeadedModel, image: Tensor, visible: Tensor, settings: RunSettings) -> Tensor:
-    """g's answer where the image was hidden, the image itself where it was shown: uint8 (3, H, W)."""
-    answer = pixels_of(model.reconstruct(model.encode(image[None], visible)), image[None], settings.reconstruction)
-    return torch.where(visible[0] > 0, image, answer[0])
+    """g's reconstruction where the image was hidden, the image itself elsewhere: uint8 (3, H, W)."""
+    reconstruction = pixels_of(
+        model.reconstruct(model.encode(image[None], visible)), image[None], settings.reconstruction
+    )
+    return torch.where(visible[0] > 0, image, reconstruction[0])
 
 
 def _frame(video: Video, position: int) -> Tensor:
@@ -99,7 +104,7 @@ def _frame(video: Video, position: int) -> Tensor:
 
 
 def _address(image: Tensor) -> str:
-    """uint8 (3, H, W) as a JPEG in a data URI, at most WIDEST pixels wide."""
+    """An image, uint8 (3, H, W), as a JPEG in a data URI, at most WIDEST pixels wide."""
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     picture.thumbnail((WIDEST, WIDEST))
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG that is put into the page and takes its text color from there, light or dark."""
+"""The report's plots, as SVG inside the page. Text takes the page's color, light or dark."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Colors that can be told apart by the color-blind (Okabe and Ito) and seen on white and on black; as in the paper's
-# Figure 2, what is not trained at test time is blue, offline yellow, online green.
+# Colors that color-blind readers can tell apart (Okabe and Ito) and that show on white and on black. As in the paper's
+# Figure 2, methods not trained at test time are blue, offline is yellow, online is green.
 COLORS = {
     "main-only": "#56b4e9",
     "joint": "#0072b2",
@@ -28,11 +28,11 @@ COLORS = {
     "online+ln-adapt": "#7570b3",
 }
 OTHERS = ("#8c8c8c", "#a6761d", "#66a61e", "#e7298a")
-# Text and axes are drawn in this color, which no series has, and then given the color of the page's text.
+# Text and axes are drawn in this color, which no series has. It is then replaced by the page's text color.
 INK = "#010203"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",  # Comes with matplotlib; the page shows its own font instead.
+    "font.family": "DejaVu Sans",  # Comes with matplotlib; the page uses its own font.
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -48,24 +48,28 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One method along the video or over windows. x and y are as long as each other; NaN leaves a gap."""
+    """A curve of one method along the video or over windows."""
 
     name: str
+    """Name in the legend; a method's name also decides the color."""
     x: Sequence[float]
+    """Frames or window sizes."""
     y: Sequence[float]
+    """The value at each x; NaN leaves a gap."""
     spread: Sequence[float] | None = None
+    """Half the length of the error bar at each x."""
 
 
 def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: str, label: str) -> str:
     """Bars side by side, one group for each stream (the paper's Figure 2)."""
     colors = _colors(list(series))
-    # A figure of two digits and a half must fit above every bar.
+    # A number such as 12.3 must fit above every bar.
     across = min(14.0, max(7.0, 0.55 * len(series) * len(groups)))
     with _axes(width=across, height=3.2, label=label) as (figure, axes):
         width = 0.8 / max(3, len(series))
         for index, (name, values) in enumerate(series.items()):
-            places = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
-            drawn = axes.bar(places, values, width * 0.92, label=name, color=colors[name])
+            positions = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
+            drawn = axes.bar(positions, values, width * 0.92, label=name, color=colors[name])
             axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=INK, padding=2)
         lowest = min(value for values in series.values() for value in values)
         axes.set_ylim(bottom=max(0.0, lowest - 15))
@@ -76,20 +80,22 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: st
 
 
 def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
-    """Score against the window's size on a log axis (the paper's Figure 4); infinite is every frame so far."""
+    """Score against window size on a log axis (the paper's Figure 4). An infinite window holds every frame so far."""
     sizes = sorted({size for line in lines for size in line.x})
     colors = _colors([line.name for line in lines])
     largest = max((size for size in sizes if size < math.inf), default=1.0)
 
-    def place(size: float) -> float:
+    def position(size: float) -> float:
         return min(size, 2 * largest)
 
     with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
         for line in lines:
-            places = [place(size) for size in line.x]
-            axes.errorbar(places, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colors[line.name])
+            positions = [position(size) for size in line.x]
+            axes.errorbar(
+                positions, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colors[line.name]
+            )
         axes.set_xscale("log", base=2)
-        axes.set_xticks([place(size) for size in sizes], [f"{size:.0f}" for size in sizes])
+        axes.set_xticks([position(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("window in frames")
         axes.set_ylabel(f"{score}, pooled")
@@ -98,7 +104,7 @@ def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
 
 
 def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
-    """A quantity for every frame."""
+    """A quantity of every frame."""
     colors = _colors([line.name for line in lines])
     with _axes(width=9.0, height=2.6, label=label) as (figure, axes):
         for line in lines:
@@ -112,9 +118,9 @@ def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
 
 
 def _colors(names: Sequence[str]) -> dict[str, str]:
-    """The same color for a method in every plot."""
-    others = itertools.cycle(OTHERS)
-    return {name: COLORS.get(name) or next(others) for name in names}
+    """A color for each name. Known methods have the same color in every plot."""
+    other_colors = itertools.cycle(OTHERS)
+    return {name: COLORS.get(name) or next(other_colors) for name in names}
 
 
 def _legend(axes: Axes) -> None:
@@ -123,7 +129,7 @@ def _legend(axes: Axes) -> None:
 
 @contextmanager
 def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axes]]:
-    # Names inside an SVG count for the whole page, so that each plot must have its own.
+    # Ids inside an SVG apply to the whole page, so each plot needs its own.
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Joint training on labeled stills: min over f, g, h of l_m + l_s (paper, section 4.1), then g looks ahead."""
+"""Joint training on labeled stills: min over f, g, h of l_m + l_s (paper, section 4.1), then look-ahead for g."""
 
 from __future__ import annotations
 
@@ -24,25 +24,32 @@ from ttt_cli.training.stills import Split, Still
 
 @dataclass(frozen=True)
 class Losses:
-    """l_m and l_s of one training step; while g looks ahead, on shifted images, with l_m after the step tried too."""
+    """The losses of one training step. In look-ahead training they are measured on shifted images."""
 
     main: float
+    """l_m."""
     reconstruction: float
+    """l_s."""
     main_ahead: float | None = None
+    """l_m after the trial step; None in joint training."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One training step: its losses, and the validation scores where this step was followed by one."""
+    """The outcome of one training step."""
 
     step: int
+    """Steps done so far, this one included."""
     steps: int
+    """Steps of the whole run."""
     losses: Losses
+    """Losses of this step."""
     scores: dict[str, float] | None
+    """Validation scores; None if this step was not followed by a validation."""
 
 
 class Trainer:
-    """All state of a training run: model, averaged model, optimizer, generator, step."""
+    """Runs a recipe. Holds the whole state: model, averaged model, optimizer, generator, step."""
 
     def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
         self.schedule = recipe.schedule
@@ -60,7 +67,7 @@ class Trainer:
         self.step = 0
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
-        """Joint training, then look-ahead: one yield a step; the state is saved to `checkpoint` now and then."""
+        """Joint training, then look-ahead training. Yields once per step; saves the state to `checkpoint` regularly."""
         saved = time.monotonic()
         while self.step < self.steps:
             if self.step == self.schedule.steps:
@@ -75,11 +82,11 @@ class Trainer:
             yield Progress(self.step, self.steps, losses, scores)
 
     def validate(self) -> dict[str, float]:
-        """Scores of the averaged model on the stills held out."""
+        """Scores of the averaged model on the held-out stills."""
         return self.objective.validate(self.average.eval(), self.split.all_held_out)
 
     def save(self, path: Path) -> None:
-        """Writes the whole state, by way of a temporary file so that a crash never leaves half a checkpoint."""
+        """Writes the whole state to a temporary file and renames it, so that a crash never leaves half a checkpoint."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -95,7 +102,7 @@ class Trainer:
         temporary.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Goes on where `save` left off."""
+        """Restores the state that `save` wrote."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -107,7 +114,7 @@ class Trainer:
         self.step = state["step"]
 
     def export(self, path: Path) -> None:
-        """Writes the averaged weights with all that is needed to use them."""
+        """Writes the averaged weights with everything needed to use them."""
         recipe = self.recipe
         record = Weights(
             path=path,
@@ -123,7 +130,7 @@ class Trainer:
 
     @torch.no_grad()
     def _familiar_loss(self) -> float | None:
-        """l_s on the stills held out, one mask each; None where there are none, or g was not trained."""
+        """Mean l_s on the held-out stills, one mask each; None if there are none or g was not trained."""
         stills = self.split.all_held_out
         if not stills or not self.schedule.reconstruction_weight:
             return None
@@ -149,7 +156,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(trained, schedule.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        # A young average would still hold the random start, so the decay grows with the number of steps.
+        # Early on, the average would mostly hold the random start, so the decay grows with the number of steps.
         self._update_average(min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
         return Losses(float(main.detach()), float(reconstruction.detach()))
 
@@ -181,7 +188,7 @@ class Trainer:
 
 
 def _groups(model: TwoHeadedModel, objective: TrainingObjective, schedule: Schedule) -> list[dict[str, object]]:
-    """Encoder and heads at their own learning rates; no weight decay on vectors (norms, biases) and embeddings."""
+    """Parameter groups: separate learning rates for encoder and heads; no weight decay on vectors and embeddings."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     encoder = {id(p) for p in model.encoder.parameters()}
     groups = []

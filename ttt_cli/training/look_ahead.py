@@ -1,14 +1,14 @@
-"""Training g to look ahead: a step on l_s is taken, and l_m is asked to be lower after it.
+"""Look-ahead training of g: g learns to make a step on l_s lower l_m.
 
-Test-time training helps as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem). Nothing
-in l_m + l_s asks for that. So once joint training is over, a step f' = f - r a / |a| with a = P grad_f l_s is tried
-on images as they are or as another camera setting or old film would show them (SHIFTS), and l_m is measured at f'. Its
-gradient with respect to g trains g to pull f the right way, beside l_s itself. The step has the same length however
-large the gradient is, as Adam's have at test time. f and h stay as they are: the fixed model neither gains nor loses,
-so that whatever comes of it is owed to test-time training.
+Test-time training helps only as far as the gradients of l_s and l_m agree (assumption 3 of the paper's theorem).
+Minimizing l_m + l_s does not ensure that. So after joint training, a trial step f' = f - r a / |a|, a = P grad_f l_s,
+is taken and l_m is measured at f'. The images are unchanged, or changed to look as another camera setting or an old
+film would show them (SHIFTS). The gradient of l_m at f' with respect to g, together with that of l_s, trains g to pull
+f the right way. The step has the same length however large the gradient is, as Adam's steps have at test time. f and h
+do not change, so the fixed model stays the same and any gain comes from test-time training.
 
-The gradient is a product with a second derivative of l_s. The difference of two first derivatives gives it, as in DARTS
-(Liu et al. 2019), since the deformable attention has no second derivative in PyTorch.
+The gradient is a product with a second derivative of l_s. It is computed as the difference of two first derivatives, as
+in DARTS (Liu et al. 2019), because deformable attention has no second derivative in PyTorch.
 """
 
 from __future__ import annotations
@@ -32,17 +32,22 @@ from ttt_cli.training.stills import Still
 
 
 class Ahead(NamedTuple):
-    """l_s and l_m on the shifted images, l_m after the step tried, and the gradients with respect to g."""
+    """Losses on the shifted images before and after the trial step, and gradients with respect to g."""
 
     reconstruction: float
+    """l_s before the step."""
     before: float
+    """l_m before the step."""
     after: float
+    """l_m after the step."""
     reconstruction_gradient: list[Tensor]
+    """Gradient of l_s before the step."""
     ahead_gradient: list[Tensor]
+    """Gradient of l_m after the step."""
 
 
 class LookAhead:
-    """Trains g; keeps its optimizer and the running scale P of the gradient of l_s with respect to f."""
+    """Trains g. Holds its optimizer and the running scale P of the gradient of l_s with respect to f."""
 
     def __init__(self, model: TwoHeadedModel, settings: LookAheadSettings, reconstruction_weight: float) -> None:
         self.model = model
@@ -62,7 +67,7 @@ class LookAhead:
         reconstruction: ReconstructionSettings,
         generator: Generator,
     ) -> Ahead:
-        """One step of g's optimizer. images: of `batch`, before the shift, RGB in 0..255, (B, 3, H, W)."""
+        """One step of g's optimizer. images: those of `batch`, not yet shifted, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
         shifted = objective.preprocess(shift(images, settings, generator))
         masks = generator.get_state()
@@ -77,8 +82,8 @@ class LookAhead:
 
         ahead = self.look(reconstruct, main_loss)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
-        for parameter, (own, looked) in zip(self.reconstruction_head, gradients, strict=True):
-            parameter.grad = self.reconstruction_weight * own + settings.weight * looked
+        for parameter, (of_reconstruction, of_ahead) in zip(self.reconstruction_head, gradients, strict=True):
+            parameter.grad = self.reconstruction_weight * of_reconstruction + settings.weight * of_ahead
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * self.count / (settings.steps + 1))) / 2
         self.optimizer.step()
@@ -86,34 +91,34 @@ class LookAhead:
         return ahead
 
     def look(self, reconstruct: Callable[[], Tensor], main_loss: Callable[[], Tensor]) -> Ahead:
-        """Tries the step; the weights are as before when it returns. reconstruct: l_s, the same masks each time."""
+        """Takes the trial step and undoes it. reconstruct: l_s, with the same masks in every call. main_loss: l_m."""
         start = Snapshot(self.encoder)
 
         def gradient_of_reconstruction(parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
             loss = reconstruct()
-            # The heads' last layers use only some of their parameters, and g none of the class embedding's.
+            # The heads' last layers use only some of their parameters, and g does not use the class embedding.
             return float(loss.detach()), list(
                 torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             )
 
         with torch.no_grad():
             before = float(main_loss())
-        loss, own = gradient_of_reconstruction([*self.encoder, *self.reconstruction_head])
-        own_encoder, own_head = own[: len(self.encoder)], own[len(self.encoder) :]
-        scale = self._update_scale(own_encoder)
-        scaled = _product(scale, own_encoder)
+        loss, gradient = gradient_of_reconstruction([*self.encoder, *self.reconstruction_head])
+        encoder_gradient, head_gradient = gradient[: len(self.encoder)], gradient[len(self.encoder) :]
+        scale = self._update_scale(encoder_gradient)
+        scaled = _product(scale, encoder_gradient)
         size = sum(part.numel() for part in self.encoder) ** 0.5
         squared_length = _inner(scaled, scaled)
         rate = self.settings.inner_rate * size / squared_length**0.5
         with torch.no_grad():
             torch._foreach_add_(self.encoder, scaled, alpha=-rate)
         after = main_loss()
-        wanted = list(torch.autograd.grad(after, self.encoder))
+        main_gradient = list(torch.autograd.grad(after, self.encoder))
         start.restore()
 
-        # What lies along the step cannot change it, since its length is fixed.
-        along = _inner(scaled, wanted) / squared_length
-        direction = _product(scale, list(torch._foreach_sub(wanted, torch._foreach_mul(scaled, along))))
+        # The component along the step cannot change the step, because the step's length is fixed.
+        along = _inner(scaled, main_gradient) / squared_length
+        direction = _product(scale, list(torch._foreach_sub(main_gradient, torch._foreach_mul(scaled, along))))
         nudge = 1e-4 * size / _inner(direction, direction) ** 0.5
         differences = []
         for sign in (1.0, -1.0):
@@ -122,21 +127,21 @@ class LookAhead:
             differences.append(gradient_of_reconstruction(self.reconstruction_head)[1])
             start.restore()
         factor = -rate / (2 * nudge)
-        looked = [(plus - minus) * factor for plus, minus in zip(*differences, strict=True)]
-        return Ahead(loss, before, float(after.detach()), own_head, looked)
+        ahead_gradient = [(plus - minus) * factor for plus, minus in zip(*differences, strict=True)]
+        return Ahead(loss, before, float(after.detach()), head_gradient, ahead_gradient)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
+        """The state that a checkpoint saves."""
         return {"square": self.square, "count": self.count, "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state`."""
+        """Restores `state`."""
         torch._foreach_copy_(self.square, state["square"])
         self.count = state["count"]
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _update_scale(self, gradient: list[Tensor]) -> list[Tensor]:
-        """P: one over the root mean square of each parameter's gradient over recent steps, as in Adam."""
+        """P: the inverse root mean square of each parameter's gradient over recent steps, as in Adam."""
         self.count += 1
         torch._foreach_mul_(self.square, 0.95)
         torch._foreach_addcmul_(self.square, gradient, gradient, value=0.05)
@@ -145,7 +150,7 @@ class LookAhead:
 
 
 def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
-    """A share of the images as they would look elsewhere: RGB in 0..255, (B, 3, H, W), the same out."""
+    """Changes a share of the images by one of SHIFTS. images: RGB in 0..255, (B, 3, H, W); returns the same shape."""
     shown = []
     for image in images.cpu():
         chance, *draws = torch.rand(7, generator=generator).tolist()
@@ -154,9 +159,9 @@ def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> 
 
 
 def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
-    """An image, (3, H, W), as another camera setting would show it, by six numbers of 0..1.
+    """An image, (3, H, W), as another camera setting would show it. draws: six random numbers in 0..1.
 
-    0 to `stops` stops of light are lost, each channel has up to a quarter more or less, and full scale stands for
+    0 to `stops` stops of light are lost, each channel is scaled by up to 25 % either way, and full scale stands for
     1500 to 24000 electrons, drawn uniformly on a log scale (see `low_light`).
     """
     stops, well, seed, *balance = draws
@@ -166,7 +171,7 @@ def sensor_shift(image: Tensor, settings: LookAheadSettings, draws: list[float])
 
 
 def film_shift(image: Tensor, settings: LookAheadSettings, draws: list[float]) -> Tensor:
-    """An image, (3, H, W), as an old film would show it, by six numbers of 0..1 (see `old_film`)."""
+    """An image, (3, H, W), as an old film would show it (see `old_film`). draws: six random numbers in 0..1."""
     red, blue, blur, contrast, grain, seed = draws
     emulsion = Emulsion(0.25 * red, 0.1 + 0.4 * blue, 0.3 + 2 * blur, 0.8 + contrast, 2 + 14 * grain, flicker=0.15)
     return old_film(image, int(seed * 2**31), emulsion)

@@ -18,38 +18,42 @@ from ttt_cli.training.stills import Still, mask_targets
 
 @dataclass(frozen=True)
 class MainLossSettings:
-    """Weights of the parts of l_m.
-
-    class_weight, mask_weight, dice_weight: Mask2Former's own, after matching queries to masks.
-    pixel_weight: cross-entropy of the combined class map, which is what mIoU is read from. Mask2Former has no such
-        term; on a few hundred images it is what makes a small model learn in an hour.
-    rare_class_power: each class counts in that cross-entropy by (share of pixels) ** -power.
-    overlap_weight: 1 - dice of the same map, averaged over the classes in the batch, so that a sign post counts as
-        much as the road.
-    dense_weight: the same two terms for a linear classifier of the pixel features, which exists in training alone.
-        Queries take long to find their classes; this tells every pixel at once.
-    """
+    """Weights of the parts of l_m."""
 
     class_weight: float = 2.0
+    """Mask2Former's class loss, after matching queries to masks."""
     mask_weight: float = 5.0
+    """Mask2Former's mask cross-entropy."""
     dice_weight: float = 5.0
+    """Mask2Former's dice loss."""
     pixel_weight: float = 10.0
+    """Cross-entropy of the combined class map, from which mIoU is computed.
+
+    Mask2Former has no such term. On a few hundred images it lets a small model learn in an hour.
+    """
     rare_class_power: float = 0.5
+    """Each class is weighted in that cross-entropy by (share of pixels) ** -power."""
     overlap_weight: float = 5.0
+    """1 - dice of the same map, averaged over the classes in the batch: a sign post counts as much as the road."""
     dense_weight: float = 1.0
+    """The pixel and overlap terms for a linear classifier of the pixel features, which exists only in training.
+
+    Queries take long to find their classes; this classifier teaches every pixel at once.
+    """
     points: int = 2048
+    """Points of each mask that Mask2Former's mask and dice losses are computed on."""
 
 
 class MainLoss(nn.Module):
     """l_m of a batch: set matching over queries, plus cross-entropy and overlap of the pixels' classes.
 
-    It has weights of its own to train: those of the dense classifier.
+    The dense classifier's weights are trained too.
     """
 
     def __init__(self, settings: MainLossSettings, pixel_share: Tensor, channels: int) -> None:
-        """pixel_share: (K,), the share of each class among the labeled pixels of the training set.
+        """pixel_share: the share of each class among the labeled pixels of the training set: (K,).
 
-        channels: of the pixel features.
+        channels: channels of the pixel features.
         """
         super().__init__()
         self.settings = settings
@@ -73,7 +77,7 @@ class MainLoss(nn.Module):
         self.register_buffer("class_weights", rarity / (rarity * pixel_share).sum())
 
     def forward(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
-        """A scalar. Images without any labeled object or region are left out of the matching."""
+        """l_m, a scalar. Images without any labeled object or region are left out of the matching."""
         device = queries.mask_logits.device
         targets = [mask_targets(still) for still in batch]
         parts = self.matching(
@@ -83,7 +87,7 @@ class MainLoss(nn.Module):
             [classes.to(device) for classes, _ in targets],
             [{"class_queries_logits": c, "masks_queries_logits": m} for c, m in queries.auxiliary],
         )
-        # The parts of earlier decoder layers carry the layer's number behind their name.
+        # The names of parts from earlier decoder layers end in the layer's number.
         weighted = [self.weights[name.rstrip("_0123456789")] * value for name, value in parts.items()]
         matched = torch.stack(weighted).sum() / (1 + len(queries.auxiliary))
         dense = self.dense_classifier(queries.pixel_features).softmax(dim=1)
@@ -94,9 +98,9 @@ class MainLoss(nn.Module):
         )
 
     def pixel_loss(self, probabilities: Tensor, image_size: tuple[int, int], batch: list[Still]) -> Tensor:
-        """Weighted cross-entropy and overlap of a map of class probabilities (B, K, H/4, W/4), void left out.
+        """Weighted cross-entropy and overlap loss, without void pixels; 0 if all are void.
 
-        0 if all is void.
+        probabilities: of classes, (B, K, H/4, W/4).
         """
         scores = upsample(probabilities, image_size)
         truth = torch.stack([still.classes for still in batch]).long().to(scores.device)
@@ -107,7 +111,7 @@ class MainLoss(nn.Module):
 
 
 def overlap_loss(scores: Tensor, truth: Tensor) -> Tensor:
-    """1 - dice of every class that the batch has, averaged over these classes; void pixels are left out.
+    """1 - dice, averaged over the classes present in the batch; void pixels are left out.
 
     scores: probabilities (B, K, H, W). truth: int64 (B, H, W), 255 = void.
     """

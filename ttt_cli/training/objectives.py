@@ -1,4 +1,4 @@
-"""What joint training teaches the main head, besides reconstruction. To add one: write a class and add a line below."""
+"""What joint training teaches the main head. To add an objective, write a class and list it in OBJECTIVES."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from ttt_cli.training.stills import Split, Still
 BIN = 10.0
 """Side of a cell of the ab plane, in Lab's units."""
 CLASSES_WEIGHT = 0.1
-"""Of the classifier's loss beside the distance of chroma."""
+"""Weight of the classifier's loss relative to the chroma distance."""
 ANNEALING = 0.38
+"""Temperature T of the annealed mean (Zhang et al. 2016)."""
 
 
 class TrainingObjective(nn.Module):
-    """l_m. Parameters of its own are trained beside the model's and do not come out.
-
-    tasks, classes: what the weights that come out are for.
-    """
+    """Computes l_m. Its own parameters are trained with the model's but not exported."""
 
     tasks: ClassVar[tuple[str, ...]]
+    """Tasks that the exported weights can do."""
     classes: ClassVar[tuple[Class, ...]]
+    """Classes that the exported weights know."""
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__()
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """What the model is shown of images in 0..255, (B, 3, H, W)."""
+        """The model's input made from images in 0..255, (B, 3, H, W)."""
         return images
 
     @abstractmethod
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
-        """l_m, a scalar. images: preprocessed; they may be darker than those of `batch`, which are the truth."""
+        """l_m, a scalar. images: preprocessed, and possibly darker than those of `batch`, which are the truth."""
 
     @abstractmethod
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
-        """Scores on stills held out. The model is in eval mode; its device is that of its parameters."""
+        """Scores on the held-out stills. model: in eval mode; runs on the device of its parameters."""
 
 
 class Segmentation(TrainingObjective):
-    """Classes and objects: Mask2Former's loss and the pixels' (losses.py)."""
+    """Classes and objects, learned by Mask2Former's loss and pixel losses (training/losses.py)."""
 
     tasks = ALL_TASKS
     classes = CAMVID
@@ -81,12 +81,12 @@ class Segmentation(TrainingObjective):
 
 
 class Colorization(TrainingObjective):
-    """Chroma from gray, said in two ways at once.
+    """Chroma from gray, learned in two ways at once.
 
-    The model gives a and b themselves, trained by their distance from the truth in units of ten, where large errors
-    count linearly. Beside that a classifier that does not come out tells which of the BIN x BIN cells of the ab plane
-    a pixel is in, rare ones counting more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with
-    T = 0.38): it keeps the features from grayish averages, and validation compares the two.
+    The model predicts a and b themselves. Their loss is the distance from the truth in units of ten, in which large
+    errors count linearly. A classifier, used only in training, predicts which BIN x BIN cell of the ab plane a pixel is
+    in. Rare cells count more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with T = 0.38). The
+    classifier keeps the features from grayish averages. Validation scores both.
     """
 
     tasks = ("colorization",)
@@ -115,7 +115,7 @@ class Colorization(TrainingObjective):
 
     @torch.no_grad()
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
-        """PSNR of the model's chroma, of the classifier's, and of gray, on the stills as they are."""
+        """PSNR of the model's chroma, of the classifier's, and of gray, on the unchanged stills."""
         device = next(model.parameters()).device
         metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
         for still in held_out:
@@ -128,7 +128,7 @@ class Colorization(TrainingObjective):
 
 
 def _bins_of_srgb() -> Tensor:
-    """The middles, (Q, 2) in Lab's units, of the cells of the ab plane that have colors of sRGB in them."""
+    """The centers of the cells of the ab plane that contain sRGB colors: (Q, 2), in Lab's units."""
     values = torch.arange(0.0, 256.0, 3.0)
     colors = torch.stack(torch.meshgrid(values, values, values, indexing="ij")).reshape(3, 1, -1)
     cells: Tensor = torch.unique((lab_of(colors)[1:, 0] / BIN).round(), dim=1)
@@ -136,7 +136,7 @@ def _bins_of_srgb() -> Tensor:
 
 
 def _bins_of(ab: Tensor, bins: Tensor) -> Tensor:
-    """Which bin is nearest to each pixel: (B, 2, H, W) to int64 (B, H, W)."""
+    """The index of the bin nearest to each pixel: (B, 2, H, W) to int64 (B, H, W)."""
     pixels = ab.movedim(1, -1).reshape(-1, 2)
     return torch.cdist(pixels, bins).argmin(dim=1).reshape(len(ab), *ab.shape[-2:])
 

@@ -1,4 +1,4 @@
-"""A training recipe: everything that decides what weights come out, read from one TOML file."""
+"""A training recipe: everything that determines the trained weights, read from one TOML file."""
 
 from __future__ import annotations
 
@@ -13,79 +13,92 @@ from ttt_cli.training.stills import Augmentation, StillsSource
 
 @dataclass(frozen=True)
 class Schedule:
-    """Joint training: the optimizer, and how long.
-
-    learning_rate: of both heads; encoder_learning_rate: of f. Both warm up linearly over `warmup_steps`, then fall
-        along a half cosine to `final_share` of themselves.
-    reconstruction_weight: factor of l_s beside l_m; 0 trains the main task alone.
-    reconstruction_batch: how many images of the batch l_s is taken of.
-    average_decay: the weights that come out are an exponential average of the trained ones, with this decay a step.
-    """
+    """Length and optimizer of joint training."""
 
     steps: int = 4000
+    """Steps of joint training."""
     batch: int = 4
+    """Images per step."""
     learning_rate: float = 6e-4
+    """Peak learning rate of both heads."""
     encoder_learning_rate: float = 2e-4
+    """Peak learning rate of f."""
     warmup_steps: int = 200
+    """Steps over which both learning rates rise linearly."""
     final_share: float = 0.05
+    """Both learning rates then fall along a half cosine to this share of their peak."""
     weight_decay: float = 0.05
+    """AdamW's weight decay; none on vectors (norms, biases) and embeddings."""
     gradient_norm: float = 10.0
+    """Gradients are clipped to this norm."""
     reconstruction_weight: float = 5.0
+    """Factor of l_s relative to l_m; 0 trains only the main task."""
     reconstruction_batch: int = 4
+    """How many images of the batch l_s is computed on."""
     average_decay: float = 0.998
+    """The exported weights are an exponential average of the trained weights, with this decay per step."""
     seed: int = 0
+    """Seed of all random numbers."""
     validate_every_steps: int = 500
+    """Steps between validations."""
     checkpoint_every_minutes: float = 5.0
+    """Minutes between checkpoints."""
 
 
 @dataclass(frozen=True)
 class LookAheadSettings:
-    """How long and how far g is trained to look ahead.
-
-    steps: after those of joint training; 0 leaves it out.
-    batch: images a step.
-    learning_rate: of g; it falls along a half cosine to nothing.
-    inner_rate: the length of the step tried: the root mean square of what it changes each parameter of f by.
-    weight: factor of the look-ahead gradient; that of l_s is the schedule's reconstruction_weight.
-    shift: how images are changed, a name in SHIFTS. shifted: share of the images that are.
-    stops: with "sensor" they lose 0 to this many stops of light.
-    """
+    """Look-ahead training of g (training/look_ahead.py)."""
 
     steps: int = 0
+    """Steps after those of joint training; 0 for no look-ahead training."""
     batch: int = 2
+    """Images per step."""
     learning_rate: float = 3e-4
+    """Learning rate of g; it falls along a half cosine to 0."""
     inner_rate: float = 1e-3
+    """Length of the trial step: the root mean square of the change of f's parameters."""
     weight: float = 1.0
+    """Factor of the look-ahead gradient; the factor of l_s is the schedule's reconstruction_weight."""
     shift: Literal["sensor", "film"] = "sensor"
+    """How images are changed: a name in SHIFTS."""
     shifted: float = 0.5
+    """Share of the images that are changed."""
     stops: float = 4.0
+    """The "sensor" shift takes 0 to this many stops of light away."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The whole recipe; see recipes/street.toml for one with reasons beside the values.
-
-    objective: what the main head is taught, a name in OBJECTIVES. imagenet: start the encoder from ImageNet.
-    license: what the weights' users must know of the data's terms.
-    adaptation: settings of test-time training that suit the weights (names of AdaptationSettings).
-    """
+    """A whole recipe. recipes/street.toml is an example and gives the reasons for its values."""
 
     name: str
+    """Name of the trained weights."""
     sources: tuple[StillsSource, ...]
+    """Folders of training images."""
     license: str
+    """The terms of the weights and of their training data."""
     objective: str = "segmentation"
+    """What the main head is taught: a name in OBJECTIVES."""
     imagenet: bool = True
+    """Whether the encoder starts from ImageNet weights."""
     model: ModelSize = field(default_factory=ModelSize)
+    """Sizes of the encoder and the heads."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    """Random changes to the training images."""
     main_loss: MainLossSettings = field(default_factory=MainLossSettings)
+    """Weights of the parts of l_m; for segmentation only."""
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    """Masking and target of l_s."""
     schedule: Schedule = field(default_factory=Schedule)
+    """Length and optimizer of joint training."""
     look_ahead: LookAheadSettings = field(default_factory=LookAheadSettings)
+    """Look-ahead training of g."""
     adaptation: dict[str, Any] = field(default_factory=dict)
+    """Settings of test-time training that suit the weights, by their names in AdaptationSettings."""
 
 
 def main_only(recipe: Recipe) -> Recipe:
-    """The same recipe and budget on l_m alone: the weights of the paper's row Main Task Only."""
+    """The same recipe and budget with only l_m: the weights of the paper's row Main Task Only."""
     return replace(
         recipe,
         name=f"{recipe.name}-{MAIN_ONLY}",

@@ -21,25 +21,29 @@ from ttt_cli.datasets.regions import components
 logger = logging.getLogger(__name__)
 
 THINGS = things_of(CAMVID)
-# A smaller connected component is noise of the label's edges rather than an object.
 SMALLEST_INSTANCE_PIXELS = 20
-# A folder beside Penn-Fudan's own labels: CamVid's ids in each pixel, written by a network (docs/data.md).
+"""A smaller connected component is noise at the label's edges, not an object."""
 MACHINE_LABELS = "street_labels_machine"
-PEDESTRIAN = next(index for index, one in enumerate(CAMVID) if one.name == "pedestrian")
+"""A folder beside Penn-Fudan's own labels: CamVid's ids in each pixel, written by a network (docs/data.md)."""
+PEDESTRIAN = next(index for index, entry in enumerate(CAMVID) if entry.name == "pedestrian")
 
 
 @dataclass(frozen=True)
 class Still:
-    """image: uint8 RGB (3, H, W). classes: uint8 (H, W), 255 = void. instances: int32 (H, W), 0 = no object."""
+    """A labeled image."""
 
     name: str
+    """File name without its suffix."""
     image: Tensor
+    """RGB, uint8 (3, H, W); float32 after augmentation."""
     classes: Tensor
+    """Class of each pixel: uint8 (H, W), 255 = void."""
     instances: Tensor
+    """Object of each pixel: int32 (H, W), 0 = no object."""
 
 
 def load_camvid(folder: Path) -> list[Still]:
-    """Every labeled image of `folder`/images and `folder`/labels, in order of name.
+    """Every labeled image in `folder`/images and `folder`/labels, sorted by name.
 
     CamVid labels no instances: the connected components of each thing class stand in for them.
     """
@@ -52,13 +56,13 @@ def load_camvid(folder: Path) -> list[Still]:
 
 
 def load_pennfudan(folder: Path) -> list[Still]:
-    """Penn-Fudan: pedestrians in `folder`/labels, each a true instance, drawn by people.
+    """Penn-Fudan: pedestrians in `folder`/labels are true instances, drawn by people.
 
-    MACHINE_LABELS in `folder`, if it is there, tells the classes around them; without it they are void.
+    The pictures in `folder`/MACHINE_LABELS, if there are any, label the other street classes; otherwise those are void.
     """
     machine = folder / MACHINE_LABELS
     if not machine.is_dir():
-        logger.warning("%s: there is no such folder, so that only pedestrians are labeled", printable(machine))
+        logger.warning("%s: there is no such folder, so only pedestrians are labeled", printable(machine))
     stills = []
     for image_path in _images(folder / "images"):
         name = f"{image_path.stem}.png"
@@ -69,19 +73,19 @@ def load_pennfudan(folder: Path) -> list[Still]:
             classes = torch.full(people.shape, VOID, dtype=torch.uint8)
             classes[people > 0] = PEDESTRIAN
         unpeopled = torch.where(classes == PEDESTRIAN, torch.tensor(VOID, dtype=torch.uint8), classes)
-        others = components(unpeopled, THINGS, SMALLEST_INSTANCE_PIXELS)
-        instances = torch.where(people > 0, people + int(others.max()), others)
+        rest = components(unpeopled, THINGS, SMALLEST_INSTANCE_PIXELS)
+        instances = torch.where(people > 0, people + int(rest.max()), rest)
         stills.append(Still(image_path.stem, _rgb(image_path), classes, instances))
     return stills
 
 
 def load_pictures(folder: Path) -> list[Still]:
-    """Every picture in the folder, in order of name, without any label."""
+    """Every picture in the folder, sorted by name, without labels."""
     stills = []
     for path in _images(folder):
         image = _rgb(path)
-        nothing = torch.full(image.shape[-2:], VOID, dtype=torch.uint8)
-        stills.append(Still(path.stem, image, nothing, torch.zeros(image.shape[-2:], dtype=torch.int32)))
+        void = torch.full(image.shape[-2:], VOID, dtype=torch.uint8)
+        stills.append(Still(path.stem, image, void, torch.zeros(image.shape[-2:], dtype=torch.int32)))
     return stills
 
 
@@ -90,35 +94,36 @@ STILLS = {"camvid": load_camvid, "pennfudan": load_pennfudan, "pictures": load_p
 
 @dataclass(frozen=True)
 class StillsSource:
-    """A folder of labeled stills.
-
-    kind: a name in STILLS. folder: relative to the data folder given on the command line.
-    share: how often a training image is drawn from here, relative to the other sources.
-    held_out: how many stills at the end (in order of name, so in time for a drive) are kept for validation.
-    gap: how many stills before those are left out altogether, so that neighbors do not leak.
-    """
+    """A folder of stills."""
 
     kind: str
+    """How to read the folder: a name in STILLS."""
     folder: str
+    """Path relative to the data folder given on the command line."""
     share: float = 1.0
+    """How often a training image is drawn from this folder, relative to the other sources."""
     held_out: int = 0
+    """How many of the last stills by name, which in a drive are the latest, are kept for validation."""
     gap: int = 0
+    """How many stills before the held-out ones are not used at all, so that neighbors do not leak."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Stills to draw from, and the weight each is drawn by."""
+    """Stills to draw from."""
 
     stills: list[Still] = field(default_factory=list)
+    """All stills of all sources."""
     weights: list[float] = field(default_factory=list)
+    """How likely each still is to be drawn, relative to the others."""
 
     def add(self, stills: list[Still], share: float) -> None:
-        """Adds stills that are together drawn by the weight `share`."""
+        """Adds stills whose weights sum to `share`."""
         self.stills.extend(stills)
         self.weights.extend([share / len(stills)] * len(stills))
 
     def draw(self, count: int, augmentation: Augmentation, generator: Generator) -> list[Still]:
-        """`count` augmented stills, drawn with replacement."""
+        """Draws `count` stills with replacement and augments them."""
         weights = torch.tensor(self.weights)
         chosen = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
         return [augment(self.stills[index], augmentation, generator) for index in chosen]
@@ -134,14 +139,16 @@ class Pool:
 
 @dataclass(frozen=True)
 class Split:
-    """The stills of all sources: to train on, and those held out, by folder."""
+    """The stills of all sources, split for training and validation."""
 
     trained: Pool
+    """Stills to train on."""
     held_out: dict[str, list[Still]]
+    """Stills for validation, by folder."""
 
     @property
     def all_held_out(self) -> list[Still]:
-        """Those of all folders."""
+        """The held-out stills of all folders."""
         return [still for stills in self.held_out.values() for still in stills]
 
 
@@ -159,23 +166,24 @@ def load_split(sources: Sequence[StillsSource], data: Path) -> Split:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop of `crop_height` x `crop_width` pixels at a random scale, mirror image, and color.
-
-    windows: of so many windows drawn, the one that shows most classes is taken.
-    smallest_scale, largest_scale: range of the zoom, drawn uniformly on a log scale.
-    color: brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color.
-    """
+    """A random crop at a random scale, mirrored half of the time, with changed colors."""
 
     crop_height: int = 256
+    """Height of the crop in pixels."""
     crop_width: int = 320
+    """Width of the crop in pixels."""
     windows: int = 3
+    """Number of random windows to draw; the window with the most classes is used."""
     smallest_scale: float = 0.75
+    """Lower end of the zoom, which is drawn uniformly on a log scale."""
     largest_scale: float = 1.75
+    """Upper end of the zoom."""
     color: float = 0.3
+    """Brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color."""
 
 
 def augment(still: Still, settings: Augmentation, generator: Generator) -> Still:
-    """One random view of a still, all of its tensors cut alike; the image becomes float32 in 0..255."""
+    """A random view of a still, with the same crop for all its tensors. The image becomes float32 in 0..255."""
     crop = (settings.crop_height, settings.crop_width)
     height, width = still.classes.shape
     scale = settings.smallest_scale * (settings.largest_scale / settings.smallest_scale) ** _uniform(generator)
@@ -197,7 +205,7 @@ def augment(still: Still, settings: Augmentation, generator: Generator) -> Still
 
 
 def mask_targets(still: Still) -> tuple[Tensor, Tensor]:
-    """Mask2Former's targets: class ids int64 (N,) and masks float32 (N, H, W), one a stuff class, one an instance."""
+    """Mask2Former's targets, one per stuff class and per instance: class ids int64 (N,), masks float32 (N, H, W)."""
     classes: list[int] = []
     masks: list[Tensor] = []
     for index in torch.unique(still.classes).tolist():
@@ -218,7 +226,7 @@ def mask_targets(still: Still) -> tuple[Tensor, Tensor]:
 
 
 def _window(whole: tuple[int, int], part: tuple[int, int], generator: Generator) -> tuple[EllipsisType, slice, slice]:
-    """A window of the size `part` at a random place in `whole`, as an index of the last two dimensions."""
+    """A window of size `part` at a random place in `whole`, as an index of the last two dimensions."""
     top = int(_uniform(generator) * (whole[0] - part[0] + 1))
     left = int(_uniform(generator) * (whole[1] - part[1] + 1))
     return (..., slice(top, top + part[0]), slice(left, left + part[1]))
