@@ -1,8 +1,9 @@
 """DAVIS 2016 and 2017: sequences in images/ or JPEGImages/, labels of the same names in labels/ or Annotations/.
 
-A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It tells one or a few objects;
-others of their class have no label. All around them is therefore a crowd: what is found there is neither right nor
-wrong, nor is an object that is found much too large. sequences.csv says of what class the objects of a sequence are.
+A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It covers one or a few objects;
+others of the same class have no label. Everything around the labeled objects is therefore a crowd: predictions there
+are neither right nor wrong, nor is a predicted object that is much too large. sequences.csv has the class of the
+objects in each sequence.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ CLASS_COLUMN = "fg_class_judged_from_name"
 
 
 def davis_streams(request: StreamRequest) -> list[Stream]:
-    """The sequences that have labels, in order of name; request.truth is the root of the data set.
+    """The sequences that have labels, sorted by name; request.truth is the root of the data set.
 
-    Raises TttvError where there is none, or where sequences.csv does not say the class of one.
+    Raises TttvError if there is no sequence, or sequences.csv does not give the class of every sequence.
     """
     sequences = folders_in(_first(request.truth, ("labels", "Annotations/480p", "Annotations")))
     if not sequences:
@@ -35,7 +36,7 @@ def davis_streams(request: StreamRequest) -> list[Stream]:
     names = _class_names(request.truth / "sequences.csv", [folder.name for folder in sequences])
     streams = []
     for folder in sequences:
-        video = open_frames(request, folder.name, frames / folder.name, alone=len(sequences) == 1)
+        video = open_frames(request, folder.name, frames / folder.name, only_video=len(sequences) == 1)
         truth = label_truth(folder, video, partial(_read, size=video.size))
         name = names[folder.name]
         streams.append(Stream(folder.name, (Class(name, color_of(name, 0), True),), video, truth))
@@ -43,12 +44,12 @@ def davis_streams(request: StreamRequest) -> list[Stream]:
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path:
-    """The first of the folders `names` that is in `root`, or where it should be."""
+    """The first of the folders `names` that exists in `root`, or else the first of their paths."""
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
 
 
 def _class_names(path: Path, sequences: list[str]) -> dict[str, str]:
-    """The class of every sequence, by the table in `path`."""
+    """The class of every sequence, from the table in `path`."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -73,11 +74,11 @@ def _read(path: Path, size: tuple[int, int]) -> Instances:
 
 
 def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
-    """Of every object, bool (H, W)."""
+    """The mask of every object, bool (H, W)."""
     image = read_png(path, size)
     ids = np.array(image.convert("L") if image.mode == "1" else image)
     numbers = set(np.unique(ids).tolist()) - {0}
-    # 255 is void beside object ids in a palette picture, and the object in a gray one.
+    # 255 is void in a palette picture with object ids, and the object in a gray picture.
     if image.mode == "P" and numbers != {255}:
         return [ids == number for number in sorted(numbers - {255})]
     if image.mode in ("1", "L") and numbers <= {255}:
