@@ -66,7 +66,7 @@ class Experiment:
     def warnings(self) -> list[str]:
         """What is left out, of the data and of the metrics, one line each."""
         metric = TASKS[self.common.task.task](self.weights.classes, self.common.task).new_metric()
-        return [*(warning for stream in self.streams for warning in stream.warnings), *metric.left_out()]
+        return [*(warning for stream in self.streams for warning in stream.warnings), *metric.missing_metrics()]
 
     def subject(self) -> dict[str, Any]:
         """All that the score of a cell depends on, beside stream, method, window and seed."""
