@@ -66,13 +66,13 @@ def lumiere_streams(request: StreamRequest) -> list[Stream]:
     """
     paths = _videos(request.truth)
     files = {film: path for film in LUMIERE for path in paths if film.words & _words(path.stem)}
-    shown = printable(request.truth)
+    folder = printable(request.truth)
     if not files:
-        raise TttvError(f"{shown}: has none of the ten films; call the files after them, such as gardener.mp4")
+        raise TttvError(f"{folder}: has none of the ten films; call the files after them, such as gardener.mp4")
     strange = len(paths) - len(set(files.values()))
     missing = [film.title for film in LUMIERE if film not in files]
-    warnings = [f"{shown}: {strange} of {len(paths)} videos are none of the ten films: left out"] if strange else []
-    warnings += [f"{shown}: {len(missing)} of the ten films are missing: {', '.join(missing)}"] if missing else []
+    warnings = [f"{folder}: {strange} of {len(paths)} videos are none of the ten films: left out"] if strange else []
+    warnings += [f"{folder}: {len(missing)} of the ten films are missing: {', '.join(missing)}"] if missing else []
     streams = []
     for film, path in files.items():
         video = open_input(path, request.wanted)

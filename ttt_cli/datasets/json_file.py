@@ -23,16 +23,16 @@ KINDS: dict[type, str] = {int: "a whole number", str: "a text", list: "a list", 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
-    shown = printable(path)
+    file = printable(path)
     try:
         size = path.stat().st_size
         if size > LARGEST_BYTES:
-            raise TttvError(f"{shown}: has {size} bytes, more than {LARGEST_BYTES}; split it into several files")
+            raise TttvError(f"{file}: has {size} bytes, more than {LARGEST_BYTES}; split it into several files")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise TttvError(f"{shown}: cannot be read ({error.strerror}); check --gt") from error
+        raise TttvError(f"{file}: cannot be read ({error.strerror}); check --gt") from error
     except (ValueError, RecursionError) as error:
-        raise TttvError(f"{shown}: is cut off or no JSON ({printable(error)}); get a complete copy") from error
+        raise TttvError(f"{file}: is cut off or no JSON ({printable(error)}); get a complete copy") from error
 
 
 def checked(content: Any, kind: type[T], what: str, path: Path) -> T:

@@ -74,14 +74,14 @@ def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def read_png(path: Path, size: tuple[int, int]) -> Image.Image:
     """A decoded PNG. Raises TttvError if it cannot be read or is not of `size` (height, width)."""
-    shown = printable(path)
+    file = printable(path)
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if (image.height, image.width) != size:
-                raise TttvError(f"{shown}: is {image.width}x{image.height}, but its frame is {size[1]}x{size[0]}")
+                raise TttvError(f"{file}: is {image.width}x{image.height}, but its frame is {size[1]}x{size[0]}")
             image.load()
             return image
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise TttvError(
-            f"{shown}: is not a label image that can be read ({printable(error)}); get a complete copy"
+            f"{file}: is not a label image that can be read ({printable(error)}); get a complete copy"
         ) from error
