@@ -23,7 +23,7 @@ from ttt_cli.core.labels import Labels
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import deviation_of, records_of
-from ttt_cli.evaluate.evaluation import Cell, entrants, measure
+from ttt_cli.evaluate.evaluation import Cell, measure, prepare_methods
 from ttt_cli.model.weights import open_weights, shipped_for
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.settings import resolve
@@ -75,11 +75,11 @@ def main() -> None:
             task=TaskOverrides(task=arguments.task), adaptation=AdaptationOverrides(method=method, cuts=cuts)
         )
         settings = resolve(weights, None, overrides, CPU)
-        entrant = entrants(weights, {method: settings}, CPU)[method]
+        prepared = prepare_methods(weights, {method: settings}, CPU)[method]
         scores = []
         for seed in range(arguments.seeds if method == "online" else 1):
             cell = Cell(film.name, method, settings.adaptation.window, seed)
-            scores.append(records_of({cell: measure(cell, film, entrant)})[0].pooled)
+            scores.append(records_of({cell: measure(cell, film, prepared)})[0].pooled)
         spread = deviation_of(scores)
         print(f"{method}, cuts {cuts}: {statistics.fmean(scores):.2f} +- {spread:.2f}", flush=True)
 

@@ -24,7 +24,7 @@ from ttt_cli.core.toml import from_table, parse_toml, read_toml
 from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.comparison import ALL_STREAMS, records_of
-from ttt_cli.evaluate.evaluation import entrants, measure, plan
+from ttt_cli.evaluate.evaluation import measure, plan, prepare_methods
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.overrides import Overrides
 from ttt_cli.run.settings import resolve
@@ -70,7 +70,7 @@ def main() -> None:
         changes = {"method": "online", **parse_toml(text.replace(",", "\n"), "--try")}
         method = changes["method"]
         settings = resolve(weights, None, Overrides(assigned={"adaptation": changes}), CPU)
-        ready = entrants(weights, {method: settings}, CPU)
+        ready = prepare_methods(weights, {method: settings}, CPU)
         scores = []
         for streams in (day, night):
             by_name = {stream.name: stream for stream in streams}

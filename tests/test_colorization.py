@@ -138,9 +138,8 @@ def test_options_of_colorize(color_weights: Path, tmp_path: Path, capsys: Captur
     assert outside[:, 20:44, 12:44].abs().mean() > 1
     assert outside[:, :, 60:].abs().mean() < 1, "but for the video's own compression"
     smooth, _ = colorize("--smooth", "--gray-first", "--method", "joint")
-    assert (
-        smooth["settings"]["adaptation"]["method"] == "joint+smoothing" and smooth["warnings"] == ColorMetric.left_out()
-    )
+    assert smooth["settings"]["adaptation"]["method"] == "joint+smoothing"
+    assert smooth["warnings"] == ColorMetric.missing_metrics()
     assert list(smooth["metrics"]["methods"]) == ["joint+smoothing"]
     _, beside = colorize("--compare")
     assert beside.shape[-1] >= 2 * image.shape[-1]
@@ -167,7 +166,7 @@ def test_the_colors_of_the_input_can_be_the_truth(color_weights: Path, tmp_path:
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
     assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR
-    assert finished.report.warnings == ColorMetric.left_out()
+    assert finished.report.warnings == ColorMetric.missing_metrics()
 
 
 def test_methods_and_tasks_that_do_not_fit_are_refused(
@@ -243,7 +242,7 @@ def test_networks_score_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_absent_networks_are_named_with_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    lines = ColorMetric.left_out()
+    lines = ColorMetric.missing_metrics()
     assert lines[0].startswith("LPIPS is left out: put https://") and str(tmp_path / "checkpoints") in lines[0]
     assert lines[1].startswith("FID and IS are left out: ")
     metric = ColorMetric()

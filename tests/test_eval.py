@@ -33,7 +33,7 @@ from ttt_cli.datasets.degrade import degraded
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate import evaluation, experiment
 from ttt_cli.evaluate.comparison import Record, records_of, summarize
-from ttt_cli.evaluate.evaluation import Cell, Entrant, PassTally, measure, plan
+from ttt_cli.evaluate.evaluation import Cell, PassTally, PreparedMethod, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
 from ttt_cli.model.settings import ReconstructionSettings
@@ -64,17 +64,17 @@ def drives(folder: Path, max_frames: int | None = None) -> list[Stream]:
     return open_streams("camvid", StreamRequest(folder, None, InputSettings(max_frames=max_frames), "semantic"))
 
 
-def entrant_of(model: TwoHeadedModel) -> Entrant:
-    return Entrant(model, SemanticTask(CAMVID), AdaptationSettings(window=2), ReconstructionSettings(), 360)
+def prepared_method(model: TwoHeadedModel) -> PreparedMethod:
+    return PreparedMethod(model, SemanticTask(CAMVID), AdaptationSettings(window=2), ReconstructionSettings(), 360)
 
 
 def run(
     model: TwoHeadedModel, streams: list[Stream], methods: list[str], seeds: list[int], windows: Sequence[int] = (2,)
 ) -> list[Record]:
-    entrant = entrant_of(model)
-    ready = dict.fromkeys(methods, entrant)
+    prepared = prepared_method(model)
+    ready = dict.fromkeys(methods, prepared)
     by_name = {stream.name: stream for stream in streams}
-    tallies = {cell: measure(cell, by_name[cell.stream], entrant) for cell in plan(ready, streams, windows, seeds)}
+    tallies = {cell: measure(cell, by_name[cell.stream], prepared) for cell in plan(ready, streams, windows, seeds)}
     return records_of(tallies)
 
 
@@ -312,11 +312,11 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
     monkeypatch.setattr(SemanticMetric, "compute", score)
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
     studied: list[tuple[int, int]] = []
-    cell, entrant = Cell("own", "offline-oracle", None, 0), entrant_of(tiny_model)
+    cell, prepared = Cell("own", "offline-oracle", None, 0), prepared_method(tiny_model)
     best = measure(
         cell,
         labeled_by_itself(tiny_model, 3),
-        entrant,
+        prepared,
         on_offline_step=lambda done, total: studied.append((done, total)),
     )
     assert best is made[1]
@@ -331,7 +331,7 @@ def test_the_oracle_is_the_best_model_that_offline_training_passes_through(
 
 def test_a_tally_keeps_every_frame_and_comes_back_from_json(tiny_model: TwoHeadedModel, tmp_path: Path) -> None:
     (stream,) = drives(make_drive(tmp_path / "drive"))
-    tally = measure(Cell(stream.name, "online", 2, 0), stream, entrant_of(tiny_model))
+    tally = measure(Cell(stream.name, "online", 2, 0), stream, prepared_method(tiny_model))
     assert (tally.frames, tally.scored) == (3, [0, 1])
     assert all(loss is not None for loss in tally.losses)
     again = PassTally.from_json(json.loads(json.dumps(tally.as_json())))

@@ -14,7 +14,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.evaluate.figures import UNKNOWN, shown
+from ttt_cli.evaluate.figures import UNKNOWN, format_number
 from ttt_cli.model.weights import COLOR, STREET, shipped_for
 from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides, parse_assignments
 
@@ -263,9 +263,9 @@ def _show(outcome: Outcome, protocol: str) -> None:
         _console.table(title, columns, [_row(row, protocols) for row in rows])
         details = {row.title: row.shown_details() for row in rows}
         if outcome.content["consistency"]:
-            details = {row.title: {**details[row.title], "consistency": shown(row.consistency)} for row in rows}
+            details = {row.title: {**details[row.title], "consistency": format_number(row.consistency)} for row in rows}
         _numbers(f"{stream}, pooled", details)
-        by_class = {row.title: {name: shown(value) for name, value in row.by_class.items()} for row in rows}
+        by_class = {row.title: {name: format_number(value) for name, value in row.by_class.items()} for row in rows}
         _numbers(f"{stream}: {score} by class, pooled", by_class)
 
 
@@ -284,14 +284,15 @@ def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
         "pooled": (row.pooled, row.deviation, row.gain),
         "paper": (row.paper, row.paper_deviation, row.paper_gain),
     }
-    scores = [shown(mean, row.spread(deviation), 2) for mean, deviation, _ in (measured[name] for name in protocols)]
+    chosen = [measured[name] for name in protocols]
+    scores = [format_number(mean, row.spread(deviation), 2) for mean, deviation, _ in chosen]
     gain = measured[protocols[0]][2]
     return (
         row.title,
         scores[0],
         UNKNOWN if gain is None or math.isnan(gain) else f"{gain:+.2f}",
         *scores[1:],
-        shown(row.seconds, digits=3),
-        shown(row.time_ratio, digits=2),
-        shown(row.peak_mebibytes, digits=0),
+        format_number(row.seconds, digits=3),
+        format_number(row.time_ratio, digits=2),
+        format_number(row.peak_mebibytes, digits=0),
     )

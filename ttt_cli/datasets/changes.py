@@ -1,4 +1,4 @@
-"""Streams in another order, or with the classes that weights know."""
+"""Streams with their frames shuffled, or with the classes of given weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ttt_cli.datasets.stream import Stream
 
 
 def shuffled(stream: Stream) -> Stream:
-    """The stream with its frames in one fixed random order, which destroys temporal smoothness (paper, section 6.4).
+    """The stream with its frames in a fixed random order, which destroys temporal smoothness (paper, section 6.4).
 
-    All frames are in memory while it is walked.
+    All frames are in memory while it is read.
     """
 
     def frames() -> Iterator[Frame]:
@@ -33,29 +33,30 @@ def shuffled(stream: Stream) -> Stream:
 def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> list[Stream]:
     """The streams that weights with these classes can be scored on.
 
-    Objects may be of some of the classes only; they are found by name. Streams of objects that the weights do not know
-    are left out with a warning. Raises TttvError where none is left, and where pixels are labeled with other classes.
+    A stream of objects may have only some of the classes, matched by name. It is left out with a warning if the weights
+    do not know one of them. Raises TttvError if no stream is left, or if pixels are labeled with other classes.
     """
-    names = [one.name for one in classes]
-    kept, gone = [], []
+    names = [class_.name for class_ in classes]
+    kept, dropped = [], []
     for stream in streams:
-        asked = [one.name for one in stream.classes]
-        if asked == names:
+        labeled = [class_.name for class_ in stream.classes]
+        if labeled == names:
             kept.append(stream)
-        elif task == "instance" and set(asked) <= set(names):
+        elif task == "instance" and set(labeled) <= set(names):
             kept.append(dataclasses.replace(stream, classes=tuple(classes), truth=_renamed(stream, names)))
         else:
-            gone.append(f"{printable(stream.name)}: labeled with {_few(set(asked) - set(names) or set(asked))}")
-    if not kept or (gone and task != "instance"):
-        raise TttvError(f"{gone[0]}, which is not what the weights know: {_few(names)}; choose others with --weights")
-    warnings = [f"{one}, which the weights do not know: left out" for one in gone]
+            dropped.append(f"{printable(stream.name)}: labeled with {_few(set(labeled) - set(names) or set(labeled))}")
+    if not kept or (dropped and task != "instance"):
+        known = f"which is not what the weights know: {_few(names)}"
+        raise TttvError(f"{dropped[0]}, {known}; choose others with --weights")
+    warnings = [f"{reason}, which the weights do not know: left out" for reason in dropped]
     kept[0] = dataclasses.replace(kept[0], warnings=(*kept[0].warnings, *warnings))
     return kept
 
 
 def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | None]:
-    """The stream's truth, its objects' classes as positions in `names`."""
-    positions = [names.index(one.name) for one in stream.classes]
+    """The stream's truth, with the classes of objects as positions in `names`."""
+    positions = [names.index(known.name) for known in stream.classes]
 
     def truth(name: str) -> Labels | None:
         labels = stream.truth(name)

@@ -1,11 +1,10 @@
-"""The classes of COCO, and colors for classes of files that give none."""
+"""The classes of COCO, and default colors for classes in files without colors."""
 
 from __future__ import annotations
 
 from ttt_cli.core.classes import Class, distinct_color
 
-# The categories of COCO panoptic by their id. Those that come in objects are first, and are the classes of COCO's
-# instances in the same order.
+# The categories of COCO panoptic by id. Things come first; they are the classes of COCO's instances, in the same order.
 COCO_PANOPTIC: dict[int, Class] = {
     1: Class("person", (220, 20, 60), True),
     2: Class("bicycle", (119, 11, 32), True),
@@ -142,11 +141,11 @@ COCO_PANOPTIC: dict[int, Class] = {
     200: Class("rug-merged", (250, 141, 255), False),
 }
 
-COCO_INSTANCE: tuple[Class, ...] = tuple(one for one in COCO_PANOPTIC.values() if one.is_thing)
+COCO_INSTANCE: tuple[Class, ...] = tuple(category for category in COCO_PANOPTIC.values() if category.is_thing)
 
-_COLORS = {one.name: one.color for one in COCO_PANOPTIC.values()}
+_COLORS = {category.name: category.color for category in COCO_PANOPTIC.values()}
 
 
 def color_of(name: str, index: int) -> tuple[int, int, int]:
-    """A color, RGB 0..255, for the class `name`: COCO's, or else one that differs from `index` to `index`."""
+    """A color, RGB 0..255, for the class `name`: COCO's color, or else a different color for each `index`."""
     return _COLORS[name] if name in _COLORS else distinct_color(index, 0.7, 0.9)

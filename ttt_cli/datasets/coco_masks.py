@@ -1,4 +1,4 @@
-"""The masks of COCO's annotations: polygons, and run lengths in lists or in COCO's text form."""
+"""The masks of COCO's annotations: polygons, and run lengths as lists or in COCO's text form."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ttt_cli.datasets.json_file import checked, field
 
 
 def mask_of(segmentation: Any, size: tuple[int, int], path: Path) -> Rle:
-    """The mask of a picture of `size` (height, width); `path` is the file that the segmentation comes from.
+    """The mask of a segmentation in a picture of `size` (height, width); `path` is the file it comes from.
 
-    Raises TttvError for what is none. All is checked beforehand, for pycocotools trusts what it is given.
+    Raises TttvError if it is malformed. Everything is checked first, because pycocotools does not check its input.
     """
     if isinstance(segmentation, dict):
         return _of_runs(segmentation, size, path)
-    polygons = [_polygon(one, size, path) for one in checked(segmentation, list, "'segmentation'", path)]
-    # Two points are a line; pycocotools would take their four numbers for a box.
-    drawn = [one for one in polygons if len(one) >= 6]
+    polygons = [_polygon(content, size, path) for content in checked(segmentation, list, "'segmentation'", path)]
+    # Two points are a line; pycocotools would read their four numbers as a box.
+    drawn = [polygon for polygon in polygons if len(polygon) >= 6]
     mask: Rle = coco_mask.merge(coco_mask.frPyObjects(drawn, *size)) if drawn else _encoded([size[0] * size[1]], size)
     return mask
 
@@ -29,9 +29,9 @@ def mask_of(segmentation: Any, size: tuple[int, int], path: Path) -> Rle:
 def _polygon(content: Any, size: tuple[int, int], path: Path) -> list[float]:
     """x, y, x, y ..."""
     numbers = checked(content, list, "a polygon", path)
-    if len(numbers) % 2 or any(type(one) not in (int, float) for one in numbers):
+    if len(numbers) % 2 or any(type(number) not in (int, float) for number in numbers):
         raise TttvError(f"{printable(path)}: a polygon must be a list of x, y, x, y ...; correct it")
-    # Points just outside are common. Those far off would make pycocotools draw very long lines.
+    # Points just outside are common. Points far outside would make pycocotools draw very long lines.
     for value, length in zip(numbers, [size[1], size[0]] * (len(numbers) // 2), strict=True):
         if not -length <= value <= 2 * length:
             shown = repr(value)[:20]
@@ -46,7 +46,7 @@ def _of_runs(segmentation: dict[str, Any], size: tuple[int, int], path: Path) ->
         raise TttvError(f"{printable(path)}: a mask is of {shown} rows and columns, but its picture of {list(size)}")
     counts = segmentation.get("counts")
     runs = _parsed(counts) if isinstance(counts, str) else checked(counts, list, "'counts'", path)
-    if any(type(one) is not int or one < 0 for one in runs) or sum(runs) != size[0] * size[1]:
+    if any(type(run) is not int or run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
         raise TttvError(f"{printable(path)}: the run lengths of a mask do not add up to its picture; correct it")
     return _encoded(runs, size)
 
@@ -57,10 +57,10 @@ def _encoded(runs: list[int], size: tuple[int, int]) -> Rle:
 
 
 def _parsed(text: str) -> list[int]:
-    """The run lengths in COCO's text form; none for text that is something else.
+    """The run lengths in COCO's text form; empty if the text is malformed.
 
-    A character holds five bits and whether more follow, lowest first; the last one's top bit is the sign. From the
-    fourth on, a number is the difference to the last but one.
+    Each character holds five bits, lowest first, and a flag that more follow. The top bit of the last character is the
+    sign. From the fourth on, a number is the difference to the number two places before it.
     """
     runs: list[int] = []
     value = bits = 0

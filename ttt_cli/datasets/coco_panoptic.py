@@ -14,25 +14,26 @@ from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.json_file import Record, field, flag, inside, records
 from ttt_cli.datasets.labels import read_rgb
 from ttt_cli.datasets.regions import Region, distinct, panoptic_map
-from ttt_cli.datasets.stream import Stream, frame_numbers_of, labels_for, left_out
+from ttt_cli.datasets.stream import Stream, dropped_warnings, frame_numbers_of, labels_for
 
 IGNORED = 255
-"""The category of segments without a class. Like the id 0, which has no segment, they are void."""
+"""The category of segments without a class. They are void, as are pixels with the id 0."""
 
 
 @dataclass(frozen=True)
 class _Label:
-    """The label of one frame. regions: what each id in the PNG stands for, None is void. said_in: the JSON file."""
+    """The label of one frame."""
 
     png: Path
     regions: dict[int, Region | None]
-    said_in: Path
+    """The region of each id in the PNG; None is void."""
+    json_file: Path
 
     def read(self, size: tuple[int, int]) -> PanopticMap:
-        """Raises TttvError where PNG and JSON do not fit each other or `size` (height, width)."""
+        """Raises TttvError if the PNG does not match the JSON file or `size` (height, width)."""
         red, green, blue = read_rgb(self.png, size).transpose(2, 0, 1)
         ids, positions = distinct(red + 256 * green + 65536 * blue)
-        png, file = printable(self.png), printable(self.said_in)
+        png, file = printable(self.png), printable(self.json_file)
         for number in ids:
             if number not in self.regions:
                 raise TttvError(f"{png}: holds the id {number}, which is no segment of it in {file}; correct either")
@@ -52,10 +53,10 @@ def panoptic_stream(
 ) -> Stream:
     """The labels of `video` in the JSON `file`, for the task semantic, instance or panoptic.
 
-    pngs: the folder of the file's PNGs, or the one below it that belongs to the video. categories: by id; for files
-    that have none of their own. scored_frames: only the first so many frames of the input have a label.
+    pngs: the folder of the file's PNGs, or the folder below it that belongs to the video. categories: by id, for files
+    without categories. scored_frames: how many frames, from the first of the input, can have a label.
 
-    Raises TttvError where the file is not as it should be, or has no label whose frame and PNG are on disk.
+    Raises TttvError if the file is malformed, or has no label whose frame and PNG are on disk.
     """
     coco = read_coco(file, "segments_info", categories)
     labels = _labels(coco, pngs)
@@ -66,9 +67,9 @@ def panoptic_stream(
     frames = {name: label for name, label in labels.items() if number_of(name) is not None}
     ready = {name: label for name, label in frames.items() if os.path.isfile(label.png)}
     what = f"labels without a frame in {printable(video.path)}"
-    warnings = left_out(len(labels) - len(frames), len(labels), what, printable(file))
+    warnings = dropped_warnings(len(labels) - len(frames), len(labels), what, printable(file))
     what = f"labels without a PNG in {printable(pngs)}"
-    warnings += left_out(len(frames) - len(ready), len(frames), what, printable(file))
+    warnings += dropped_warnings(len(frames) - len(ready), len(frames), what, printable(file))
     classes = _classes_for(task, tuple(coco.categories.values()))
 
     def truth(name: str) -> Labels | None:
@@ -81,32 +82,33 @@ def panoptic_stream(
 
 
 def _classes_for(task: str, classes: tuple[Class, ...]) -> tuple[Class, ...]:
-    """For instance, all up to the last thing: of COCO's 133 classes, the 80 of its instances. Their ids stay."""
+    """For the task instance, the classes up to the last thing: 80 of COCO's 133. Ids do not change."""
     return classes[: 1 + max(things_of(classes), default=-1)] if task == "instance" else classes
 
 
 def _labels(coco: CocoFile, pngs: Path) -> dict[str, _Label]:
-    """By frame name."""
+    """Labels by frame name."""
     labels: dict[str, _Label] = {}
-    for one in coco.annotations:
-        name, number = coco.pictures[one["image_id"]].name, one["image_id"]
+    for annotation in coco.annotations:
+        name, number = coco.pictures[annotation["image_id"]].name, annotation["image_id"]
         if name in labels:
             raise TttvError(f"{printable(coco.path)}: has two annotations of the image {number}; remove one of them")
-        relative = field(one, "file_name", str, coco.path)
-        own, above = inside(pngs, relative, coco.path), inside(pngs.parent, relative, coco.path)
-        png = above if os.path.isfile(above) and not os.path.isfile(own) else own
-        labels[name] = _Label(png, _regions(one, coco), coco.path)
+        relative = field(annotation, "file_name", str, coco.path)
+        png, above = inside(pngs, relative, coco.path), inside(pngs.parent, relative, coco.path)
+        if os.path.isfile(above) and not os.path.isfile(png):
+            png = above
+        labels[name] = _Label(png, _regions(annotation, coco), coco.path)
     return labels
 
 
 def _regions(annotation: Record, coco: CocoFile) -> dict[int, Region | None]:
-    """What the ids in an annotation's PNG stand for."""
+    """The region of each id in an annotation's PNG."""
     regions: dict[int, Region | None] = {0: None}
-    for one in records(field(annotation, "segments_info", list, coco.path), "segments_info", coco.path):
-        number, is_crowd = field(one, "id", int, coco.path), flag(one, "iscrowd", False, coco.path)
+    for segment in records(field(annotation, "segments_info", list, coco.path), "segments_info", coco.path):
+        number, is_crowd = field(segment, "id", int, coco.path), flag(segment, "iscrowd", False, coco.path)
         if number in regions:
             where = f"{printable(coco.path)}: the image {annotation['image_id']}"
             raise TttvError(f"{where} has two segments with the id {number}, or one with 0; correct it")
-        ignored = one.get("category_id") == IGNORED and IGNORED not in coco.categories
-        regions[number] = None if ignored else (coco.class_id(one), is_crowd)
+        ignored = segment.get("category_id") == IGNORED and IGNORED not in coco.categories
+        regions[number] = None if ignored else (coco.class_id(segment), is_crowd)
     return regions

@@ -1,9 +1,9 @@
 """DAVIS 2016 and 2017: sequences in images/ or JPEGImages/, labels of the same names in labels/ or Annotations/.
 
-A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It tells one or a few objects;
-others of their class have no label. All around them is therefore a crowd: what is found there is neither right nor
-wrong, nor is an object that is found much too large. DAVIS does not say what its objects are: CLASSES_2016 does, and
-a file classes.csv (sequence,class) in the root adds to it or changes it.
+A label is 0 and 255 in gray, or a palette picture of object ids with 255 for void. It covers one or a few objects;
+others of the same class have no label. Everything around the labeled objects is therefore a crowd: predictions there
+are neither right nor wrong, nor is a predicted object that is much too large. DAVIS does not say what its objects are:
+CLASSES_2016 does, and a file classes.csv (sequence,class) in the root adds to it or changes it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def davis_streams(request: StreamRequest) -> list[Stream]:
     warnings = (f"{printable(table)}: has no class for, and so left out: {', '.join(gone)}",) if gone else ()
     streams: list[Stream] = []
     for folder in kept:
-        video = open_frames(request, folder.name, frames / folder.name, alone=len(kept) == 1)
+        video = open_frames(request, folder.name, frames / folder.name, only_video=len(kept) == 1)
         truth = label_truth(folder, video, partial(_read, size=video.size))
         name = names[folder.name]
         classes = (Class(name, color_of(name, 0), True),)
@@ -84,7 +84,7 @@ def davis_streams(request: StreamRequest) -> list[Stream]:
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path:
-    """The first of the folders `names` that is in `root`, or where it should be."""
+    """The first of the folders `names` that exists in `root`, or else the first of their paths."""
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
 
 
@@ -110,11 +110,11 @@ def _read(path: Path, size: tuple[int, int]) -> Instances:
 
 
 def _masks(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
-    """Of every object, bool (H, W)."""
+    """The mask of every object, bool (H, W)."""
     image = read_png(path, size)
     ids = np.array(image.convert("L") if image.mode == "1" else image)
     numbers = set(np.unique(ids).tolist()) - {0}
-    # 255 is void beside object ids in a palette picture, and the object in a gray one.
+    # 255 is void in a palette picture with object ids, and the object in a gray picture.
     if image.mode == "P" and numbers != {255}:
         return [ids == number for number in sorted(numbers - {255})]
     if image.mode in ("1", "L") and numbers <= {255}:

@@ -1,4 +1,4 @@
-"""Streams whose frames are made worse on purpose. To add a way: write a function and add a line to DEGRADATIONS."""
+"""Streams with degraded frames. To add a degradation, write a function and add a line to DEGRADATIONS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEGRADATIONS: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light
 
 
 def degraded(stream: Stream, name: str) -> Stream:
-    """The stream with every frame degraded in the way `name`, a key of DEGRADATIONS; the labels stay."""
+    """The stream with the degradation `name`, a key of DEGRADATIONS, on every frame. Labels do not change."""
     if name not in DEGRADATIONS:
         raise UsageError(f"degradation {printable(name)!r} is unknown; known: {', '.join(DEGRADATIONS)}")
     return dataclasses.replace(stream, name=f"{stream.name} {name}", video=changed(stream.video, DEGRADATIONS[name]))

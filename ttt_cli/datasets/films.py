@@ -1,4 +1,4 @@
-"""Videos to be colored, which need no labels: a color video is its own truth, a black-and-white one has none."""
+"""Videos to be colored. They need no labels: a color video is its own truth, a black-and-white video has none."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from ttt_cli.video.transforms import open_input, within
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 LARGEST_DIFFERENCE_SECONDS = 5.0
-"""Copies of a film begin and end a little earlier or later."""
+"""How far the length of a copy may be from the film's."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """One of the ten of the paper's appendix B. words: of its English and French titles; any one tells a file name."""
+    """One of the ten films in the paper's appendix B."""
 
     title: str
     seconds: int
     words: frozenset[str]
+    """Words of its English and French titles; a file name with any of them is this film."""
 
 
 def _film(title: str, seconds: int, words: str) -> Film:
@@ -50,32 +51,32 @@ LUMIERE = (
 
 
 def color_video_streams(request: StreamRequest) -> list[Stream]:
-    """Every video below request.truth, which may be a video itself: files, or folders of pictures, in order of name.
+    """The video request.truth, or the videos in it: files or folders of pictures, sorted by name.
 
-    Raises TttvError where there is none, or one cannot be read.
+    Raises TttvError if there is no video or a video cannot be read.
     """
     return [_stream(open_input(path, request.wanted)) for path in _videos(request.truth)]
 
 
 def lumiere_streams(request: StreamRequest) -> list[Stream]:
-    """Those of the ten films that are in the folder request.truth, without their borders.
+    """The films of the ten that are in the folder request.truth, without their borders.
 
-    Warnings count the films that are missing and the files that are none of them, and name those of another length.
-    Raises TttvError where there is none of the films.
+    Warnings count missing films and files that are not one of the films, and name files of another length. Raises
+    TttvError if the folder has none of the films.
     """
     paths = _videos(request.truth)
     files = {film: path for film in LUMIERE for path in paths if film.words & _words(path.stem)}
-    shown = printable(request.truth)
+    folder = printable(request.truth)
     if not files:
-        raise TttvError(f"{shown}: has none of the ten films; call the files after them, such as gardener.mp4")
+        raise TttvError(f"{folder}: has none of the ten films; call the files after them, such as gardener.mp4")
     strange = len(paths) - len(set(files.values()))
     missing = [film.title for film in LUMIERE if film not in files]
-    warnings = [f"{shown}: {strange} of {len(paths)} videos are none of the ten films: left out"] if strange else []
-    warnings += [f"{shown}: {len(missing)} of the ten films are missing: {', '.join(missing)}"] if missing else []
+    warnings = [f"{folder}: {strange} of {len(paths)} videos are none of the ten films: left out"] if strange else []
+    warnings += [f"{folder}: {len(missing)} of the ten films are missing: {', '.join(missing)}"] if missing else []
     streams = []
     for film, path in files.items():
         video = open_input(path, request.wanted)
-        warnings += _unlike(film, path, open_input(path, InputSettings()))
+        warnings += _length_warning(film, path, open_input(path, InputSettings()))
         streams.append(_stream(_without_border(video), film.title))
     return [dataclasses.replace(streams[0], warnings=tuple(warnings)), *streams[1:]]
 
@@ -85,14 +86,14 @@ def _stream(video: Video, name: str | None = None) -> Stream:
 
 
 def _videos(root: Path) -> list[Path]:
-    """`root` itself, if it is a video, or those just below it, in order of name."""
+    """`root` if it is a video, or else the videos just below it, sorted by name."""
     if root.is_file() or _has_pictures(root):
         return [root]
-    found = [path for path in folders_in(root) if _has_pictures(path)]
-    found += [path for path in root.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
-    if not found:
+    videos = [path for path in folders_in(root) if _has_pictures(path)]
+    videos += [path for path in root.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
         raise TttvError(f"{printable(root)}: has no videos in it, and no folders of pictures; check --gt")
-    return sorted(found)
+    return sorted(videos)
 
 
 def _has_pictures(folder: Path) -> bool:
@@ -104,8 +105,8 @@ def _words(stem: str) -> frozenset[str]:
     return frozenset(re.findall(r"[a-z]+", without_accents))
 
 
-def _unlike(film: Film, path: Path, video: Video) -> Iterator[str]:
-    """What is wrong with the file of a film: its length."""
+def _length_warning(film: Film, path: Path, video: Video) -> Iterator[str]:
+    """A warning if the file does not have the length of the film."""
     if video.length is None:
         return
     seconds = video.length / float(video.fps)
@@ -114,7 +115,7 @@ def _unlike(film: Film, path: Path, video: Video) -> Iterator[str]:
 
 
 def _without_border(video: Video) -> Video:
-    """The picture alone, as if the film had never had a border."""
+    """Only the picture, as if the film never had a border."""
     inner = within(video, picture_area(video, "auto"))
 
     def frames() -> Iterator[Frame]:

@@ -1,8 +1,8 @@
 """A user's own labels: frames in images/ and, by task, class ids in labels/ or COCO panoptic annotations.
 
 Semantic: labels/NAME.png, and classes.json, a list of {"name", "color": [r, g, b], "is_thing"} in the order of the
-ids; 255 is void. Instance and panoptic: panoptic.json, and its PNGs in panoptic/. Where it has no categories, those are
-the classes of classes.json, from 0. classes.json may also be one folder above.
+ids; 255 is void. Instance and panoptic: panoptic.json, and its PNGs in panoptic/. If it has no categories, they are the
+classes of classes.json, numbered from 0. classes.json may also be in the parent folder.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from ttt_cli.datasets.stream import Stream, StreamRequest, open_frames, stream_f
 
 
 def folder_streams(request: StreamRequest) -> list[Stream]:
-    """The video of the folder asked for, or those of the folders just below it, in order of name.
+    """The video in the folder request.truth, or the videos in the folders just below it, sorted by name.
 
-    Raises TttvError where there is none, or labels for the task are missing or not as they should be.
+    Raises TttvError if there is no video, or labels for the task are missing or malformed.
     """
     labels = "labels" if request.task == "semantic" else "panoptic"
     folders = stream_folders(request.truth, (labels,) if request.images else ("images",))
-    return [_stream(folder, request, alone=len(folders) == 1) for folder in folders]
+    return [_stream(folder, request, only_video=len(folders) == 1) for folder in folders]
 
 
-def _stream(folder: Path, request: StreamRequest, alone: bool) -> Stream:
-    video = open_frames(request, folder.name, folder / "images", alone)
-    own, above = folder / "classes.json", folder.parent / "classes.json"
-    listed = above if above.is_file() and not own.is_file() else own
+def _stream(folder: Path, request: StreamRequest, only_video: bool) -> Stream:
+    video = open_frames(request, folder.name, folder / "images", only_video)
+    classes_file, above = folder / "classes.json", folder.parent / "classes.json"
+    if above.is_file() and not classes_file.is_file():
+        classes_file = above
     if request.task != "semantic":
-        categories = dict(enumerate(_classes(listed))) if listed.is_file() else None
+        categories = dict(enumerate(_classes(classes_file))) if classes_file.is_file() else None
         return panoptic_stream(video, request.task, folder / "panoptic.json", folder / "panoptic", categories)
-    classes = _classes(listed)
+    classes = _classes(classes_file)
     truth = label_truth(folder / "labels", video, lambda path: class_map(path, video.size, len(classes)))
     return Stream(folder.name, classes, video, truth)
 
@@ -41,11 +42,11 @@ def _stream(folder: Path, request: StreamRequest, alone: bool) -> Stream:
 def _classes(path: Path) -> tuple[Class, ...]:
     classes = tuple(
         Class(
-            field(one, "name", str, path),
-            color(one.get("color", one.get("colour")), path),
-            flag(one, "is_thing", None, path),
+            field(record, "name", str, path),
+            color(record.get("color", record.get("colour")), path),
+            flag(record, "is_thing", None, path),
         )
-        for one in records(read_json(path), "classes", path)
+        for record in records(read_json(path), "classes", path)
     )
     check_classes(classes, path)
     return classes

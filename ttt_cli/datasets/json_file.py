@@ -1,6 +1,6 @@
-"""JSON that came from elsewhere: read whole, and checked field by field.
+"""JSON files from other programs, read whole and checked field by field.
 
-Every function here raises TttvError, one line that names the file, for what is not as it should be.
+If a file is malformed, every function here raises TttvError with one line that names the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import TttvError, printable
 
-# In memory, JSON takes several times its size. COCO's largest file has about half a gigabyte.
+# JSON takes several times its size in memory. COCO's largest file has about half a gigabyte.
 LARGEST_BYTES = 2 * 1024**3
 
 Record = dict[str, Any]
@@ -22,17 +22,17 @@ KINDS: dict[type, str] = {int: "a whole number", str: "a text", list: "a list", 
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file."""
-    shown = printable(path)
+    """The content of a JSON file."""
+    file = printable(path)
     try:
         size = path.stat().st_size
         if size > LARGEST_BYTES:
-            raise TttvError(f"{shown}: has {size} bytes, more than {LARGEST_BYTES}; split it into several files")
+            raise TttvError(f"{file}: has {size} bytes, more than {LARGEST_BYTES}; split it into several files")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise TttvError(f"{shown}: cannot be read ({error.strerror}); check --gt") from error
+        raise TttvError(f"{file}: cannot be read ({error.strerror}); check --gt") from error
     except (ValueError, RecursionError) as error:
-        raise TttvError(f"{shown}: is cut off or no JSON ({printable(error)}); get a complete copy") from error
+        raise TttvError(f"{file}: is cut off or no JSON ({printable(error)}); get a complete copy") from error
 
 
 def checked(content: Any, kind: type[T], what: str, path: Path) -> T:
@@ -43,7 +43,7 @@ def checked(content: Any, kind: type[T], what: str, path: Path) -> T:
 
 
 def field(record: Record, key: str, kind: type[T], path: Path) -> T:
-    """The value of `key`, which must be there and of `kind`."""
+    """The value of `key`, which must be present and of `kind`."""
     if key not in record:
         raise TttvError(f"{printable(path)}: {key!r} is missing in {printable(repr(record)[:60])}")
     return checked(record[key], kind, repr(key), path)
@@ -51,11 +51,12 @@ def field(record: Record, key: str, kind: type[T], path: Path) -> T:
 
 def records(content: Any, what: str, path: Path) -> list[Record]:
     """`content`, a list of JSON objects."""
-    return [checked(one, dict, f"each of the {what}", path) for one in checked(content, list, f"the {what}", path)]
+    listed = checked(content, list, f"the {what}", path)
+    return [checked(record, dict, f"each of the {what}", path) for record in listed]
 
 
 def flag(record: Record, key: str, default: bool | None, path: Path) -> bool:
-    """The value of `key`, which COCO writes as 0 or 1; it must be there if `default` is None."""
+    """The value of `key`, which COCO writes as 0 or 1. It must be present if `default` is None."""
     value = record.get(key, default)
     if value not in (0, 1):
         raise TttvError(f"{printable(path)}: {key!r} must be true or false, not {printable(repr(value)[:40])}")
@@ -63,16 +64,16 @@ def flag(record: Record, key: str, default: bool | None, path: Path) -> bool:
 
 
 def color(value: Any, path: Path) -> tuple[int, int, int]:
-    """RGB, 0..255."""
-    if isinstance(value, list) and [type(one) for one in value] == [int] * 3 and 0 <= min(value) <= max(value) < 256:
+    """A color as RGB, 0..255."""
+    if isinstance(value, list) and list(map(type, value)) == [int] * 3 and 0 <= min(value) <= max(value) < 256:
         return value[0], value[1], value[2]
     shown = printable(repr(value)[:40])
     raise TttvError(f"{printable(path)}: a color must be three numbers from 0 to 255, not {shown}")
 
 
 def check_classes(classes: Sequence[Class], path: Path) -> None:
-    """Scores are told by the classes' names, and label images hold ids below 255."""
-    names = [one.name for one in classes]
+    """Names must differ, because scores go by name. Ids must be below 255, because label images are 8 bits."""
+    names = [class_.name for class_ in classes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TttvError(f"{printable(path)}: has more than one class {printable(twice[0])!r}; rename all but one")
@@ -81,9 +82,9 @@ def check_classes(classes: Sequence[Class], path: Path) -> None:
 
 
 def inside(folder: Path, name: str, path: Path) -> Path:
-    """The file `name` in `folder` or below it, as the file `path` says; backslashes part folders too.
+    """The path of the file `name`, given in the file `path`, in `folder` or below it. Backslashes separate folders too.
 
-    Refuses names that lead elsewhere.
+    Raises TttvError if the name leads out of `folder`.
     """
     relative = PureWindowsPath(name)
     if relative.drive or relative.root or ".." in relative.parts or "\0" in name or not relative.parts:

@@ -1,6 +1,6 @@
 """KITTI-STEP: drives in images/{train,val}/NNNN, labels of the same names in panoptic_maps/{train,val}/NNNN.
 
-In a label, R is the class and 256 G + B the object.
+In a label, R is the class and 256 G + B is the object.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ttt_cli.core.errors import printable
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb
 from ttt_cli.datasets.regions import Region, map_of_objects
-from ttt_cli.datasets.stream import Stream, StreamRequest, labels_for, left_out, open_frames
+from ttt_cli.datasets.stream import Stream, StreamRequest, dropped_warnings, labels_for, open_frames
 
-# The train ids and colors of Cityscapes. Of its things, KITTI-STEP tells the objects of two classes apart.
+# The train ids and colors of Cityscapes. KITTI-STEP labels separate objects only for two of its things.
 KITTI_STEP: tuple[Class, ...] = (
     Class("road", (128, 64, 128), False),
     Class("sidewalk", (244, 35, 232), False),
@@ -49,19 +49,19 @@ SEQUENCES = {
 
 
 def kitti_step_streams(request: StreamRequest) -> list[Stream]:
-    """The drives of the split, val unless another is asked for; request.truth is the root of the data set.
+    """The drives of request.split (default: val); request.truth is the root of the data set.
 
-    A warning counts those that are missing. Raises TttvError where all are.
+    A warning counts missing drives. Raises TttvError if all are missing.
     """
     split = request.split or "val"
     maps, frames = request.truth / "panoptic_maps" / split, request.truth / "images" / split
     listed = SEQUENCES[split]
     present = [name for name in listed if (maps / name).is_dir()]
     what = f"drives of the split {split} that are not on disk"
-    warnings = left_out(len(listed) - len(present), len(listed), what, printable(maps))
+    warnings = dropped_warnings(len(listed) - len(present), len(listed), what, printable(maps))
     streams: list[Stream] = []
     for name in present:
-        video = open_frames(request, name, frames / name, alone=len(present) == 1)
+        video = open_frames(request, name, frames / name, only_video=len(present) == 1)
         truth = label_truth(maps / name, video, partial(_read, size=video.size, task=request.task))
         streams.append(Stream(name, KITTI_STEP, video, truth, () if streams else warnings))
     return streams
@@ -70,7 +70,7 @@ def kitti_step_streams(request: StreamRequest) -> list[Stream]:
 def _read(path: Path, size: tuple[int, int], task: str) -> Labels:
     red, green, blue = read_rgb(path, size).transpose(2, 0, 1)
     classes = known_classes(red, len(KITTI_STEP), path)
-    # The class of a crowd is known, so that it counts here, although its objects are not told apart.
+    # A crowd counts here: its class is known, only its objects are not separate.
     if task == "semantic":
         return classes
     instances = np.where(np.isin(red, list(THINGS)), 256 * green + blue, 0)

@@ -1,4 +1,4 @@
-"""Label images: folders of PNGs that are named like the frames. They are for scoring alone."""
+"""Label images: folders of PNGs with the names of the frames. They are used only for scoring."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ttt_cli.video import images
 def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> Callable[[str], Labels | None]:
     """The truth of a stream whose label files NAME.png are in `folder`; `read` is called for one frame at a time.
 
-    Raises TttvError where the folder cannot be read, holds no PNG, or none that is named like a frame of `video`.
+    Raises TttvError if the folder cannot be read, has no PNGs, or no PNG has the name of a frame of `video`.
     """
     try:
-        found = [path for path in folder.iterdir() if images.is_image(path)]
+        paths = [path for path in folder.iterdir() if images.is_image(path)]
     except OSError as error:
         raise TttvError(f"{printable(folder)}: labels cannot be read ({error.strerror}); check --gt") from error
-    files = {path.stem: path for path in found if path.suffix.lower() == ".png"}
+    files = {path.stem: path for path in paths if path.suffix.lower() == ".png"}
     if not files:
         raise TttvError(f"{printable(folder)}: has no label PNGs in it; name them like the frames")
     number_of = frame_numbers_of(video)
@@ -42,9 +42,9 @@ def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> C
 
 
 def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID) -> ClassMap:
-    """A label of one class id a pixel, 0..classes - 1, with 255 for 255 and for `void`.
+    """Reads a label with one class id, 0..classes - 1, for each pixel; 255 and `void` become 255.
 
-    Raises TttvError where it is no such label, or not of `size` (height, width).
+    Raises TttvError if the file is not such a label or not of `size` (height, width).
     """
     ids = np.array(read_png(path, size))
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
@@ -53,7 +53,7 @@ def class_map(path: Path, size: tuple[int, int], classes: int, void: int = VOID)
 
 
 def known_classes(ids: np.ndarray, classes: int, path: Path) -> ClassMap:
-    """Class ids, int (H, W), as a class map. Raises TttvError where one is neither a class nor 255."""
+    """Class ids, int (H, W), as a class map. Raises TttvError if an id is neither a class nor 255."""
     unknown = (ids < 0) | ((ids >= classes) & (ids != VOID))
     if unknown.any():
         first = ids[unknown][0]
@@ -64,7 +64,7 @@ def known_classes(ids: np.ndarray, classes: int, path: Path) -> ClassMap:
 def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
     """A PNG whose channels are numbers: int64 (H, W, 3), 0..255. Raises TttvError for any other picture."""
     image = read_png(path, size)
-    # The header tells more than Pillow, which cuts 16 bits down to 8 without a word.
+    # Read the header, because Pillow silently reduces 16 bits to 8.
     with path.open("rb") as file:
         depth, kind = file.read(26)[24:]
     if (depth, kind) != (8, 2):
@@ -73,15 +73,15 @@ def read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_png(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A decoded PNG. Raises TttvError where it cannot be read, or is not of `size` (height, width)."""
-    shown = printable(path)
+    """A decoded PNG. Raises TttvError if it cannot be read or is not of `size` (height, width)."""
+    file = printable(path)
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if (image.height, image.width) != size:
-                raise TttvError(f"{shown}: is {image.width}x{image.height}, but its frame is {size[1]}x{size[0]}")
+                raise TttvError(f"{file}: is {image.width}x{image.height}, but its frame is {size[1]}x{size[0]}")
             image.load()
             return image
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise TttvError(
-            f"{shown}: is not a label image that can be read ({printable(error)}); get a complete copy"
+            f"{file}: is not a label image that can be read ({printable(error)}); get a complete copy"
         ) from error

@@ -1,4 +1,4 @@
-"""A documented, seeded stand-in for a night drive: less light on the sensor, and the noise that comes with it."""
+"""A documented, seeded simulation of a night drive: less light on the sensor, and so more noise."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def low_light(
 ) -> Tensor:
     """Degrades RGB (3, H, W) in 0..255: by default three stops less light, shot noise and read noise, no gain.
 
-    exposure: share of the light that is left. full_well_electrons: electrons that full scale stands for; fewer make
-    more noise. Returns uint8 (3, H, W).
+    exposure: share of the light that is left. full_well_electrons: electrons at full scale; fewer electrons make more
+    noise. Returns uint8 (3, H, W).
 
-    Pixels are taken to linear light (gamma 2.2), scaled by the exposure, counted as electrons (Poisson, independent
-    for every pixel and channel), read out with Gaussian noise, and taken back to 8 bits. Give every frame its own
+    Pixels are converted to linear light (gamma 2.2), scaled by the exposure, counted as electrons (Poisson, independent
+    for every pixel and channel), read out with Gaussian noise, and converted back to 8 bits. Give every frame its own
     seed; the same seed gives the same noise.
     """
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""A documented, seeded stand-in for film of 1895: blind to red, soft, hard in contrast, grainy, flickering."""
+"""A documented, seeded simulation of film from 1895: blind to red, soft, high-contrast, grainy, flickering."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ GRAIN_PIXELS = 2
 
 @dataclass(frozen=True)
 class Emulsion:
-    """How a film takes a picture.
-
-    red, blue: what these count for in its gray, green the rest; the eye has 0.21 and 0.07.
-    blur: deviation of the Gaussian that softens it, in pixels of a picture 360 pixels high.
-    contrast: factor of the distance from middle gray, beyond black and white cut off.
-    grain: deviation of the noise, in 0..255, in grains of two pixels. flicker: deviation of the exposure from frame to
-    frame, a share of it.
-    """
+    """How a film records a picture."""
 
     red: float = 0.05
+    """Weight of red in its gray (the eye: 0.21). Green has the rest."""
     blue: float = 0.35
+    """Weight of blue in its gray (the eye: 0.07)."""
     blur: float = 1.0
+    """Deviation of the Gaussian blur, in pixels of a picture 360 pixels high."""
     contrast: float = 1.4
+    """Factor of the distance from middle gray; clipped at black and white."""
     grain: float = 8.0
+    """Deviation of the noise, in 0..255, in grains of two pixels."""
     flicker: float = 0.05
+    """Deviation of the exposure from frame to frame, as a share of the exposure."""
 
 
 STANDARD = Emulsion()
 
 
 def old_film(image: Tensor, seed: int, emulsion: Emulsion = STANDARD) -> Tensor:
-    """What the film shows of a picture, RGB (3, H, W) in 0..255: uint8 (3, H, W), all channels the same.
+    """A picture, RGB (3, H, W) in 0..255, as the film records it: uint8 (3, H, W), all channels equal.
 
     Give every frame its own seed; the same seed gives the same grain and exposure.
     """
@@ -53,7 +52,7 @@ def old_film(image: Tensor, seed: int, emulsion: Emulsion = STANDARD) -> Tensor:
 
 
 def _blurred(values: Tensor, deviation: float) -> Tensor:
-    """A Gaussian over (H, W), the edge pixels repeated beyond the edge."""
+    """A Gaussian blur over (H, W) that repeats the edge pixels beyond the edge."""
     radius = max(1, round(2 * deviation))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel = torch.exp(-(offsets**2) / (2 * max(deviation, 0.1) ** 2))

@@ -1,4 +1,4 @@
-"""Regions of label images: connected components, and panoptic maps made of them."""
+"""Regions of label images: connected components, and panoptic maps made from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Region = tuple[int, bool]
 def components(classes: Tensor, things: frozenset[int], smallest: int) -> Tensor:
     """The connected components of the classes `things` in a class map, int (H, W): int32 (H, W), 0 = no object.
 
-    smallest: how many pixels a component has at least.
+    smallest: fewest pixels that a component may have.
     """
     instances = np.zeros(tuple(classes.shape), dtype=np.int32)
     for index in sorted(things):
@@ -31,13 +31,13 @@ def components(classes: Tensor, things: frozenset[int], smallest: int) -> Tensor
 
 
 def distinct(codes: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """The values of an integer array in ascending order, and for every element the position of its value among them."""
+    """The distinct values of an integer array, ascending, and the position of every element's value in that list."""
     values, positions = np.unique(codes, return_inverse=True)
     return values.tolist(), positions.reshape(codes.shape)
 
 
 def panoptic_map(positions: np.ndarray, regions: Sequence[Region | None]) -> PanopticMap:
-    """positions: int (H, W), for every pixel the number of its region from 0; None is no region. Ids are given anew."""
+    """positions: int (H, W), the index of each pixel's region; None is void. Segments get new ids from 1."""
     ids = np.zeros(len(regions), np.int32)
     segments: list[Segment] = []
     for index, region in enumerate(regions):
@@ -50,9 +50,9 @@ def panoptic_map(positions: np.ndarray, regions: Sequence[Region | None]) -> Pan
 def map_of_objects(
     classes: np.ndarray, instances: np.ndarray, region_of: Callable[[int, int], Region | None]
 ) -> PanopticMap:
-    """Pixels of one class id and one instance are one region; both int (H, W) from 0, instances below 2^32.
+    """A panoptic map in which each pair of class id and instance is a region.
 
-    region_of: what a pair of class id and instance stands for.
+    classes, instances: int (H, W) from 0, instances below 2^32. region_of: the region of a pair.
     """
     values, positions = distinct(classes.astype(np.int64) << 32 | instances)
     return panoptic_map(positions, [region_of(value >> 32, value & 0xFFFFFFFF) for value in values])

@@ -1,4 +1,4 @@
-"""A labeled video as `tttv eval` takes it, and what data sets need to open one."""
+"""A labeled video for `tttv eval`, and the functions that data sets use to open one."""
 
 from __future__ import annotations
 
@@ -18,75 +18,75 @@ from ttt_cli.video.transforms import open_input
 
 @dataclass(frozen=True)
 class Stream:
-    """video: frames alone; this is all that a model is given.
-
-    truth: the label of the frame of a name, or None where it has none or is not scored; only scoring asks for it.
-    warnings: what was left out when the annotations were read, one counted line each. What concerns a whole data set
-        is with its first stream.
-    """
+    """A labeled video."""
 
     name: str
     classes: tuple[Class, ...]
     video: Video
+    """Only the frames; a model gets nothing else."""
     truth: Callable[[str], Labels | None]
+    """The label of a frame, by frame name; None if it has no label or is not scored. Only scoring calls this."""
     warnings: tuple[str, ...] = ()
+    """What was left out of the annotations, one line with a count each. The first stream has those of the data set."""
 
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """What is asked of a data set.
-
-    truth: the folder or file of the labels. images: where the frames are; None is where the layout has them.
-    wanted: which frames are taken. task: a name in TASKS.
-    every: of each video, only the frames 0, every, 2 every ... are scored; None is the data set's own default.
-    split: one part of the data set; None is its default.
-    """
+    """Which streams of a data set to open, and how."""
 
     truth: Path
+    """Folder or file of the labels."""
     images: Path | None
+    """Where the frames are; None for their place in the data set's layout."""
     wanted: InputSettings
+    """Which frames to use."""
     task: str
+    """A name in TASKS."""
     every: int | None = None
+    """Score only the frames 0, every, 2 every ... of each video; None for the data set's default."""
     split: str | None = None
+    """A part of the data set; None for its default."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """open: the streams of a request, every frame scored. tasks: those it has labels for, splits: its parts, if any.
-
-    every: the default of StreamRequest.every.
-    """
+    """A line of the table of data sets."""
 
     open: Callable[[StreamRequest], list[Stream]]
+    """The streams of a request, with every frame scored."""
     tasks: tuple[str, ...]
+    """The tasks that it has labels for."""
     every: int = 1
+    """Default of StreamRequest.every."""
     splits: tuple[str, ...] = ()
+    """Its parts, if any."""
 
 
 def labels_for(task: str, regions: PanopticMap, classes: tuple[Class, ...]) -> Labels:
-    """What a panoptic map says for the task semantic, instance or panoptic."""
+    """The labels in a panoptic map for the task semantic, instance or panoptic."""
     if task == "semantic":
         return ClassMap(regions.class_map())
     return regions.instances(things_of(classes)) if task == "instance" else regions
 
 
-def open_frames(request: StreamRequest, name: str, layout: Path, alone: bool) -> Video:
-    """The video `name`, whose frames the data set's layout has in `layout`.
+def open_frames(request: StreamRequest, name: str, layout: Path, only_video: bool) -> Video:
+    """The video `name`, from the folder `layout` of the data set or, if it is given, from request.images.
 
-    request.images takes the place of it: the folder of the video's name in there or, where the video is `alone` in the
-    request, request.images itself. Raises what `open_input` does.
+    There the frames are in the folder `name` or, for the request's `only_video`, directly in request.images. Raises
+    what `open_input` does.
     """
     source = layout
     if request.images is not None:
-        own = request.images / name
-        source = request.images if alone and not own.exists() else own
+        source = request.images / name
+        if only_video and not source.exists():
+            source = request.images
     return dataclasses.replace(open_input(source, request.wanted), name=name)
 
 
 def frame_numbers_of(video: Video) -> Callable[[str], int | None]:
-    """Tells a frame's number in the input, from 0, by its name; None for what names no frame. Nothing is decoded.
+    """A function from a frame's name to its number in the input, from 0; None if no frame has the name.
 
-    The length of a video file is not known before its end: it may turn out to be shorter.
+    Nothing is decoded. The length of a video file is not known, so a number may lie beyond its end.
     """
     if video.path.is_dir():
         return {path.stem: index for index, path in enumerate(images.in_folder(video.path))}.get
@@ -109,7 +109,7 @@ def scored_each(stream: Stream, every: int) -> Stream:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders just below `folder`, in order of name. Raises TttvError where it cannot be listed."""
+    """The folders just below `folder`, sorted by name. Raises TttvError if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
@@ -117,29 +117,29 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def stream_folders(root: Path, needed: tuple[str, ...]) -> list[Path]:
-    """`root` if it has all of the folders `needed` in it, or else those folders just below it that do.
+    """`root` if it contains all of the folders `needed`, or else the folders just below it that do.
 
-    Raises TttvError where there is none.
+    Raises TttvError if there is no such folder.
     """
     if not root.is_dir():
         raise TttvError(f"{printable(root)}: there is no such folder; check --gt")
 
-    def fits(folder: Path) -> bool:
+    def is_complete(folder: Path) -> bool:
         return all((folder / name).is_dir() for name in needed)
 
-    found = [root] if fits(root) else [folder for folder in folders_in(root) if fits(folder)]
-    if not found:
+    folders = [root] if is_complete(root) else [folder for folder in folders_in(root) if is_complete(folder)]
+    if not folders:
         names = " and ".join(f"{name}/" for name in needed)
         plural = "s" if len(needed) > 1 else ""
         raise TttvError(f"{printable(root)}: has no folder{plural} {names} in it, nor has any folder below it")
-    return found
+    return folders
 
 
-def left_out(gone: int, total: int, what: str, shown: str) -> tuple[str, ...]:
-    """The warning that `gone` of `total` things are left out, if any are; `what` says why, `shown` is the file's name.
+def dropped_warnings(dropped: int, total: int, what: str, file: str) -> tuple[str, ...]:
+    """The warning that `dropped` of `total` things are left out of `file`, if any; `what` says which things and why.
 
-    Raises TttvError where nothing of something would be left.
+    Raises TttvError if all of them are dropped.
     """
-    if gone == total > 0:
-        raise TttvError(f"{shown}: {what}: all {total}; check --gt and --images")
-    return (f"{shown}: {what}: {gone} of {total} left out",) if gone else ()
+    if dropped == total > 0:
+        raise TttvError(f"{file}: {what}: all {total}; check --gt and --images")
+    return (f"{file}: {what}: {dropped} of {total} left out",) if dropped else ()

@@ -1,4 +1,4 @@
-"""Methods, windows and seeds against each other on labeled videos.
+"""Evaluation of methods, windows and seeds on labeled videos, with scores, tables and a resumable journal.
 
-Finished passes are kept, so that an evaluation that was stopped goes on.
+An interrupted evaluation keeps its finished passes and continues from them.
 """

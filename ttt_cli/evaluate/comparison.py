@@ -1,4 +1,4 @@
-"""Scores, averages over seeds and gains over the fixed model, out of the tallies of an evaluation; and their files."""
+"""Scores, averages over seeds and gains over the fixed model, from an evaluation's tallies; and their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_cli.evaluate.evaluation import Cell, PassTally
-from ttt_cli.evaluate.figures import shown
+from ttt_cli.evaluate.figures import format_number
 from ttt_cli.metrics.base import mean_of_known
 
 BASELINE = "joint"
@@ -22,79 +22,89 @@ ALL_STREAMS = "all"
 
 @dataclass(frozen=True)
 class Record:
-    """One method with one window and one seed on one stream, or on all of them together.
-
-    window, seed: as in Cell. pooled, paper, by_class, details: percent, see metrics.base.Scores.
-    frames_scored: those that have a label, or colors, to be scored by. adapt_seconds, predict_seconds: a frame, on
-    average. peak_mebibytes: of the device's memory on CUDA, else of the process; None where that is not known.
-    consistency: percent, see metrics/consistency.py, averaged over frames; None where it was not asked for.
-    """
+    """A method with one window and one seed on one stream, or on all streams together."""
 
     stream: str
+    """Name of the stream, or ALL_STREAMS."""
     method: str
     window: int | None
+    """As in Cell."""
     seed: int | None
+    """As in Cell."""
     frames: int
     frames_scored: int
+    """Frames that have a label, or colors, to score against."""
     pooled: float
+    """In the metric's unit, as are the next three; see metrics.base.Scores."""
     paper: float
     by_class: dict[str, float]
     details: dict[str, float]
     adapt_seconds: float
+    """Mean for each frame, with training before the first frame."""
     predict_seconds: float
+    """Mean for each frame."""
     skipped_steps: int
     peak_mebibytes: float | None
+    """Device memory on CUDA, else memory of the process; None if unknown."""
     consistency: float | None
+    """Percent, see metrics/consistency.py, averaged over frames; None if not measured."""
 
     @property
     def seconds(self) -> float:
-        """Of model time a frame."""
+        """Mean model time for each frame."""
         return self.adapt_seconds + self.predict_seconds
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A method with one window on a stream, averaged over seeds.
-
-    deviation, paper_deviation, details_deviation: over the seeds, 0 for one seed. gain, paper_gain: points above
-    `joint`; time_ratio: model time over that of `joint`; all None where `joint` was not run. details, by_class: as in
-    Record.
-    """
+    """A method with one window on a stream, averaged over seeds. Fields without a comment are as in Record."""
 
     stream: str
     method: str
     window: int | None
     seeds: int
+    """Number of seeds."""
     pooled: float
     deviation: float
+    """Standard deviation of `pooled` over the seeds, 0 for one seed."""
     gain: float | None
+    """Points of `pooled` above `joint`; None if `joint` was not run."""
     paper: float
     paper_deviation: float
+    """Standard deviation of `paper` over the seeds, 0 for one seed."""
     paper_gain: float | None
+    """Points of `paper` above `joint`; None if `joint` was not run."""
     details: dict[str, float]
     details_deviation: dict[str, float]
+    """Standard deviations of `details` over the seeds, 0 for one seed."""
     by_class: dict[str, float]
     seconds: float
+    """Mean model time for each frame."""
     time_ratio: float | None
+    """Model time divided by that of `joint`; None if `joint` was not run."""
     peak_mebibytes: float | None
+    """The largest of all seeds."""
     consistency: float | None
 
     def spread(self, deviation: float) -> float | None:
-        """The deviation, None where one seed says nothing of it."""
+        """The deviation, or None if there is only one seed."""
         return deviation if self.seeds > 1 else None
 
     def shown_details(self) -> dict[str, str]:
-        """The details as tables show them, with their deviations."""
-        return {name: shown(value, self.spread(self.details_deviation[name])) for name, value in self.details.items()}
+        """The details with their deviations, formatted for tables."""
+        return {
+            name: format_number(value, self.spread(self.details_deviation[name]))
+            for name, value in self.details.items()
+        }
 
     @property
     def title(self) -> str:
-        """The method, and its window where it had one to choose."""
+        """The method, and its window if it has a choice of windows."""
         return self.method if self.window is None else f"{self.method}, window {self.window or 'inf'}"
 
 
 def records_of(tallies: Mapping[Cell, PassTally]) -> list[Record]:
-    """One record for each cell, and where there are several streams one over all, after the last of a pass."""
+    """A record for each cell. With several streams, one over all of them follows for each method, window and seed."""
     passes: dict[tuple[str, int | None, int | None], list[Cell]] = {}
     for cell in tallies:
         passes.setdefault((cell.method, cell.window, cell.seed), []).append(cell)
@@ -121,6 +131,7 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
         paper = [record.paper for record in group]
         consistency = [record.consistency for record in group if record.consistency is not None]
         seconds = statistics.fmean(record.seconds for record in group)
+        peaks = [record.peak_mebibytes for record in group if record.peak_mebibytes]
         rows.append(
             Summary(
                 stream=stream,
@@ -133,12 +144,12 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
                 paper=statistics.fmean(paper),
                 paper_deviation=deviation_of(paper),
                 paper_gain=None if baseline is None else statistics.fmean(paper) - baseline.paper,
-                details=_by_name(statistics.fmean, [one.details for one in group]),
-                details_deviation=_by_name(deviation_of, [one.details for one in group]),
-                by_class=_by_name(statistics.fmean, [one.by_class for one in group]),
+                details=_by_name(statistics.fmean, [record.details for record in group]),
+                details_deviation=_by_name(deviation_of, [record.details for record in group]),
+                by_class=_by_name(statistics.fmean, [record.by_class for record in group]),
                 seconds=seconds,
                 time_ratio=None if baseline is None else seconds / baseline.seconds,
-                peak_mebibytes=max((one.peak_mebibytes for one in group if one.peak_mebibytes), default=None),
+                peak_mebibytes=max(peaks, default=None),
                 consistency=mean_of_known(consistency) if consistency else None,
             )
         )
@@ -146,18 +157,18 @@ def summarize(records: Sequence[Record]) -> list[Summary]:
 
 
 def deviation_of(values: Sequence[float]) -> float:
-    """The standard deviation over seeds, 0 for one; NaN where one of them is."""
+    """The standard deviation over seeds: 0 for one seed, NaN if any value is NaN."""
     if any(math.isnan(value) for value in values):
         return math.nan
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _by_name(of: Callable[[list[float]], float], tables: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: of([table[name] for table in tables]) for name in tables[0]}
+def _by_name(combine: Callable[[list[float]], float], tables: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: combine([table[name] for table in tables]) for name in tables[0]}
 
 
 def write_csv(path: Path, records: Sequence[Record]) -> None:
-    """One line for each record, details and the score of every class in columns of their own."""
+    """One line for each record, with a column for each detail and the score of each class."""
     lines: list[dict[str, Any]] = []
     for record in records:
         line = dataclasses.asdict(record)
@@ -179,7 +190,7 @@ def write_latex(path: Path, summary: Sequence[Summary]) -> None:
     for title in dict.fromkeys(row.title for row in summary):
         rows = [cells.get((title, stream)) for stream in streams]
         scores = [
-            "" if row is None else shown(row.pooled, row.spread(row.deviation), digits=1).replace("±", r"$\pm$")
+            "" if row is None else format_number(row.pooled, row.spread(row.deviation), digits=1).replace("±", r"$\pm$")
             for row in rows
         ]
         ratios = [row.time_ratio for row in rows if row is not None and row.time_ratio is not None]

@@ -1,7 +1,7 @@
-"""Methods, windows and seeds against each other on labeled streams.
+"""Runs methods, windows and seeds on labeled streams.
 
-One cell is one pass: a method with one window and one seed over one stream. Cells do not depend on each other, so an
-interrupted evaluation can go on with those that are missing. comparison.py turns their tallies into scores.
+A cell is one pass: a method with one window and one seed over one stream. Cells do not depend on each other, so an
+interrupted evaluation can continue with the missing cells. evaluate/comparison.py turns their tallies into scores.
 """
 
 from __future__ import annotations
@@ -37,58 +37,60 @@ from ttt_cli.video.transforms import for_model
 
 @dataclass(frozen=True)
 class Cell:
-    """One pass. window: None where the method has none to choose. seed: None where nothing is random."""
+    """Which pass: a method with a window and a seed over a stream."""
 
     stream: str
     method: str
     window: int | None
+    """None if the method has no choice of windows."""
     seed: int | None
+    """None if nothing is random."""
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """A method ready to run.
-
-    model: given back as it was. task: what is predicted. settings: window and seed in them are replaced by those of
-    the cell. size: shortest side, in pixels, of what the model sees; scores are taken at the size of the frames.
-    consistency: how little its predictions flicker is measured too.
-    """
+class PreparedMethod:
+    """A method ready to run."""
 
     model: TwoHeadedModel
+    """Unchanged after a pass."""
     task: Task
     settings: AdaptationSettings
+    """Method, window and seed are replaced by the cell's."""
     reconstruction: ReconstructionSettings
     size: int
+    """Shortest side, in pixels, of the model's input. Scores are computed at the size of the frames."""
     consistency: bool = False
+    """Measure consistency too, see metrics/consistency.py."""
 
 
 @dataclass
 class PassTally:
-    """What one pass measured, frame by frame; passes over several streams add up.
-
-    scored: the frames that have a label, by number from 0, in the order of `metric.frame_scores`.
-    losses: None where a frame was not trained on. adapt_seconds, predict_seconds: of model time, for each frame.
-    study_seconds: of training before the first frame. peak_mebibytes: of memory, None where that is not known.
-    consistency: how little the prediction flickers, where that was asked for.
-    """
+    """What one pass measured, frame by frame. Tallies of several streams can be added."""
 
     metric: Metric
     consistency: Metric | None = None
+    """See metrics/consistency.py; None if not measured."""
     scored: list[int] = field(default_factory=list)
+    """Numbers of the frames that have a label, from 0, in the order of `metric.frame_scores`."""
     losses: list[float | None] = field(default_factory=list)
+    """For each frame; None if it was not trained on."""
     adapt_seconds: list[float] = field(default_factory=list)
+    """Model time for each frame."""
     predict_seconds: list[float] = field(default_factory=list)
+    """Model time for each frame."""
     study_seconds: float = 0.0
+    """Time of training before the first frame."""
     skipped_steps: int = 0
     peak_mebibytes: float | None = None
+    """Peak memory; None if unknown."""
 
     @property
     def frames(self) -> int:
-        """How many were predicted."""
+        """Number of predicted frames."""
         return len(self.predict_seconds)
 
     def add(self, result: Result, truth: Labels | None, size: tuple[int, int]) -> None:
-        """Counts one frame of `size` (height, width), and scores it where it has a label."""
+        """Counts one frame of `size` (height, width), and scores it if it has a label."""
         if truth is not None:
             self.scored.append(self.frames)
             self.metric.update(result.prediction.at_size(size), truth)
@@ -112,14 +114,14 @@ class PassTally:
         return self
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, so that `from_json` gives the same tally back."""
-        own = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        """The whole tally, for `from_json`."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         consistency = None if self.consistency is None else self.consistency.as_json()
-        return {**own, "metric": self.metric.as_json(), "consistency": consistency}
+        return {**values, "metric": self.metric.as_json(), "consistency": consistency}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> PassTally:
-        """Reads what `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        """Reads the output of `as_json`. Raises KeyError, TypeError or ValueError for anything else."""
         consistency = content["consistency"]
         return PassTally(
             **{
@@ -130,32 +132,37 @@ class PassTally:
         )
 
 
-def entrants(
+def prepare_methods(
     weights: Weights, settings: Mapping[str, RunSettings], device: torch.device, consistency: bool = False
-) -> dict[str, Entrant]:
-    """Every method of `settings` with its model; methods with the same weights share one model."""
+) -> dict[str, PreparedMethod]:
+    """The methods in `settings` with their models. Methods with the same weights share a model."""
     models: dict[Path, TwoHeadedModel] = {}
-    ready = {}
-    for name, one in settings.items():
-        own = weights_for(name, weights)
-        if own.path not in models:
-            models[own.path] = own.load().to(device)
-        task = TASKS[one.task.task](weights.classes, one.task)
-        ready[name] = Entrant(models[own.path], task, one.adaptation, one.reconstruction, one.input.size, consistency)
-    return ready
+    methods = {}
+    for name, chosen in settings.items():
+        method_weights = weights_for(name, weights)
+        path = method_weights.path
+        if path not in models:
+            models[path] = method_weights.load().to(device)
+        task = TASKS[chosen.task.task](weights.classes, chosen.task)
+        methods[name] = PreparedMethod(
+            models[path], task, chosen.adaptation, chosen.reconstruction, chosen.input.size, consistency
+        )
+    return methods
 
 
 def plan(
-    entrants: Mapping[str, Entrant], streams: Sequence[Stream], windows: Sequence[int], seeds: Sequence[int]
+    methods: Mapping[str, PreparedMethod], streams: Sequence[Stream], windows: Sequence[int], seeds: Sequence[int]
 ) -> list[Cell]:
-    """The cells to run, in order. What moves no parameter is run once, and what fixes its window with that alone."""
+    """The cells to run, in order.
+
+    A method that trains no parameters runs once; a method that fixes its window runs only with that window.
+    """
     cells = []
-    for name, entrant in entrants.items():
+    for name, prepared in methods.items():
         method = method_named(name)
-        moves = any(True for _ in method.parameters(entrant.model))
-        chooses = moves and method.window is None
-        for window in windows if chooses else [None]:
-            for seed in seeds if moves else [None]:
+        trains = any(True for _ in method.parameters(prepared.model))
+        for window in windows if trains and method.window is None else [None]:
+            for seed in seeds if trains else [None]:
                 cells += [Cell(stream.name, name, window, seed) for stream in streams]
     return cells
 
@@ -163,36 +170,37 @@ def plan(
 def measure(
     cell: Cell,
     stream: Stream,
-    entrant: Entrant,
+    prepared: PreparedMethod,
     on_frame: Callable[[Result], None] = lambda result: None,
     on_offline_step: OnOfflineStep = lambda done, total: None,
 ) -> PassTally:
-    """Runs one cell over its stream, whose labels meet the predictions here and nowhere earlier."""
-    settings = entrant.settings
+    """Runs one cell over its stream. Only here are predictions compared with labels."""
+    settings = prepared.settings
     window = settings.window if cell.window is None else cell.window
     chosen = dataclasses.replace(settings, method=cell.method, window=window, seed=cell.seed or 0)
-    device = next(entrant.model.parameters()).device
+    device = next(prepared.model.parameters()).device
     forget_peak(device)
-    adapter = Adapter(entrant.model, entrant.task, chosen, entrant.reconstruction, device)
-    video = for_model(stream.video, entrant.size, entrant.task.preprocess)
+    adapter = Adapter(prepared.model, prepared.task, chosen, prepared.reconstruction, device)
+    video = for_model(stream.video, prepared.size, prepared.task.preprocess)
 
-    def scored(results: Iterable[Result]) -> PassTally:
-        tally = PassTally(entrant.task.new_metric())
-        flicker = Consistency(tally.metric.names, entrant.task.settings.shown_score) if entrant.consistency else None
+    def tally_of(results: Iterable[Result]) -> PassTally:
+        tally = PassTally(prepared.task.new_metric())
+        shown_score = prepared.task.settings.shown_score
+        consistency = Consistency(tally.metric.names, shown_score) if prepared.consistency else None
         for result in results:
-            tally.add(result, entrant.task.truth_of(result.frame, stream.truth), stream.video.size)
-            if flicker is not None:
-                seen = result.frame.image
-                flicker.update(seen, result.prediction.at_size((seen.shape[-2], seen.shape[-1])))
+            tally.add(result, prepared.task.truth_of(result.frame, stream.truth), stream.video.size)
+            if consistency is not None:
+                image = result.frame.image
+                consistency.update(image, result.prediction.at_size((image.shape[-2], image.shape[-1])))
             on_frame(result)
         tally.study_seconds = adapter.offline_seconds
-        tally.consistency = None if flicker is None else flicker.metric
+        tally.consistency = None if consistency is None else consistency.metric
         return tally
 
     if isinstance(adapter.method, OfflineOracle):
-        tally = _best_epoch(adapter, adapter.method.epochs, video, scored, on_offline_step)
+        tally = _best_epoch(adapter, adapter.method.epochs, video, tally_of, on_offline_step)
     else:
-        tally = scored(adapt(video, adapter, on_offline_step))
+        tally = tally_of(adapt(video, adapter, on_offline_step))
     tally.peak_mebibytes = peak_mebibytes(device)
     return tally
 
@@ -201,15 +209,15 @@ def _best_epoch(
     adapter: Adapter,
     count: int,
     video: Video,
-    scored: Callable[[Iterable[Result]], PassTally],
+    tally_of: Callable[[Iterable[Result]], PassTally],
     on_offline_step: OnOfflineStep,
 ) -> PassTally:
-    """The best of the models that offline training passes through, by the labels: nobody could choose it in earnest."""
+    """The epoch of offline training with the best score. It needs the labels, so it is no method for real use."""
     epochs = []
     try:
         for _ in range(count):
             train_offline(adapter, video, on_offline_step)
-            epochs.append(scored(adapter.step(frame) for frame in video.frames()))
+            epochs.append(tally_of(adapter.step(frame) for frame in video.frames()))
     finally:
         adapter.restore()
     return max(epochs, key=lambda tally: tally.metric.compute().pooled)

@@ -1,6 +1,6 @@
-"""A whole evaluation in a folder of its own: what `tttv eval` and benchmarks/streams.py do.
+"""A whole evaluation in its own folder, for `tttv eval` and benchmarks/streams.py.
 
-The folder keeps every finished cell, so that a stopped evaluation goes on and a larger one starts from it.
+The folder keeps every finished cell, so a stopped evaluation can continue and a larger evaluation can start from it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarize, write_csv, write_latex
-from ttt_cli.evaluate.evaluation import Cell, PassTally, entrants, measure, plan
+from ttt_cli.evaluate.evaluation import Cell, PassTally, measure, plan, prepare_methods
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.weights import Weights, sha256, weights_for
 from ttt_cli.run.folder import REPORT, locked, write_json
@@ -42,34 +42,34 @@ LATEX = "metrics.tex"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is compared on what.
-
-    data: says where the streams come from, for the record. settings: of every method. common: what they share, which
-    no method's own recommendations are in. consistency: whether it is measured how little predictions flicker.
-    videos: whether each pass with the first seed leaves an overlay video. method_tables: what the user said for single
-    methods.
-    """
+    """Which methods are compared on which streams, and how."""
 
     data: dict[str, Any]
+    """Where the streams come from, for the record."""
     streams: Sequence[Stream]
     weights: Weights
     settings: dict[str, RunSettings]
+    """By method name."""
     common: RunSettings
+    """Settings that all methods share, without the recommendations of any method."""
     windows: Sequence[int]
     seeds: Sequence[int]
     device: torch.device
     consistency: bool = False
+    """Measure consistency too, see metrics/consistency.py."""
     videos: bool = False
+    """Write an overlay video for each pass with the first seed."""
     method_tables: Tables = field(default_factory=dict)
+    """The user's settings for single methods."""
 
     @property
     def warnings(self) -> list[str]:
-        """What is left out, of the data and of the metrics, one line each."""
+        """Data that is left out and metrics that are missing, one line each."""
         metric = TASKS[self.common.task.task](self.weights.classes, self.common.task).new_metric()
-        return [*(warning for stream in self.streams for warning in stream.warnings), *metric.left_out()]
+        return [*(warning for stream in self.streams for warning in stream.warnings), *metric.missing_metrics()]
 
     def subject(self) -> dict[str, Any]:
-        """All that the score of a cell depends on, beside stream, method, window and seed."""
+        """Everything that a cell's score depends on except stream, method, window and seed."""
         return {
             **self.data,
             "weights": {"name": self.weights.name, "path": str(self.weights.path), "sha256": sha256(self.weights.path)},
@@ -85,31 +85,32 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an experiment. content: of metrics.json."""
+    """The result of an experiment."""
 
     content: dict[str, Any]
+    """Content of metrics.json."""
     summary: list[Summary]
     records: list[Record]
 
 
 class Watcher:
-    """Told how an experiment is getting on; this one keeps it to itself."""
+    """Receives the progress of an experiment. This base class ignores it."""
 
     def start(self, frames: int) -> None:
-        """So many frames are expected, over all cells that are not finished yet."""
+        """frames: expected number over all cells that are not finished yet."""
 
     def frame(self, cell: Cell, result: Result) -> None:
-        """One frame more."""
+        """Called after each frame."""
 
     def offline_step(self, cell: Cell, done: int, total: int) -> None:
-        """So many steps before the first frame are done."""
+        """Called after each training step before the first frame; done: steps so far."""
 
     def finish(self, cell: Cell, score: float) -> None:
-        """A cell is finished; score: the pooled one, in percent."""
+        """Called after each cell; score: its pooled score, in the metric's unit."""
 
 
 def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
-    """The methods that these weights can be run with for the task, and why others cannot."""
+    """The methods that can run with these weights for the task, and why the others cannot."""
     runnable, reasons = [], []
     for name in METHODS:
         try:
@@ -124,14 +125,14 @@ def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
 def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:
     """Runs the cells that the folder does not have yet, and writes metrics.json, metrics.csv and metrics.tex.
 
-    Raises TttvError where the folder is of another experiment (but for methods, windows and seeds), in use, or cannot
-    be written; with `overwrite` what is in it is forgotten.
+    overwrite: delete earlier results in the folder. Raises TttvError if the folder is in use, cannot be written, or is
+    of an experiment that differs in more than methods, windows and seeds.
     """
-    ready = entrants(experiment.weights, experiment.settings, experiment.device, experiment.consistency)
-    cells = plan(ready, experiment.streams, experiment.windows, experiment.seeds)
+    methods = prepare_methods(experiment.weights, experiment.settings, experiment.device, experiment.consistency)
+    cells = plan(methods, experiment.streams, experiment.windows, experiment.seeds)
     by_name = {stream.name: stream for stream in experiment.streams}
     subject = experiment.subject()
-    paths = {name: weights_for(name, experiment.weights).path for name in ready}
+    paths = {name: weights_for(name, experiment.weights).path for name in methods}
     checksums = {path: sha256(path) for path in set(paths.values())}
     with locked(folder):
         journal = _journal(folder, subject, overwrite)
@@ -145,7 +146,7 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
                     record(result)
                     watcher.frame(cell, result)
 
-                tally = measure(cell, stream, ready[cell.method], on_frame, partial(watcher.offline_step, cell))
+                tally = measure(cell, stream, methods[cell.method], on_frame, partial(watcher.offline_step, cell))
             journal.add(cell, Finished(tally, checksums[paths[cell.method]]))
             watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
@@ -158,7 +159,7 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
 
 @contextmanager
 def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path) -> Iterator[OnFrame]:
-    """Draws the frames that are passed to it into a video, where that is asked for."""
+    """A function that writes frames with their overlay to a video, or does nothing if the cell needs none."""
     oracle = isinstance(method_named(cell.method), OfflineOracle)
     if oracle or not experiment.videos or cell.seed not in (None, experiment.seeds[0]):
         yield lambda result: None
@@ -192,7 +193,7 @@ def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell
         "warnings": experiment.warnings,
         "score": next(iter(tallies.values())).metric.title,
         "unit": next(iter(tallies.values())).metric.unit,
-        "settings": {name: adaptation_record(own.adaptation) for name, own in experiment.settings.items()},
+        "settings": {name: adaptation_record(settings.adaptation) for name, settings in experiment.settings.items()},
         "machine": machine(experiment.device),
         "versions": versions(),
         "summary": [dataclasses.asdict(row) for row in summary],

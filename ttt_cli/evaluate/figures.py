@@ -1,21 +1,21 @@
-"""Numbers that may be missing, and how tables show them."""
+"""The format of numbers in tables; numbers may be missing."""
 
 from __future__ import annotations
 
 import math
 
 UNKNOWN = "-"
-"""In place of a number that there is not."""
+"""Shown instead of a missing number."""
 
 
-def shown(value: float | None, deviation: float | None = None, digits: int | None = None) -> str:
-    """A number, with its deviation if one is given; without `digits`, three behind the point below 1, else two."""
+def format_number(value: float | None, deviation: float | None = None, digits: int | None = None) -> str:
+    """A number with its deviation, if given. Without `digits`: three decimals below 1, else two."""
     if value is None or math.isnan(value):
         return UNKNOWN
-    places = digits if digits is not None else 3 if abs(value) < 1 else 2
-    return f"{value:.{places}f}" + ("" if deviation is None else f" ± {deviation:.{places}f}")
+    decimals = digits if digits is not None else 3 if abs(value) < 1 else 2
+    return f"{value:.{decimals}f}" + ("" if deviation is None else f" ± {deviation:.{decimals}f}")
 
 
 def or_nan(value: float | None) -> float:
-    """NaN where there is nothing: JSON has null for it."""
+    """The value, or NaN if it is None: JSON has null for NaN."""
     return math.nan if value is None else value

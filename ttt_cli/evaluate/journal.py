@@ -1,4 +1,4 @@
-"""The finished cells of an evaluation, one line of JSON each, so that an interrupted one can go on."""
+"""The finished cells of an evaluation, one line of JSON each, so that it can continue after an interruption."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ CELLS = "cells.jsonl"
 
 @dataclass(frozen=True)
 class Finished:
-    """A cell's tally, and the sha256 of the weights that it was measured with."""
+    """A finished cell's tally and weights."""
 
     tally: PassTally
     weights: str
+    """sha256 of the weights file."""
 
 
 def read_cells(path: Path) -> tuple[str, dict[Cell, Finished]]:
-    """The first line and the finished cells. A last line that was cut off while it was written is left out."""
+    """The first line and the finished cells. Skips a last line that was cut off while it was written."""
     first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     finished = {}
     for line in lines:
@@ -36,30 +37,30 @@ def read_cells(path: Path) -> tuple[str, dict[Cell, Finished]]:
 
 
 class Journal:
-    """A file whose first line says what is evaluated, and every other line a cell and its tally."""
+    """A file with the evaluation's subject in the first line and a cell with its tally in every other line."""
 
     def __init__(self, path: Path, subject: dict[str, Any]) -> None:
-        """subject: everything but methods, windows and seeds that the scores depend on; it goes into the first line.
+        """subject: everything that the scores depend on except methods, windows and seeds; it becomes the first line.
 
-        Raises TttvError where the file is of another evaluation, OSError where it cannot be read or written.
+        Raises TttvError if the file is of another evaluation, OSError if it cannot be read or written.
         """
         self.path = path
         self.finished: dict[Cell, Finished] = {}
         first = to_json(subject)
         if path.exists():
-            found, self.finished = read_cells(path)
-            if found not in ("", first):
-                shown = printable(path.parent)
-                raise TttvError(f"{shown}: holds an evaluation of other settings; add --overwrite or change --out")
-        lines = [first, *(_line(cell, one) for cell, one in self.finished.items())]
+            old_first, self.finished = read_cells(path)
+            if old_first not in ("", first):
+                folder = printable(path.parent)
+                raise TttvError(f"{folder}: holds an evaluation of other settings; add --overwrite or change --out")
+        lines = [first, *(_line(cell, finished) for cell, finished in self.finished.items())]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def has(self, cell: Cell, weights: str) -> bool:
-        """Whether the cell is finished, with these weights (by their sha256)."""
+        """Whether the cell is finished with these weights, given by sha256."""
         return cell in self.finished and self.finished[cell].weights == weights
 
     def add(self, cell: Cell, finished: Finished) -> None:
-        """Takes in a finished cell."""
+        """Adds a finished cell to the file."""
         self.finished[cell] = finished
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(cell, finished) + "\n")

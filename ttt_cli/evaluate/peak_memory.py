@@ -1,4 +1,4 @@
-"""The most memory that this process had in use since a moment of one's choice."""
+"""The peak memory of this process since the last `forget_peak`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ STATUS = Path("/proc/self/status")
 
 
 def forget_peak(device: torch.device) -> None:
-    """From here on, `peak_mebibytes` counts anew."""
+    """Resets what `peak_mebibytes` measures."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # Linux alone has it, and some containers forbid it: then the peak is that of the process.
+    with suppress(OSError):  # Only on Linux, and not in some containers. Otherwise the peak is that of the process.
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_mebibytes(device: torch.device) -> float | None:
-    """On CUDA the device's memory that torch had in use, else the process' resident set; None where nothing tells."""
+    """On CUDA the peak of torch's device memory, else of the process's resident set; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text(encoding="ascii"))
+        peak = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text(encoding="ascii"))
     except OSError:
         return None
-    return int(found[1]) / 1024 if found else None
+    return int(peak[1]) / 1024 if peak else None

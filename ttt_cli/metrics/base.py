@@ -1,4 +1,4 @@
-"""What a metric is: predictions and labels of frames go in, scores by two protocols come out."""
+"""The interface of a metric: it takes predictions and labels of frames and returns scores by two protocols."""
 
 from __future__ import annotations
 
@@ -16,72 +16,75 @@ from ttt_cli.core.labels import Labels
 
 @dataclass(frozen=True)
 class Scores:
-    """All in the unit of the metric; NaN where nothing was there to be scored.
-
-    pooled: the headline figure over all frames at once. paper: that of each frame, averaged over the frames.
-    by_class: the headline by class, pooled. details: what else the field reports, pooled.
-    """
+    """Scores in the unit of the metric; NaN if there was nothing to score."""
 
     pooled: float
+    """Headline figure over all frames at once."""
     paper: float
+    """Headline figure of each frame, averaged over the frames."""
     by_class: dict[str, float]
+    """Headline figure by class, pooled."""
     details: dict[str, float]
+    """Other figures that the field reports, pooled."""
 
 
 class Metric(ABC):
-    """One or many videos.
+    """Counts the frames of one or more videos.
 
-    Protocol "pooled" is one account over everything. Protocol "paper" scores each frame, averages over a video, and
-    counts videos by their number of frames, which makes it the mean over all frames.
-    key, title: what the headline figure is called, in files and by people. unit: of it. names: of the classes.
-    frame_scores: the headline of every frame, 0..1 where the unit is percent; NaN where there is nothing to score.
+    Protocol "pooled" scores all frames together. Protocol "paper" scores each frame, averages over a video, and weights
+    videos by their number of frames, so it is the mean over all frames.
     """
 
     key: ClassVar[str]
+    """Name of the headline figure in files."""
     title: ClassVar[str]
+    """Name of the headline figure for people."""
     unit: ClassVar[str] = "percent"
+    """Unit of the headline figure."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        """names: of the classes."""
         self.names = tuple(names)
         self.frame_scores: list[float] = []
+        """Headline figure of every frame, 0..1 if the unit is percent; NaN if there was nothing to score."""
 
     @classmethod
-    def left_out(cls) -> list[str]:
-        """What is not measured on this machine, and what would change that; one line each."""
+    def missing_metrics(cls) -> list[str]:
+        """What cannot be measured on this machine and how to change that, one line each."""
         return []
 
     @abstractmethod
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame. Raises ValueError where sizes differ."""
+        """Counts one frame. Raises ValueError if sizes differ."""
 
     @abstractmethod
     def __iadd__(self, other: Self) -> Self:
-        """Takes in another video, or another worker's share."""
+        """Adds another video, or another worker's share."""
 
     @abstractmethod
     def compute(self) -> Scores:
-        """The scores over all that was counted."""
+        """The scores over everything counted."""
 
     @abstractmethod
     def counts(self) -> dict[str, Any]:
-        """What was counted, as plain lists and numbers."""
+        """The counts, as plain lists and numbers."""
 
     @classmethod
     @abstractmethod
     def from_counts(cls, content: dict[str, Any]) -> Self:
-        """The metric that `as_json` wrote, without its frame scores."""
+        """The metric from the output of `as_json`, without its frame scores."""
 
     def paper(self) -> float:
         """The mean over frames, in percent."""
         return mean_of_known(self.frame_scores) * 100
 
     def as_json(self) -> dict[str, Any]:
-        """Everything; `metric_from_json` (table.py) reads it."""
+        """The whole metric, for `metric_from_json` (metrics/table.py)."""
         return {"key": self.key, "names": self.names, "frame_scores": self.frame_scores, **self.counts()}
 
 
 def mean_of_known(values: ArrayLike) -> float:
-    """The mean of what is not NaN; NaN where nothing is."""
+    """The mean of the values that are not NaN; NaN if all are."""
     array = np.asarray(values, dtype=np.float64)
     known = array[~np.isnan(array)]
     return float(known.mean()) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""How near colors are to the true ones, how much color there is, and how much it flickers."""
+"""How close colors are to the true colors, how strong they are, and how much they flicker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from ttt_cli.core.color import colored, gray_of, is_colored
 from ttt_cli.core.labels import Chroma, Labels, Picture
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
-from ttt_cli.metrics.perceptual import InceptionFeatures, left_out, lpips
+from ttt_cli.metrics.perceptual import InceptionFeatures, lpips, missing_metrics
 
 HIGHEST_PSNR = 100.0
-"""Decibels for a picture without any error, whose PSNR is infinite."""
+"""Decibels for a picture without error, whose PSNR is infinite."""
 QUANTITIES = (
     "SSIM",
     "LPIPS",
@@ -30,13 +30,13 @@ QUANTITIES = (
 
 
 class ColorMetric(Metric):
-    """PSNR in decibels of the colored picture: higher is better, by both protocols alike the mean over frames.
+    """PSNR of the colored picture in decibels: higher is better. Both protocols are the mean over frames.
 
     A frame whose truth is gray has no PSNR, SSIM and LPIPS. SSIM, 0..1: higher is better. LPIPS, FID and IS: see
-    perceptual.py; they are missing, or NaN, where their networks are. Colorfulness (Hasler and
-    Suesstrunk 2003): 0 for gray, about 60 for vivid pictures; best as high as the truth's. Flicker: the mean change of
-    chroma from frame to frame in Lab's units, of the prediction alone: lower is better, and not 0 where the picture
-    moves. Whatever is measured against the truth is also measured of the same picture in gray.
+    metrics/perceptual.py; they are missing or NaN if their networks are missing. Colorfulness (Hasler and Suesstrunk
+    2003): 0 for gray, about 60 for vivid pictures; best if equal to the truth's. Flicker: the mean change of the
+    prediction's chroma from frame to frame, in units of Lab: lower is better, but not 0 in a moving picture. Everything
+    measured against the truth is also measured for the same picture in gray.
     """
 
     key: ClassVar[str] = "psnr"
@@ -47,26 +47,26 @@ class ColorMetric(Metric):
         super().__init__(names)
         self.frames: list[dict[str, float]] = []
         self.features = InceptionFeatures()
-        self._before: Tensor | None = None
+        self._previous: Tensor | None = None
 
     @classmethod
-    def left_out(cls) -> list[str]:
-        return left_out()
+    def missing_metrics(cls) -> list[str]:
+        return missing_metrics()
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame. truth: a Picture, whose lightness the prediction's Chroma is put on."""
+        """Counts one frame. truth: a Picture; the prediction's Chroma is combined with its lightness."""
         chroma, image = Chroma.expect(prediction), Picture.expect(truth).image
-        found = colored(image, chroma)
-        frame = {"colorfulness": colorfulness(found.float())}
-        before, self._before = self._before, chroma.ab
-        if before is not None and before.shape == chroma.ab.shape:  # Not from a title card to a picture.
-            frame["flicker"] = float((chroma.ab - before).norm(dim=0).mean())
-        known = image if is_colored(image) else None
-        if known is not None:
-            frame |= distances(found, known)
-            frame |= {f"{name} of gray": value for name, value in distances(gray_of(known), known).items()}
-            frame["colorfulness of the truth"] = colorfulness(known.float())
-        self.features.update(found, known)
+        predicted = colored(image, chroma)
+        frame = {"colorfulness": colorfulness(predicted.float())}
+        previous, self._previous = self._previous, chroma.ab
+        if previous is not None and previous.shape == chroma.ab.shape:  # A title card and a picture may differ in size.
+            frame["flicker"] = float((chroma.ab - previous).norm(dim=0).mean())
+        reference = image if is_colored(image) else None
+        if reference is not None:
+            frame |= distances(predicted, reference)
+            frame |= {f"{name} of gray": value for name, value in distances(gray_of(reference), reference).items()}
+            frame["colorfulness of the truth"] = colorfulness(reference.float())
+        self.features.update(predicted, reference)
         self.frames.append(frame)
         self.frame_scores.append(frame.pop("PSNR", math.nan))
 
@@ -93,17 +93,17 @@ class ColorMetric(Metric):
         return metric
 
 
-def distances(found: Tensor, truth: Tensor) -> dict[str, float]:
-    """PSNR, SSIM and, where its network is, LPIPS between two pictures, uint8 RGB (3, H, W)."""
-    pair = found[None].float(), truth[None].float()
+def distances(predicted: Tensor, truth: Tensor) -> dict[str, float]:
+    """PSNR, SSIM and, if its network is present, LPIPS between two pictures, uint8 RGB (3, H, W)."""
+    pair = predicted[None].float(), truth[None].float()
     psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
     values = {"PSNR": psnr, "SSIM": float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))}
-    perceived = lpips(found, truth)
-    return values if perceived is None else {**values, "LPIPS": perceived}
+    perceptual = lpips(predicted, truth)
+    return values if perceptual is None else {**values, "LPIPS": perceptual}
 
 
 def colorfulness(image: Tensor) -> float:
-    """Hasler and Suesstrunk's measure of a picture, float RGB in 0..255, (3, H, W)."""
+    """Hasler and Suesstrunk's measure for a picture, float RGB in 0..255, (3, H, W)."""
     red, green, blue = image
     opponents = torch.stack([red - green, (red + green) / 2 - blue]).flatten(1)
     return float(opponents.std(dim=1).norm() + 0.3 * opponents.mean(dim=1).norm())

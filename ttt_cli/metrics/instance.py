@@ -1,4 +1,4 @@
-"""Average precision of objects, by pycocotools."""
+"""Average precision of objects, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 AREAS = ("all", "small", "medium", "large")
 
 Matches = dict[str, Any]
-"""What COCOeval found for one class and range of areas in one frame, as plain lists."""
+"""The result of COCOeval for one class and range of areas in one frame, as plain lists."""
 
 
 class InstanceMetric(Metric):
-    """AP averaged over IoU 0.50 .. 0.95, as COCO does.
-
-    frames: for every frame the Matches by "class area", so that frames can be pooled without their masks.
-    """
+    """AP averaged over IoU 0.50 .. 0.95, as in COCO."""
 
     key: ClassVar[str] = "ap"
     title: ClassVar[str] = "AP"
@@ -33,9 +30,10 @@ class InstanceMetric(Metric):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(names)
         self.frames: list[dict[str, Matches]] = []
+        """Matches of every frame by "class area". With them frames can be pooled without their masks."""
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame of Instances. Of a prediction the 100 most certain objects of each class are looked at."""
+        """Counts one frame of Instances. Only the 100 most certain predicted objects of each class count."""
         predicted, labeled = Instances.expect(prediction).objects, Instances.expect(truth).objects
         sizes = {tuple(instance.mask["size"]) for instance in (*predicted, *labeled)}
         if len(sizes) > 1:
@@ -44,9 +42,9 @@ class InstanceMetric(Metric):
         with contextlib.redirect_stdout(io.StringIO()):
             evaluator.evaluate()
         frame = {}
-        for place, found in enumerate(evaluator.evalImgs):
-            if found is not None:
-                frame[f"{place // len(AREAS)} {place % len(AREAS)}"] = _plain(found)
+        for index, result in enumerate(evaluator.evalImgs):
+            if result is not None:
+                frame[f"{index // len(AREAS)} {index % len(AREAS)}"] = _plain(result)
         self.frames.append(frame)
         self.frame_scores.append(mean_of_known(self._precision([frame])[..., 0]) / 100)
 
@@ -79,7 +77,7 @@ class InstanceMetric(Metric):
         return evaluator
 
     def _precision(self, frames: list[dict[str, Matches]]) -> np.ndarray:
-        """Percent (IoU thresholds, recalls, K, areas), NaN where there is no object to find."""
+        """Percent, (IoU thresholds, recalls, K, areas); NaN if there is no object to find."""
         evaluator = self._evaluator(_coco((), len(self.names)), _coco((), len(self.names)))
         evaluator.params.imgIds = list(range(len(frames)))
         evaluator._paramsEval = evaluator.params
@@ -96,7 +94,7 @@ class InstanceMetric(Metric):
 
 
 def _coco(instances: tuple[Instance, ...], classes: int) -> COCO:
-    """The objects of one frame in pycocotools' own form. Ids begin at 1: it takes a match with 0 for none."""
+    """The objects of one frame in the form of pycocotools. Ids begin at 1, because it reads a match with 0 as none."""
     height, width = instances[0].mask["size"] if instances else (0, 0)
     coco = COCO()
     coco.dataset = {
@@ -106,13 +104,13 @@ def _coco(instances: tuple[Instance, ...], classes: int) -> COCO:
             {
                 "id": number,
                 "image_id": 1,
-                "category_id": one.class_id,
-                "segmentation": one.mask,
-                "area": float(coco_mask.area(one.mask)),
-                "iscrowd": int(one.is_crowd),
-                "score": one.score,
+                "category_id": instance.class_id,
+                "segmentation": instance.mask,
+                "area": float(coco_mask.area(instance.mask)),
+                "iscrowd": int(instance.is_crowd),
+                "score": instance.score,
             }
-            for number, one in enumerate(instances, start=1)
+            for number, instance in enumerate(instances, start=1)
         ],
     }
     with contextlib.redirect_stdout(io.StringIO()):
@@ -120,14 +118,14 @@ def _coco(instances: tuple[Instance, ...], classes: int) -> COCO:
     return coco
 
 
-def _plain(found: Any) -> Matches:
-    """Matches and ignored detections are one bit for each of the ten IoU thresholds."""
-    bits = 1 << np.arange(len(found["dtMatches"]))[:, None]
+def _plain(result: Any) -> Matches:
+    """Matched and ignored detections become one bit for each of the ten IoU thresholds."""
+    bits = 1 << np.arange(len(result["dtMatches"]))[:, None]
     return {
-        "scores": list(found["dtScores"]),
-        "matched": ((found["dtMatches"] > 0) * bits).sum(axis=0).tolist(),
-        "ignored": ((found["dtIgnore"] > 0) * bits).sum(axis=0).tolist(),
-        "truth_ignored": np.asarray(found["gtIgnore"], dtype=int).tolist(),
+        "scores": list(result["dtScores"]),
+        "matched": ((result["dtMatches"] > 0) * bits).sum(axis=0).tolist(),
+        "ignored": ((result["dtIgnore"] > 0) * bits).sum(axis=0).tolist(),
+        "truth_ignored": np.asarray(result["gtIgnore"], dtype=int).tolist(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Panoptic quality (Kirillov et al. 2019), counted as the official panopticapi does."""
+"""Panoptic quality (Kirillov et al. 2019), counted as in the official panopticapi."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 
 
 class PanopticMetric(Metric):
-    """PQ = SQ x RQ, averaged over the classes that occur.
-
-    Of each class: matched segments (IoU above one half) and the sum of their IoU, wrong predictions, missed segments.
-    """
+    """PQ = SQ x RQ, averaged over the classes that occur. Segments match if their IoU is above one half."""
 
     key: ClassVar[str] = "pq"
     title: ClassVar[str] = "PQ"
@@ -25,9 +22,10 @@ class PanopticMetric(Metric):
         super().__init__(names)
         self.things = things
         self.tally = np.zeros((4, len(self.names)))
+        """For each class: sum of IoU of matched segments, matched segments, wrong predictions, missed segments."""
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame, both a PanopticMap."""
+        """Counts one frame. Both labels are a PanopticMap."""
         predicted, labeled = PanopticMap.expect(prediction), PanopticMap.expect(truth)
         if predicted.ids.shape != labeled.ids.shape:
             sizes = f"{tuple(predicted.ids.shape)} and label {tuple(labeled.ids.shape)}"
@@ -65,12 +63,12 @@ class PanopticMetric(Metric):
 
 
 def _matched(prediction: PanopticMap, truth: PanopticMap, classes: int) -> np.ndarray:
-    """float64 (4, K): sum of IoU, matched, wrong, missed."""
+    """The tally of a frame, float64 (4, K): sum of IoU, matched, wrong, missed."""
     counted = np.zeros((4, classes))
     overlap, predicted_area, true_area = _overlaps(prediction, truth)
-    predicted = {one.id: one for one in prediction.segments}
-    missed = {one.id: one for one in truth.segments if not one.is_crowd}
-    crowds = {one.class_id: one.id for one in truth.segments if one.is_crowd}
+    predicted = {segment.id: segment for segment in prediction.segments}
+    missed = {segment.id: segment for segment in truth.segments if not segment.is_crowd}
+    crowds = {segment.class_id: segment.id for segment in truth.segments if segment.is_crowd}
     wrong = dict(predicted)
     for (true_id, predicted_id), pixels in overlap.items():
         if true_id not in missed or predicted_id not in predicted:
@@ -78,7 +76,7 @@ def _matched(prediction: PanopticMap, truth: PanopticMap, classes: int) -> np.nd
         class_id = missed[true_id].class_id
         if predicted[predicted_id].class_id != class_id:
             continue
-        # What is predicted where nothing is labeled counts neither way.
+        # Predictions where nothing is labeled are neither right nor wrong.
         union = predicted_area[predicted_id] + true_area[true_id] - pixels - overlap.get((0, predicted_id), 0)
         iou = pixels / union
         if iou > 0.5:

@@ -1,7 +1,7 @@
-"""LPIPS, FID and IS: how colors look to networks that know pictures, as far as these are on this machine.
+"""LPIPS, FID and IS: how colors look to pretrained networks, if these are on this machine.
 
-Their weights cannot come with the program. They are looked for where torch keeps what it downloads: in
-$TORCH_HOME/hub/checkpoints, which is ~/.cache/torch/hub/checkpoints unless TORCH_HOME says otherwise.
+Their weights cannot come with the program. They are expected in torch's folder for downloads,
+$TORCH_HOME/hub/checkpoints, which is ~/.cache/torch/hub/checkpoints unless TORCH_HOME is set.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_FROM = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
 
 
-def left_out() -> list[str]:
-    """Which of the metrics cannot be computed here, and how to get what they need; a line for each network."""
+def missing_metrics() -> list[str]:
+    """The metrics that cannot be computed on this machine and how to change that, one line for each network."""
     lines = []
     if not _file(ALEXNET).is_file():
         lines.append(f"LPIPS is left out: put {ALEXNET_FROM} into {printable(_file(ALEXNET).parent)}")
@@ -41,78 +41,79 @@ def left_out() -> list[str]:
     return lines
 
 
-def lpips(found: Tensor, true: Tensor) -> float | None:
-    """LPIPS by AlexNet between two pictures, uint8 RGB (3, H, W): lower is better, 0 for the same; None without it."""
+def lpips(predicted: Tensor, true: Tensor) -> float | None:
+    """LPIPS by AlexNet between two pictures, uint8 RGB (3, H, W): lower is better, 0 if equal; None without AlexNet."""
     network = _alexnet()
     if network is None:
         return None
     with torch.no_grad():
-        return float(network(*(image[None].float() / 127.5 - 1 for image in (found, true))))
+        return float(network(*(image[None].float() / 127.5 - 1 for image in (predicted, true))))
 
 
 class InceptionFeatures:
-    """What Inception sees in colored pictures and in the true ones, for FID (lower is better) and IS (higher is)."""
+    """Inception's features of colored and of true pictures, for FID (lower is better) and IS (higher is better)."""
 
     NAMES = ("found", "logits", "true")
 
     def __init__(self) -> None:
-        self.of: dict[str, list[Tensor]] = {name: [] for name in self.NAMES}
+        self.outputs: dict[str, list[Tensor]] = {name: [] for name in self.NAMES}
 
-    def update(self, found: Tensor, true: Tensor | None) -> None:
-        """Takes a colored picture, uint8 RGB (3, H, W), and the true one if there is one; nothing without network."""
+    def update(self, predicted: Tensor, true: Tensor | None) -> None:
+        """Counts a colored picture, uint8 RGB (3, H, W), and its true picture if known; nothing without Inception."""
         network = _inception()
         if network is None:
             return
         with torch.no_grad():
-            features, logits = network(found[None])
-            self.of["found"].append(features[0].half())
-            self.of["logits"].append(logits[0].half())
+            features, logits = network(predicted[None])
+            self.outputs["found"].append(features[0].half())
+            self.outputs["logits"].append(logits[0].half())
             if true is not None:
-                self.of["true"].append(network(true[None])[0][0].half())
+                self.outputs["true"].append(network(true[None])[0][0].half())
 
     def compute(self) -> dict[str, float]:
-        """FID and IS over all pictures; what cannot be said is missing. FID of few frames is too high by itself."""
-        if not self.of["found"]:
+        """FID and IS over all pictures; what cannot be computed is missing. FID is always too high for few frames."""
+        if not self.outputs["found"]:
             return {}
         scores: dict[str, float] = {}
-        features = {name: torch.stack(self.of[name]).double() for name in ("found", "true") if len(self.of[name]) > 1}
+        pictures = {name: self.outputs[name] for name in ("found", "true")}
+        features = {name: torch.stack(values).double() for name, values in pictures.items() if len(values) > 1}
         if len(features) == 2:
             distance = FrechetInceptionDistance(feature=_Stored(features["found"].shape[1]))
-            for name, one in features.items():
-                distance.update(one, real=name == "true")
+            for name, values in features.items():
+                distance.update(values, real=name == "true")
             scores["FID"] = float(distance.compute())
-        logits = torch.stack(self.of["logits"]).float()
+        logits = torch.stack(self.outputs["logits"]).float()
         score = InceptionScore(feature=_Stored(logits.shape[1]), splits=min(10, len(logits)))
         score.update(logits)
-        with torch.random.fork_rng():  # It shuffles the pictures.
+        with torch.random.fork_rng():  # InceptionScore shuffles the pictures.
             torch.manual_seed(0)
             scores["IS"] = float(score.compute()[0])
         return scores
 
     def __iadd__(self, other: InceptionFeatures) -> InceptionFeatures:
         for name in self.NAMES:
-            self.of[name] += other.of[name]
+            self.outputs[name] += other.outputs[name]
         return self
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for `from_json`: float16 in base64, a picture a string."""
+        """All features, for `from_json`: float16 in base64, one string for each picture."""
         return {
-            name: [base64.b64encode(one.numpy().tobytes()).decode() for one in pictures]
-            for name, pictures in self.of.items()
+            name: [base64.b64encode(values.numpy().tobytes()).decode() for values in pictures]
+            for name, pictures in self.outputs.items()
         }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> InceptionFeatures:
-        """Reads what `as_json` gave."""
+        """Reads the output of `as_json`."""
         features = cls()
         for name in cls.NAMES:
-            arrays = (np.frombuffer(base64.b64decode(one), np.float16).copy() for one in content[name])
-            features.of[name] = [torch.from_numpy(array) for array in arrays]
+            arrays = (np.frombuffer(base64.b64decode(text), np.float16).copy() for text in content[name])
+            features.outputs[name] = [torch.from_numpy(array) for array in arrays]
         return features
 
 
 class _Stored(nn.Module):
-    """Takes the place of Inception where its features have been computed before."""
+    """Stands in for Inception when its features are already computed."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

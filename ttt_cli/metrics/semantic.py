@@ -15,7 +15,7 @@ from ttt_cli.metrics.base import Metric, Scores, mean_of_known
 
 
 class SemanticMetric(Metric):
-    """The IoU of a frame is averaged over the classes that occur in it, in label or prediction."""
+    """mIoU of ClassMaps. The IoU of a frame is averaged over the classes that occur in its label or prediction."""
 
     key: ClassVar[str] = "miou"
     title: ClassVar[str] = "mIoU"
@@ -25,7 +25,7 @@ class SemanticMetric(Metric):
         self.confusion = torch.zeros(len(self.names), len(self.names), dtype=torch.int64)
 
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame, both a ClassMap; truth 255 is ignored."""
+        """Counts one frame. Both labels are a ClassMap; pixels whose truth is 255 are ignored."""
         predicted, labeled = ClassMap.expect(prediction).ids, ClassMap.expect(truth).ids
         if predicted.shape != labeled.shape:
             raise ValueError(f"prediction {tuple(predicted.shape)} and label {tuple(labeled.shape)} differ in size")

@@ -1,4 +1,4 @@
-"""The table of metrics, by their key in files. Each task makes its own, see tasks/."""
+"""The table of metrics, by their key in files. Each task creates its metric, see tasks/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS: dict[str, type[Metric]] = {
 
 
 def metric_from_json(content: dict[str, Any]) -> Metric:
-    """Reads what `Metric.as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+    """Reads the output of `Metric.as_json`. Raises KeyError, TypeError or ValueError for anything else."""
     metric = METRICS[content["key"]].from_counts(content)
     metric.frame_scores = [float("nan") if score is None else float(score) for score in content["frame_scores"]]
     return metric

@@ -15,7 +15,7 @@ from ttt_cli.core.errors import TttvError
 from ttt_cli.core.version import __version__
 from ttt_cli.evaluate.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.evaluate.evaluation import PassTally
-from ttt_cli.evaluate.figures import UNKNOWN, or_nan, shown
+from ttt_cli.evaluate.figures import UNKNOWN, format_number, or_nan
 from ttt_cli.report import plots
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.pictures import Picture, adjacent_frames, reconstructions
@@ -189,10 +189,10 @@ def _methods_table(rows: Sequence[Summary], streams: Sequence[str], names: dict[
                 f"{names.get(results[0].method, results[0].method)} [{title}]",
                 [
                     *scores,
-                    Entry(shown(statistics.fmean(result.pooled for result in results), digits=2)),
-                    Entry(shown(statistics.fmean(result.seconds for result in results), digits=3)),
-                    Entry(shown(statistics.fmean(ratios) if ratios else None, digits=2)),
-                    Entry(shown(max(peaks, default=None), digits=0)),
+                    Entry(format_number(statistics.fmean(result.pooled for result in results), digits=2)),
+                    Entry(format_number(statistics.fmean(result.seconds for result in results), digits=3)),
+                    Entry(format_number(statistics.fmean(ratios) if ratios else None, digits=2)),
+                    Entry(format_number(max(peaks, default=None), digits=0)),
                 ],
             )
         )
@@ -219,7 +219,7 @@ def _is_known(row: Summary) -> bool:
 
 def _score(row: Summary) -> str:
     gain = "" if row.gain is None or row.method == BASELINE else f" ({row.gain:+.2f})"
-    return shown(row.pooled, row.spread(row.deviation), digits=2) + gain
+    return format_number(row.pooled, row.spread(row.deviation), digits=2) + gain
 
 
 def _windows_plot(evaluation: Evaluation, stream: str) -> str | None:
@@ -275,10 +275,11 @@ def _details_table(summary: list[Summary]) -> Table:
 def _class_table(summary: list[Summary]) -> Table:
     names = list(summary[0].by_class)
     best = {name: _best(row.by_class[name] for row in summary) for name in names}
-    rows = [
-        (row.title, [Entry(shown(row.by_class[name], digits=1), row.by_class[name] == best[name]) for name in names])
-        for row in summary
-    ]
+    rows = []
+    for row in summary:
+        scores = row.by_class
+        entries = [Entry(format_number(scores[name], digits=1), scores[name] == best[name]) for name in names]
+        rows.append((row.title, entries))
     return Table(["method", *names], rows)
 
 

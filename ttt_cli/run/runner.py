@@ -173,7 +173,7 @@ def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) ->
 
 
 def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) -> list[str]:
-    found = [] if scores is None else scores.task.new_metric().left_out()
+    found = [] if scores is None else scores.task.new_metric().missing_metrics()
     if totals.has_colors and not request.gray_first:
         found.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
     if totals.frames and totals.gray_frames == totals.frames:
