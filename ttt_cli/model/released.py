@@ -141,9 +141,9 @@ def renamed(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def model_size(shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelSize, int]:
-    """The sizes of a checkpoint's model and how many classes it knows. shapes: of its tensors, by their names in it.
+    """A checkpoint's model sizes and number of classes. shapes: of its tensors, by their names in the checkpoint.
 
-    A checkpoint of plain Mask2Former has no reconstruction head; the model gets one like its main head.
+    If the checkpoint has no reconstruction head (plain Mask2Former), that head gets the main head's sizes.
     """
     main = _head_size(shapes, "sem_seg_head.")
     has_reconstruction = any(name.startswith("recon_head.") for name in shapes)
