@@ -91,6 +91,7 @@ class HeadOutput(NamedTuple):
     mask_logits: list[Tensor]
     """After every decoder layer."""
     pixel_features: Tensor
+    """As in MaskQueries."""
 
 
 class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
