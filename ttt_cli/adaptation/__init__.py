@@ -1,4 +1,4 @@
-"""Online test-time training: read online.py first.
+"""Online test-time training. Read online.py first.
 
-The memories, the optimizer, reconstruction, and the table of methods.
+The memories, the optimizer, the reconstruction loss, and the methods in methods/.
 """

@@ -1,14 +1,14 @@
 """How many frames to train on, estimated while the video runs: the paper's Theorem 1 turned into a tool.
 
-The theorem bounds the excess loss of a window of k frames by (k^2 b^2 e^2 + s^2 / k) / 2a: frames further back are more
-different (bias), more frames average out noise (variance). The best k is (s^2 / (b^2 e^2))^(1/3), up to a constant that
-the bound does not know.
+The theorem bounds the excess loss of a window of k frames by (k^2 b^2 e^2 + s^2 / k) / 2a: frames further back differ
+more (bias), and more frames average out noise (variance). The best k is (s^2 / (b^2 e^2))^(1/3), up to a constant that
+the bound leaves open.
 
 b e, the smoothness of the loss in the input times the change between adjacent frames, bounds how much the gradient
-changes from one frame to the next. So b^2 e^2 is estimated by the squared length of that change itself, in the units of
-the gradient of l_s with respect to f, squared. s^2 is in the paper the variance of the main task's gradient minus that
-of l_s. Without labels the former is unknown: the variance of l_s's own gradient over masks stands in for it. That is
-right as far as assumption 3 of the theorem holds (the two gradients differ by noise alone), and random masks are that
+changes from one frame to the next. So b^2 e^2 is estimated by the squared length of that change, in the units of the
+gradient of l_s with respect to f, squared. In the paper, s^2 is the variance of the main task's gradient minus that of
+l_s. Without labels the main task's gradient is unknown, so the variance of l_s's gradient over masks replaces s^2. This
+is right as far as assumption 3 of the theorem holds (the two gradients differ only by noise) and random masks are that
 noise.
 """
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 SMALLEST, LARGEST = 1, 128
 
-# An estimate costs four gradients of one image, a frame about 1.35 (its step, and a prediction): 3 % in the long run.
+# An estimate costs four gradients of one image, a frame about 1.35 (a step and a prediction): 3 % in the long run.
 FIRST_FRAME, EVERY_FRAMES = 16, 100
 
 GradientOf = Callable[[int, int], Sequence[Tensor]]
-"""The gradient of l_s with respect to f: on this frame (0) or the one before it (1), under the mask of this seed."""
+"""(frames back, mask seed) -> the gradient of l_s with respect to f. Frames back: 0 = this frame, 1 = the previous."""
 
 
 class AutoWindow:
@@ -44,9 +44,9 @@ class AutoWindow:
         self.count = 0
 
     def update(self, adapter: Adapter) -> WindowEstimate | None:
-        """Counts the frame that was just pushed into the window; if an estimate is due, the window's size follows it.
+        """Counts the frame just pushed into the window. If an estimate is due, the window is resized to it.
 
-        A cut may have left too few frames to estimate from.
+        Returns None if no estimate is due, or if a cut left too few frames for it.
         """
         self.frames += 1
         if not self.is_due(self.frames) or len(adapter.window.images) < 2:
@@ -56,14 +56,14 @@ class AutoWindow:
         return estimate
 
     def is_due(self, frames_seen: int) -> bool:
-        """Whether this is a frame to estimate on; the first has seen one frame."""
+        """Whether to estimate on this frame. frames_seen: counted from 1, this frame included."""
         return frames_seen >= FIRST_FRAME and (frames_seen - FIRST_FRAME) % EVERY_FRAMES == 0
 
     def estimate(self, gradient_of: GradientOf) -> WindowEstimate:
-        """Takes four gradients: two frames, each under the same two masks.
+        """Estimates from four gradients: two frames, each under the same two masks.
 
-        Both estimates have no bias: the product of two changes seen under independent masks leaves out the masks'
-        noise, and half the squared difference of two gradients of one frame is their variance.
+        Both estimates are unbiased: in the product of two changes under independent masks the masks' noise averages
+        out, and half the squared difference of two gradients of the same frame is their variance.
         """
         now, before = ([_flat(gradient_of(frame, mask)) for mask in (0, 1)] for frame in (0, 1))
         changes = [left - right for left, right in zip(now, before, strict=True)]
@@ -75,7 +75,7 @@ class AutoWindow:
 
 
 def gradients_of(adapter: Adapter) -> GradientOf:
-    """The gradients of the method's loss at the weights that the adapter has now."""
+    """The gradients of the method's loss at the adapter's current weights."""
     moving = [parameter for parameter in adapter.model.encoder.parameters() if parameter.requires_grad]
 
     def gradient_of(frames_back: int, mask: int) -> list[Tensor]:
@@ -86,7 +86,7 @@ def gradients_of(adapter: Adapter) -> GradientOf:
 
 
 def best_window(variance: float, drift: float) -> int:
-    """k = (s^2 / (b^2 e^2))^(1/3), within 1 .. 128; frames that do not change at all ask for the largest."""
+    """k = (s^2 / (b^2 e^2))^(1/3), within 1 .. 128; the largest if the frames do not change."""
     if drift <= 0:
         return LARGEST
     return int(min(max(round((variance / drift) ** (1 / 3)), SMALLEST), LARGEST))

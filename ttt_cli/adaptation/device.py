@@ -1,4 +1,4 @@
-"""Where the model computes, in which precision, and how long that takes."""
+"""The device and precision that the model computes with, and a clock for it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class Compute:
 
     device: torch.device
     precision: Precision
+    """Of activations; parameters stay in float32."""
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Forward passes within it are in `precision`; parameters stay in float32."""
+        """A context whose forward passes are in `precision`."""
         dtype = DTYPES[self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
     def now(self) -> float:
-        """Seconds on a clock, once the device has done all that it was given so far."""
+        """Seconds on a clock, read after the device has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()

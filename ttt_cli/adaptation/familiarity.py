@@ -1,4 +1,4 @@
-"""Whether a video looks like the pictures that the model was trained on: the reconstruction loss tells."""
+"""Judges by the reconstruction loss whether a video looks like the pictures that the model was trained on."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
 
 UNFAMILIAR = 1.6
-"""Multiple of the usual loss above which video counts as unfamiliar.
+"""Multiple of the usual loss above which a video counts as unfamiliar.
 
-It lies above l_s of all held-out stills by day, and below that of all of them in low light.
+It lies above l_s of all held-out stills by day, and below l_s of all held-out stills in low light.
 """
 
 
 class Familiarity:
-    """What is known of one video so far."""
+    """Whether one video is familiar, as last probed."""
 
     def __init__(self) -> None:
         self.frames = 0
         self.is_familiar = True
 
     def update(self, adapter: Adapter, frame: Frame, every: int) -> None:
-        """Takes in the next frame; the first and every `every`-th after it are probed. 0 probes none."""
+        """Counts the next frame. Probes the first frame and every `every`-th after it; with 0, none."""
         self.frames += 1
         if every and (self.frames - 1) % every == 0:
             self.is_familiar = looks_familiar(adapter, frame, seed=self.frames)
@@ -36,9 +36,9 @@ class Familiarity:
 
 @torch.no_grad()
 def looks_familiar(adapter: Adapter, frame: Frame, seed: int) -> bool:
-    """Whether f_0, g_0 reconstruct the frame nearly as well as pictures like those that they were trained on.
+    """Whether f_0, g_0 reconstruct the frame nearly as well as pictures like their training images.
 
-    seed: of the mask. True if nobody measured what is usual (`familiar_loss` of the weights).
+    seed: of the mask. Always True if the weights have no `familiar_loss` to compare with.
     """
     usual = adapter.reconstruction.familiar_loss
     if usual is None:

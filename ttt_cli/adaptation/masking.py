@@ -1,4 +1,4 @@
-"""The only patch mask in the program.
+"""The program's only patch mask.
 
 `visible`: float32 (B, 1, H, W), 1 = shown to the network, 0 = hidden. It is also the fourth input channel.
 """
@@ -15,10 +15,10 @@ from torch.nn import functional
 def random_visible(
     batch: int, size: tuple[int, int], patch_pixels: int, mask_ratio: float, generator: Generator, device: torch.device
 ) -> Tensor:
-    """Hides the same number of patches of every image, chosen independently for each (paper, sections 3 and 4.2).
+    """Hides the same number of patches in every image, chosen independently for each (paper, sections 3 and 4.2).
 
-    size: (H, W) in pixels; patches at the right and lower edge may be cut by it.
-    mask_ratio: share of the patches that is hidden, in (0, 1); at least one is hidden and one is shown.
+    size: (H, W) in pixels; patches at the right and lower edges may be cut off.
+    mask_ratio: share of the patches to hide, in (0, 1); at least one patch is hidden and one is shown.
     generator: a CPU generator, so that the masks are the same on every device.
     Returns `visible`: (B, 1, H, W), 1 = shown.
     """

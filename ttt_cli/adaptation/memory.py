@@ -1,4 +1,4 @@
-"""The two memories of the paper's section 4.2: past frames kept explicitly, and past training kept in the weights."""
+"""The two memories of the paper's section 4.2: past frames (explicit), and past training in the weights (implicit)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from ttt_cli.core.classes import VOID
 
 
 class Batch(NamedTuple):
-    """What a step trains on. images: uint8 RGB (B, 3, H, W). pseudo_labels: uint8 (B, H, W), 255 = none."""
+    """What a step trains on."""
 
     images: Tensor
+    """uint8 RGB (B, 3, H, W)."""
     pseudo_labels: Tensor
+    """uint8 (B, H, W), 255 = none."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """The same batch on another device."""
         return Batch(self.images.to(device), self.pseudo_labels.to(device))
 
 
 class Window:
-    """Explicit memory: the current frame and the ones just before it, at most `size` in all (k in the paper).
+    """Explicit memory: the current frame and the frames just before it, at most `size` in all (k in the paper).
 
-    size: None keeps every frame. It may change while frames come in, up to `largest`.
-    images: uint8 RGB (3, H, W) each. pseudo_labels: uint8 (H, W) each, 255 where the model gave none.
+    size: None keeps every frame. It may change during the video, up to `largest`.
+    images: uint8 RGB (3, H, W) each. pseudo_labels: uint8 (H, W) each, 255 = none.
     """
 
     def __init__(self, size: int | None, largest: int | None = None) -> None:
@@ -37,45 +39,45 @@ class Window:
         self.pseudo_labels: deque[Tensor] = deque(maxlen=largest or size)
 
     def push(self, image: Tensor) -> None:
-        """Takes in the current frame; the oldest one falls out once the window is full."""
+        """Adds the current frame; if the window is full, the oldest frame is dropped."""
         self.images.append(image)
         self.pseudo_labels.append(torch.tensor(VOID, dtype=torch.uint8).expand(image.shape[-2:]))
 
     def clear(self) -> None:
-        """Forgets all frames."""
+        """Drops all frames."""
         self.images.clear()
         self.pseudo_labels.clear()
 
     def label(self, pseudo_labels: Tensor) -> None:
-        """Takes in the model's own labels of the current frame."""
+        """Stores the model's own labels of the current frame."""
         self.pseudo_labels[-1] = pseudo_labels.cpu()
 
     def only(self, frames_back: int) -> Batch:
-        """A batch of one: the frame so many before the current one."""
+        """A batch of one frame: `frames_back` before the current one."""
         return Batch(self.images[-1 - frames_back][None], self.pseudo_labels[-1 - frames_back][None])
 
     def sample(self, count: int, crop: float, generator: Generator) -> Batch:
-        """`count` frames drawn uniformly with replacement, each a random cut of a share `crop` of its sides."""
-        seen = len(self.images)
-        within = seen if self.size is None else min(self.size, seen)
-        chosen = (torch.randint(within, (count,), generator=generator) + seen - within).tolist()
-        parts = [_random_crop((self.images[index], self.pseudo_labels[index]), crop, generator) for index in chosen]
-        images, pseudo_labels = zip(*parts, strict=True)
+        """Draws `count` frames uniformly with replacement, each cropped at random to a share `crop` of its sides."""
+        kept = len(self.images)
+        in_window = kept if self.size is None else min(self.size, kept)
+        chosen = (torch.randint(in_window, (count,), generator=generator) + kept - in_window).tolist()
+        crops = [_random_crop((self.images[index], self.pseudo_labels[index]), crop, generator) for index in chosen]
+        images, pseudo_labels = zip(*crops, strict=True)
         return Batch(torch.stack(images), torch.stack(pseudo_labels))
 
 
 def _random_crop(maps: tuple[Tensor, ...], share: float, generator: Generator) -> tuple[Tensor, ...]:
-    """All maps, (..., H, W), cut alike."""
+    """All maps, (..., H, W), cropped to the same random place."""
     for dimension in (-2, -1):
-        whole = maps[0].shape[dimension]
-        kept = max(1, round(whole * share))
-        start = int(torch.randint(whole - kept + 1, (), generator=generator))
-        maps = tuple(one.narrow(dimension, start, kept) for one in maps)
+        side = maps[0].shape[dimension]
+        kept = max(1, round(side * share))
+        start = int(torch.randint(side - kept + 1, (), generator=generator))
+        maps = tuple(tensor.narrow(dimension, start, kept) for tensor in maps)
     return maps
 
 
 class Snapshot:
-    """A copy of the values of some parameters and statistics, to go back to."""
+    """A copy of the values of some parameters or statistics, which can be restored."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters: list[Tensor] = list(parameters)
@@ -83,7 +85,7 @@ class Snapshot:
 
     @torch.no_grad()
     def capture(self) -> None:
-        """Remembers the values that the parameters have now."""
+        """Remembers the parameters' current values."""
         if self.parameters:
             torch._foreach_copy_(self.values, self.parameters)
 
@@ -95,13 +97,13 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Gives the parameters the remembered values back, bit for bit."""
+        """Sets the parameters to the remembered values, bit for bit."""
         if self.parameters:
             torch._foreach_copy_(self.parameters, self.values)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """The parameters have the remembered values within, and those of before behind it."""
+        """A context in which the parameters have the remembered values; afterwards they are as before."""
         moved = Snapshot(self.parameters)
         self.restore()
         try:

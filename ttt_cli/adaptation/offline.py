@@ -1,4 +1,4 @@
-"""Offline test-time training (paper, section 6.3): first train on the whole video, then predict every frame of it."""
+"""Offline test-time training (paper, section 6.3): first train on the whole video, then predict every frame."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
 
 OnOfflineStep = Callable[[int, int], None]
-"""Told how many steps of how many are done."""
+"""Called with the number of steps done and the total."""
 
 
 def train_offline(adapter: Adapter, video: Video, on_step: OnOfflineStep) -> None:
-    """Takes as many steps as online training takes in one walk through the video, all of which is kept in memory.
+    """Takes as many steps as online training takes in one pass over the video. All frames are kept in memory.
 
-    Called again, it goes on from where it was.
+    A second call continues the training.
     """
     if not adapter.window.images:
         for frame in video.frames():

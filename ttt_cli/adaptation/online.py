@@ -1,14 +1,14 @@
 """Online test-time training: the paper's section 4.2. Read this file first.
 
-A video is a smoothly changing sequence of frames x_1 ... x_T. Before it predicts x_t, the model is trained on x_t
-itself and a few frames just before it, with no label and no frame of the future:
+A video is a smoothly changing sequence of frames x_1 ... x_T. Before the model predicts x_t, it is trained on x_t and
+a few frames just before it, without labels or future frames:
 
     push x_t into a window of the last k frames            explicit memory
     start from f_{t-1}, g_{t-1}, not from f_0, g_0         implicit memory
     take one gradient step on l_s(g(f(masked x)), x) for a batch x drawn from the window
-    predict h_0(f_t(x_t))                                  h never moves
+    predict h_0(f_t(x_t))                                  h never changes
 
-Every video starts from f_0, g_0, and the model is given back as it was.
+Every video starts from f_0, g_0, and the model is restored at its end.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from ttt_cli.video.cuts import Cuts
 
 
 class Adapter:
-    """Everything that changes while one video is watched. Make a new one for each video.
+    """Everything that changes while a video is processed. Make a new adapter for each video.
 
-    model: moved in place while the video runs; `restore` gives f_0, g_0 back.
+    model: changed in place during the video; `restore` brings f_0, g_0 back.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Adapter:
         return float(loss.detach())
 
     def loss(self, batch: Batch, generator: Generator) -> Tensor:
-        """The method's loss on a batch, a scalar; masks are drawn from the generator."""
+        """The method's loss on a batch, a scalar. generator: for the masks."""
         with self.compute.autocast():
             return self.method.loss(self.model, batch.to(self.compute.device), self.reconstruction, generator)
 
     def predict(self, frame: Frame) -> Prediction:
-        """h_0(f_t(x_t)) on the whole frame, nothing hidden; or what a vote or an average makes of it."""
+        """h_0(f_t(x_t)) on the whole frame, unmasked; or a vote or an average of such predictions."""
         return self.predictor(self.predict_image, frame.image)
 
     @torch.no_grad()
@@ -130,12 +130,12 @@ class Adapter:
             return self.task.predict(self.model, self.model.encode(image[None].to(self.compute.device)))
 
     def forget_scene(self) -> None:
-        """Another scene begins: the window is emptied, and frames of the last one count in no average."""
+        """Called when a new scene begins: empties the window, and drops the old scene's frames from any average."""
         self.window.clear()
         self.predictor = self.method.predictor()
 
     def reset(self) -> None:
-        """Back to f_0, g_0, with nothing remembered of past training; the window stays."""
+        """Back to f_0, g_0, without any trace of past training; the window stays."""
         self.restore()
         self.generator.manual_seed(self.settings.seed)
         if self.optimizer is not None:
@@ -148,7 +148,7 @@ class Adapter:
 
     @contextmanager
     def as_trained(self) -> Iterator[None]:
-        """Within it the model is f_0, g_0; behind it the adapted one again."""
+        """A context in which the model is f_0, g_0; afterwards it is the adapted model again."""
         with self.start.restored(), self.start_statistics.restored():
             yield
 
@@ -156,7 +156,7 @@ class Adapter:
 def walk(
     video: Video, adapter: Adapter, on_offline_step: OnOfflineStep = lambda done, total: None
 ) -> Stream[Result, None, None]:
-    """Walks through a video, one result a frame, in order; the model stays adapted."""
+    """Yields one result for each frame of a video, in order. The model stays adapted."""
     adapter.method.begin(adapter, video, on_offline_step)
     for frame in video.frames():
         yield adapter.step(frame)
@@ -165,7 +165,7 @@ def walk(
 def adapt(
     video: Video, adapter: Adapter, on_offline_step: OnOfflineStep = lambda done, total: None
 ) -> Stream[Result, None, None]:
-    """Walks through a video. However the walk ends, the model is as it was before."""
+    """Yields one result for each frame of a video. However this ends, the model is restored."""
     try:
         yield from walk(video, adapter, on_offline_step)
     finally:

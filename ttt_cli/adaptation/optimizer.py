@@ -1,4 +1,4 @@
-"""The optimizer of test-time training: what learns at which rate, what decays, and what happens to a bad step."""
+"""The optimizer of test-time training: learning rates, weight decay, and recovery from bad steps."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ NOT_DECAYED = (*NORMALIZATION, nn.Embedding)
 
 
 class GuardedOptimizer:
-    """AdamW that clips gradients, scales losses in half precision, and undoes itself if a loss is not finite."""
+    """AdamW that clips gradients, scales losses in half precision, and undoes the last step if a loss is not finite."""
 
     def __init__(
         self, model: TwoHeadedModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings, compute: Compute
     ) -> None:
-        """moving: the parameters that it steps, all of them in the model."""
+        """moving: the parameters to train, all of them in the model."""
         self.model, self.moving, self.settings, self.compute = model, moving, settings, compute
         self.last_good = Snapshot(moving)
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all earlier steps, and takes the weights that the model has now for good ones."""
+        """Forgets all earlier steps, and takes the model's current weights as good."""
         self.last_good.capture()
         self.adamw = new_optimizer(self.model, self.moving, self.settings)
         # Gradients in half precision vanish unless the loss is scaled up; in other precisions this does nothing.
@@ -37,7 +37,7 @@ class GuardedOptimizer:
     def step(self, loss: Tensor) -> bool:
         """One step down the gradient of a scalar loss. Returns False if loss or gradient was not finite.
 
-        Then the last weights that gave a finite loss are back, and AdamW's own memory is cleared.
+        In that case the last weights that gave a finite loss are restored, and AdamW's state is cleared.
         """
         self.adamw.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -57,7 +57,7 @@ class GuardedOptimizer:
 def moving_parameters(
     model: TwoHeadedModel, parameters: Iterable[nn.Parameter], settings: AdaptationSettings
 ) -> list[nn.Parameter]:
-    """Those of `parameters` that have a learning rate above 0; all others of the model are frozen."""
+    """Returns the `parameters` whose learning rate is above 0, and freezes all others of the model."""
     still = set() if settings.reconstruction_rate_factor else {id(p) for p in model.reconstruction_head.parameters()}
     moving = [parameter for parameter in parameters if id(parameter) not in still]
     model.requires_grad_(False)
@@ -69,8 +69,8 @@ def moving_parameters(
 def new_optimizer(
     model: TwoHeadedModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings
 ) -> torch.optim.AdamW:
-    """AdamW on `moving`, as in Mask2Former and the release: f at a rate of its own, and no decay of normalization,
-    embeddings and relative position tables.
+    """AdamW on `moving`, as in Mask2Former and the release: f has its own learning rate, and normalization, embeddings
+    and relative position tables do not decay.
     """
     encoder = {id(parameter) for parameter in model.encoder.parameters()}
     kept = {id(p) for module in model.modules() if isinstance(module, NOT_DECAYED) for p in module.parameters(False)}

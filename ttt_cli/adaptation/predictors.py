@@ -1,6 +1,6 @@
-"""How the adapted model's output becomes the prediction: as it is, voted, or averaged over the last frames.
+"""How the adapted model's output becomes the prediction: unchanged, by vote, or averaged over the last frames.
 
-These work on top of any method: `majority-vote` and `temporal-smoothing` are `joint` with one of them.
+Predictors work on top of any method: `majority-vote` and `temporal-smoothing` are `joint` with a predictor.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from ttt_cli.tasks.semantic import SemanticPrediction
 
 NON_SEMANTIC_TASKS = ("instance", "panoptic", "colorization")
 Predict = Callable[[Tensor], Prediction]
-"""The model as it is now: an image, RGB in 0..255, (3, H, W), to a prediction of the same size."""
+"""The model's current prediction for an image, RGB in 0..255, (3, H, W), at the same size."""
 
 
 @dataclass
-class Plain:
-    """What the model says. One predictor serves one video, since some remember frames.
-
-    undefined_for, undefined_because: as in methods.base.Method.
-    """
+class Predictor:
+    """The model's prediction, unchanged. Make a new predictor for each video, since some remember frames."""
 
     undefined_for: ClassVar[tuple[str, ...]] = ()
+    """As in methods.base.Method."""
     undefined_because: ClassVar[str] = ""
+    """As in methods.base.Method."""
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         """The prediction for the next frame."""
@@ -40,23 +39,26 @@ class Plain:
 
 @dataclass(frozen=True)
 class View:
-    """One augmented copy of a frame: enlarged by `scale`, left and right exchanged, values times `brightness`."""
+    """An augmentation of a frame."""
 
     scale: float = 1.0
+    """Factor of the sides."""
     mirrored: bool = False
+    """Whether left and right are swapped."""
     brightness: float = 1.0
+    """Factor of the pixel values."""
 
     def of(self, image: Tensor) -> Tensor:
-        """float32 (3, H, W) in 0..255 to the same, `scale` times as large."""
+        """The augmented copy of an image (3, H, W): float32 in 0..255, `scale` times as large."""
         size = [round(side * self.scale) for side in image.shape[-2:]]
-        seen = image[None].float()
+        copy = image[None].float()
         if self.scale != 1:
-            seen = functional.interpolate(seen, size=size, mode="bilinear", align_corners=False, antialias=True)
-        seen = (seen[0] * self.brightness).clamp(0, 255)
-        return seen.flip(-1) if self.mirrored else seen
+            copy = functional.interpolate(copy, size=size, mode="bilinear", align_corners=False, antialias=True)
+        copy = (copy[0] * self.brightness).clamp(0, 255)
+        return copy.flip(-1) if self.mirrored else copy
 
 
-# Ten views where the paper takes a hundred at random: the cost of a frame is that of so many predictions.
+# Ten views; the paper takes a hundred at random. Each view of a frame costs a prediction.
 VIEWS = tuple(
     View(scale, mirrored, brightness)
     for scale, brightness in ((0.75, 1.0), (1.0, 1.0), (1.25, 1.0), (1.0, 0.8), (1.0, 1.25))
@@ -65,12 +67,13 @@ VIEWS = tuple(
 
 
 @dataclass
-class Vote(Plain):
+class Vote(Predictor):
     """The class that most augmented views of the frame give (paper, section 6.1); probabilities are shares of votes."""
 
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = "objects of several views cannot be counted like the classes of a pixel"
     views: tuple[View, ...] = VIEWS
+    """The augmentations; each gives one vote a pixel."""
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         size = (image.shape[-2], image.shape[-1])
@@ -80,24 +83,23 @@ class Vote(Plain):
             assert isinstance(prediction, SemanticPrediction)
             classes = len(prediction.probabilities)
             class_map = prediction.at_size(size).ids.long()
-            one = functional.one_hot(class_map.flip(-1) if view.mirrored else class_map, classes).movedim(-1, 0)
-            votes = one.float() if votes is None else votes + one
+            vote = functional.one_hot(class_map.flip(-1) if view.mirrored else class_map, classes).movedim(-1, 0)
+            votes = vote.float() if votes is None else votes + vote
         assert votes is not None
         shares = functional.avg_pool2d(votes / len(self.views), OUTPUT_STRIDE, ceil_mode=True)
         return SemanticPrediction(votes.argmax(dim=0).to(torch.uint8), shares)
 
 
 @dataclass
-class Smoothing(Plain):
-    """The predictions of the last frames averaged, probabilities or colors (paper, section 6.1).
-
-    window: how many frames; the paper chose it on its validation set without naming it.
-    """
+class Smoothing(Predictor):
+    """The mean of the last frames' predictions, probabilities or colors (paper, section 6.1)."""
 
     undefined_for: ClassVar[tuple[str, ...]] = ("instance", "panoptic")
     undefined_because: ClassVar[str] = "objects of several frames cannot be averaged like the classes of a pixel"
     window: int = 3
+    """How many frames to average. The paper chose this on its validation set without giving the number."""
     past: deque[Prediction] = field(default_factory=deque)
+    """The last predictions, at most `window`."""
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         now = predict(image)

@@ -16,7 +16,7 @@ def reconstruction_loss(
     """l_s(g(f(masked images)), images), a scalar, with a new mask for every image of the batch.
 
     images: RGB in 0..255, (B, 3, H, W).
-    generator: a CPU generator from which the masks are drawn.
+    generator: a CPU generator for the masks.
     """
     visible = draw_visible(images, settings, generator)
     return reconstruction_error(model, model.encode(images, visible), images, visible, settings)
@@ -31,7 +31,7 @@ def draw_visible(images: Tensor, settings: ReconstructionSettings, generator: Ge
 def reconstruction_error(
     model: TwoHeadedModel, features: Features, images: Tensor, visible: Tensor, settings: ReconstructionSettings
 ) -> Tensor:
-    """l_s, where the features of the masked images are there already."""
+    """l_s from the features of the masked images."""
     return squared_error(model.reconstruct(features), target_of(images, settings), visible, settings.loss_on)
 
 
@@ -45,25 +45,25 @@ def squared_error(reconstruction: Tensor, target: Tensor, visible: Tensor, loss_
 
 
 def target_of(images: Tensor, settings: ReconstructionSettings) -> Tensor:
-    """What g is asked to produce for RGB images in 0..255: float32 (B, 3, H, W)."""
+    """The target of g for RGB images in 0..255: float32 (B, 3, H, W)."""
     normalized = normalize(images)
     offset, factor = _scale(normalized, settings)
     return (normalized - offset) / factor
 
 
 def pixels_of(reconstruction: Tensor, images: Tensor, settings: ReconstructionSettings) -> Tensor:
-    """What g produced for `images`, as RGB in 0..255 to look at: uint8 (B, 3, H, W)."""
+    """Converts g's output for `images` back to RGB in 0..255, for display: uint8 (B, 3, H, W)."""
     offset, factor = _scale(normalize(images), settings)
     return denormalize(reconstruction * factor + offset)
 
 
 def _scale(normalized: Tensor, settings: ReconstructionSettings) -> tuple[Tensor, Tensor]:
-    """Offset and factor that the target takes out of the normalized images."""
+    """The offset and factor that the target removes from the normalized images."""
     if settings.target == "pixels":
         return normalized.new_zeros(()), normalized.new_ones(())
     if settings.target == "image":
         deviation = normalized.std(dim=(-2, -1), keepdim=True, unbiased=False)
-        # The floor keeps a black or constant frame from becoming pure amplified noise.
+        # The floor keeps the noise of a black or constant frame from being amplified.
         return normalized.mean(dim=(-2, -1), keepdim=True), deviation.clamp(min=0.05)
     mean = _patch_mean(normalized, settings.patch_pixels)
     variance = _patch_mean((normalized - mean).square(), settings.patch_pixels)

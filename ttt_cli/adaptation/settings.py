@@ -1,4 +1,4 @@
-"""The settings of test-time training, validated once. Torch is not needed to read them."""
+"""The settings of test-time training, validated once. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class AdaptationSettings:
-    """How a method adapts.
-
-    method: a name in METHODS.
-    window: k, how many frames the explicit memory holds (paper: 16, at 10 frames a second); 0 keeps every frame.
-    auto_window: `window` is the start, and the video says how it goes on (auto_window.py).
-    steps: gradient steps a frame (paper: 1).
-    batch: images a step, drawn with replacement from the window.
-    crop: share of a frame's sides that a step sees, at a random place (1 is all of it; release: 0.5).
-    learning_rate: of f, or of whatever else of it the method moves (release: 1e-5).
-    reconstruction_rate_factor: g's learning rate is this times f's (release: 10). With 0, g stays where it is: so do
-        weights want it whose g was trained to look ahead.
-    forgetting: after each step the weights go this share of the way back to f_0, g_0, so that training on frames
-        long past fades (0 in the paper). The weights then stay within learning_rate / forgetting of where they began.
-    cuts: at a hard cut between scenes the window is emptied, or it is not.
-    gradient_norm: the gradient is scaled down to this norm where it is longer.
-    constants: the method's own settings by name, such as momentum of ln-adapt; the README lists them.
-    """
+    """How a method adapts."""
 
     method: str = "online"
+    """A name in METHODS, with or without a predictor's."""
     window: int = 16
+    """k, how many frames the explicit memory holds (paper: 16, at 10 frames a second); 0 keeps every frame."""
     auto_window: bool = False
+    """Start with `window`, then estimate the size from the video (auto_window.py)."""
     steps: int = 1
+    """Gradient steps a frame (paper: 1)."""
     batch: int = 1
+    """Images a step, drawn with replacement from the window."""
     crop: float = 1.0
+    """Share of a frame's sides that a step sees, at a random place (1 is the whole frame; release: 0.5)."""
     learning_rate: float = 1e-4
+    """Of f, or of the part of f that the method trains (release: 1e-5)."""
     reconstruction_rate_factor: float = 1.0
+    """g's learning rate is this times f's (release: 10). 0 freezes g, for weights whose g was trained to look ahead."""
     weight_decay: float = 0.0
+    """Of AdamW."""
     forgetting: float = 0.0
+    """After each step the weights move this share of the way back to f_0, g_0 (0 in the paper).
+
+    Training on frames long past then fades, and the weights stay within learning_rate / forgetting of their start.
+    """
     cuts: AtCuts = "ignore"
+    """Whether a hard cut between scenes empties the window ("reset")."""
     gradient_norm: float = 1.0
+    """Longer gradients are scaled down to this norm."""
     seed: int = 0
+    """Of the masks, crops and draws from the window."""
     precision: Precision = "fp32"
+    """Of forward passes."""
     constants: dict[str, Any] = field(default_factory=dict)
+    """The method's own settings by name, such as momentum of ln-adapt; the README lists them."""
 
     def __post_init__(self) -> None:
         if self.window < 0:

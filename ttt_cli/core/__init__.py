@@ -1,4 +1,4 @@
-"""What everything else is written in terms of: frames, labels, classes, colors, errors.
+"""The types that all other folders share: frames, labels, classes, colors, errors, and the reader of TOML files.
 
-Nothing here imports another part of the program.
+Nothing here imports from another folder.
 """

@@ -1,4 +1,4 @@
-"""Rectangles of a frame. Torch is not needed to read them."""
+"""Rectangles within a frame. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class Area(NamedTuple):
         return Area(top, left, height, width)
 
     def of(self, image: Tensor) -> Tensor:
-        """What an image (..., H, W) has there; changes go through to the image."""
+        """The part of an image (..., H, W) inside the rectangle. It is a view: writing to it changes the image."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]

@@ -1,4 +1,4 @@
-"""The classes that a model tells apart, and the colors they are drawn in."""
+"""The classes of a model, and the colors they are drawn in."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 VOID = 255
-"""The id of a pixel that has no label: it counts in no score and is drawn in no color."""
+"""The id of an unlabeled pixel. It counts in no score and is drawn in no color."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """One class. color: RGB, 0..255. is_thing: it comes in objects that can be counted (cars), unlike stuff (sky)."""
+    """One class that a model knows."""
 
     name: str
+    """Such as "car"."""
     color: tuple[int, int, int]
+    """RGB, 0..255."""
     is_thing: bool
+    """True if it comes in countable objects (cars), False if it is stuff (sky)."""
 
 
 def things_of(classes: Iterable[Class]) -> frozenset[int]:
-    """The ids of those classes that come in objects."""
-    return frozenset(index for index, one in enumerate(classes) if one.is_thing)
+    """The ids of the classes that come in objects."""
+    return frozenset(index for index, class_ in enumerate(classes) if class_.is_thing)
 
 
 def distinct_color(number: int, saturation: float, brightness: float) -> tuple[int, int, int]:
-    """A color, RGB 0..255, that differs from those of near numbers; saturation, brightness: 0..1.
+    """A color, RGB 0..255, unlike those of nearby numbers. saturation, brightness: 0..1.
 
-    Steps of the golden ratio around the circle of hues never come close to an earlier one.
+    Stepping around the hue circle by the golden ratio never comes close to an earlier hue.
     """
     red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1, saturation, brightness)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-# Names, order and colors of the SegNet split of CamVid; the files of that split write void as 11.
+# Names, order and colors of CamVid's SegNet split, whose files write void as 11.
 CAMVID: tuple[Class, ...] = (
     Class("sky", (128, 128, 128), False),
     Class("building", (128, 0, 0), False),

@@ -1,24 +1,24 @@
-"""The errors that a user can cause or meet. Each is shown as one line and ends the program with its exit code."""
+"""The errors that users see. Each is shown as one line and ends the program with its exit code."""
 
 from __future__ import annotations
 
 
 class TttvError(Exception):
-    """The input or the run failed: one line that names the file, the cause and what to do. Exit code 1."""
+    """The input or the run failed. The message is one line: the file, the cause, and what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(TttvError):
-    """An option has a value that it cannot have. Exit code 2."""
+    """An option has an invalid value. Exit code 2."""
 
     exit_code = 2
 
 
 class PartialInput(TttvError):
-    """The input broke off after some readable frames, which are kept and finished. Exit code 3.
+    """The input broke off after some readable frames, which are processed and kept. Exit code 3.
 
-    `frames_read` is how many frames came out before the break; `reason` is the cause in a few words.
+    frames_read: how many frames were read before the break. reason: the cause in a few words.
     """
 
     exit_code = 3
@@ -30,5 +30,5 @@ class PartialInput(TttvError):
 
 
 def printable(text: object) -> str:
-    """`text` with every character that could steer a terminal (escape, bell, bidi override ...) shown as an escape."""
+    """`text` with every character that could control a terminal (escape, bell, bidi override ...) escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))

@@ -1,4 +1,4 @@
-"""Frozen records: what flows through the program, one way, from the reader to the writers."""
+"""The frozen records that flow through the program, from the reader to the writers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from ttt_cli.core.labels import Labels
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a video.
-
-    index: position in the input, counted from 0 before any `--stride` or `--start`.
-    name: what output files of this frame are called: six-digit index for a video file, the file's stem for a folder.
-    seconds: time stamp, counted from the first frame of the input.
-    image: uint8 RGB, (3, H, W), 0..255. original: the same as it came from the input, where `image` is a smaller copy
-        for the model; else None. clean: what it was before it was degraded on purpose, for scoring; else None.
-    """
+    """One picture of a video."""
 
     index: int
+    """Position in the input, counted from 0 before any `--stride` or `--start`."""
     name: str
+    """Name of this frame's output files: the six-digit index in a video file, the file's stem in a folder."""
     seconds: float
+    """Time stamp, counted from the first frame of the input."""
     image: Tensor
+    """uint8 RGB, (3, H, W), 0..255."""
     original: Tensor | None = None
+    """The image at the size of the input, if `image` is a smaller copy for the model."""
     clean: Tensor | None = None
+    """The image before it was degraded on purpose, for scoring; None if it was not."""
 
     def whole(self) -> Frame:
         """The frame as it came from the input."""
@@ -39,53 +38,53 @@ class Frame:
 
 @dataclass(frozen=True)
 class Video:
-    """A source of frames that can be walked any number of times.
-
-    name: a short title (the stem of the file or the folder's name).
-    path: the file or folder on disk; the audio is taken from it when it is a video file that has some.
-    fps: frames a second of what `frames` yields (a stride divides it).
-    size: (height, width) in pixels of every frame, after rotation.
-    length: how many frames are expected; an estimate (containers lie), or None where nothing tells.
-    frames: opens the source and yields its frames in order.
-    """
+    """A source of frames that can be read any number of times."""
 
     name: str
+    """A short title: the file's stem or the folder's name."""
     path: Path
+    """The file or folder on disk. If it is a video file with audio, the audio is taken from it."""
     fps: Fraction
+    """Frames a second that `frames` yields (a stride divides it)."""
     size: tuple[int, int]
+    """(height, width) in pixels of every frame, after rotation."""
     length: int | None
+    """How many frames are expected: an estimate, since containers may be wrong; None if unknown."""
     frames: Callable[[], Iterator[Frame]]
+    """Opens the source and yields its frames in order."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds that the model spent on one frame: training on it, and predicting it."""
+    """How long the model took for one frame."""
 
     adapt_milliseconds: float
+    """Training on it."""
     predict_milliseconds: float
+    """Predicting it."""
 
 
 @dataclass(frozen=True)
 class WindowEstimate:
-    """What decides how many frames to train on, see auto_window.py.
-
-    drift: b^2 e^2. variance: s^2. window: k in frames. The first two in the gradient's units, squared.
-    """
+    """An estimate of how many frames to train on, see adaptation/auto_window.py."""
 
     drift: float
+    """b^2 e^2, in the gradient's units squared."""
     variance: float
+    """s^2, in the same units."""
     window: int
+    """k, in frames."""
 
 
 class Prediction(ABC):
-    """What the main head says of one frame, at the size that the model saw; each task has its own, see tasks/."""
+    """What the main head predicts for one frame, at the size that the model saw. Each task has its own, see tasks/."""
 
     @abstractmethod
     def present(self) -> frozenset[int]:
-        """The classes that occur in it."""
+        """The ids of the classes that occur in it."""
 
     def averaged(self, past: Sequence[Prediction]) -> Prediction:
-        """The mean of past predictions, this one among them. Raises TypeError for a task that has no such thing."""
+        """The mean of past predictions, this one included. Raises TypeError if the task cannot average."""
         raise TypeError(f"{type(self).__name__} cannot be averaged")
 
     @abstractmethod
@@ -95,18 +94,16 @@ class Prediction(ABC):
 
 @dataclass(frozen=True)
 class Result:
-    """One frame, its prediction, and how the model got there.
-
-    loss: mean reconstruction loss of this frame's training steps, or None where the method does not train.
-    skipped_steps: training steps whose loss or gradient was not finite; the weights were put back before going on.
-    window_estimate: where the window's size was estimated on this frame.
-    cut: a new scene begins with this frame, and the window was emptied.
-    """
+    """One frame, its prediction, and how training on it went."""
 
     frame: Frame
     prediction: Prediction
     loss: float | None
+    """Mean reconstruction loss of this frame's training steps; None if there were none or none was finite."""
     skipped_steps: int
+    """Training steps whose loss or gradient was not finite. The weights were restored before going on."""
     timing: Timing
     window_estimate: WindowEstimate | None = None
+    """The estimate, if the window's size was estimated on this frame."""
     cut: bool = False
+    """True if a new scene begins with this frame; the window was emptied."""

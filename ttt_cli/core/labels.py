@@ -1,4 +1,4 @@
-"""What is known of one frame, as a prediction or as ground truth: classes, objects, regions or colors."""
+"""The labels of one frame, predicted or ground truth: classes, objects, regions or colors."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ from ttt_cli.core.classes import VOID
 
 
 class Rle(TypedDict):
-    """A mask in COCO's run-length code. size: [height, width]."""
+    """A mask in COCO's run-length code."""
 
     size: list[int]
+    """[height, width]."""
     counts: bytes
+    """The compressed run lengths."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One object; objects may overlap.
-
-    class_id: index into the classes. mask: where it is. score: 0..1, 1 for ground truth.
-    is_crowd: in ground truth, a region of so many objects that they were not told apart; what is found there is
-        neither right nor wrong.
-    number: the same for an object throughout a video, counted from 1; 0 where it is not followed (tracks.py).
-    """
+    """One object; objects may overlap."""
 
     class_id: int
+    """Index into the classes."""
     mask: Rle
+    """Its pixels."""
     score: float = 1.0
+    """0..1, 1 for ground truth."""
     is_crowd: bool = False
+    """In ground truth, a crowd of objects not labeled singly; predictions there are neither right nor wrong."""
     number: int = 0
+    """The object's number throughout a video, counted from 1; 0 if it is not tracked (draw/tracks.py)."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One region of a PanopticMap. id: its value in the map, above 0. The rest is as in Instance."""
+    """One region of a PanopticMap. Fields without a description are as in Instance."""
 
     id: int
+    """Its value in the map, above 0."""
     class_id: int
     score: float = 1.0
     is_crowd: bool = False
@@ -55,10 +57,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Layers:
-    """What is drawn of labels, before it has colors."""
+    """What is drawn of labels, before colors are chosen."""
 
     class_map: Tensor
-    """The class of every pixel, uint8 (H, W), 255 where nothing is painted."""
+    """The class of every pixel, uint8 (H, W), 255 = nothing painted."""
     objects: tuple[Instance, ...]
     """Painted over the class map, the first on top."""
     with_scores: bool = False
@@ -66,55 +68,55 @@ class Layers:
 
 
 Follow = Callable[[Sequence[Instance]], tuple[Instance, ...]]
-"""Gives the objects of the next frame their numbers, in the same order."""
+"""Numbers the objects of the next frame and returns them in the same order."""
 
 
 class Labels(ABC):
-    """What is known of one frame; each task has its own kind.
+    """The labels of one frame; each task has its own kind.
 
-    Several methods take `things`, the classes that come in objects, and `shown_score`: predicted instances below it are
-    not shown to a viewer.
+    Several methods take `things`, the classes that come in objects, and `shown_score`, the score below which predicted
+    instances are not shown.
     """
 
     @classmethod
     def expect(cls, labels: Labels) -> Self:
-        """The same labels, which are of this kind. Raises TypeError if they are of another."""
+        """Returns `labels` if they are of this kind. Raises TypeError if not."""
         if not isinstance(labels, cls):
             raise TypeError(f"{cls.__name__} expected, not {type(labels).__name__}")
         return labels
 
     @abstractmethod
     def of_classes(self, kept: frozenset[int]) -> Labels:
-        """The labels without those of other classes than `kept`."""
+        """Only the labels whose class is in `kept`."""
 
     def placed(self, area: Area | None) -> Labels:
-        """Labels of the part of a frame that the model saw, for the frame; None is all of it."""
+        """The labels of the whole frame, if the model saw only `area` of it; None is all of it."""
         return self
 
     def class_map(self, shown_score: float = 0.0) -> Tensor:
-        """The class of every pixel, uint8 (H, W), 255 if it has none. Raises TypeError for labels without classes."""
+        """The class of every pixel, uint8 (H, W), 255 = none. Raises TypeError for labels without classes."""
         raise TypeError(f"{type(self).__name__} has no classes")
 
     def objects_shown(self, things: frozenset[int], shown_score: float) -> tuple[Instance, ...]:
-        """The objects that are followed and drawn."""
+        """The objects that are tracked and drawn."""
         return ()
 
     def numbered(self, follow: Follow, things: frozenset[int], shown_score: float) -> Labels:
-        """The labels with the objects shown numbered by `follow`."""
+        """The same labels; `follow` numbers the objects that are shown."""
         return self
 
     def layers(self, things: frozenset[int], shown_score: float) -> Layers:
-        """What is drawn. Raises TypeError for labels without classes."""
+        """What is drawn of them. Raises TypeError for labels without classes."""
         return Layers(self.class_map(shown_score), self.objects_shown(things, shown_score))
 
     def chroma(self) -> Chroma | None:
-        """The colors that are put on the picture, if any."""
+        """The colors to put on the picture, if any."""
         return None
 
 
 @dataclass(frozen=True)
 class ClassMap(Labels):
-    """Of the task semantic: the class of every pixel."""
+    """Labels of the task semantic: the class of every pixel."""
 
     ids: Tensor
     """uint8 (H, W), 255 = void."""
@@ -129,10 +131,10 @@ class ClassMap(Labels):
 
 @dataclass(frozen=True)
 class Instances(Labels):
-    """Of the task instance: objects, which may overlap."""
+    """Labels of the task instance: objects, which may overlap."""
 
     objects: tuple[Instance, ...]
-    """Predicted ones with falling score."""
+    """Predicted objects are sorted by score, highest first."""
     size: tuple[int, int]
     """(height, width) of the frame."""
 
@@ -140,7 +142,7 @@ class Instances(Labels):
         return Instances(tuple(instance for instance in self.objects if instance.class_id in kept), self.size)
 
     def renamed(self, class_ids: Sequence[int]) -> Instances:
-        """The objects with class i as class_ids[i]."""
+        """The same objects, with class i replaced by class_ids[i]."""
         renamed = (dataclasses.replace(instance, class_id=class_ids[instance.class_id]) for instance in self.objects)
         return Instances(tuple(renamed), self.size)
 
@@ -158,8 +160,8 @@ class Instances(Labels):
         return Instances((*follow(self._at_least(shown_score)), *unsure), self.size)
 
     def layers(self, things: frozenset[int], shown_score: float) -> Layers:
-        nothing = torch.full(self.size, VOID, dtype=torch.uint8)
-        return Layers(nothing, self._at_least(shown_score), with_scores=True)
+        no_classes = torch.full(self.size, VOID, dtype=torch.uint8)
+        return Layers(no_classes, self._at_least(shown_score), with_scores=True)
 
     def _at_least(self, score: float) -> tuple[Instance, ...]:
         return tuple(instance for instance in self.objects if instance.score >= score)
@@ -167,12 +169,12 @@ class Instances(Labels):
 
 @dataclass(frozen=True)
 class PanopticMap(Labels):
-    """Of the task panoptic: every pixel belongs to one segment or to none."""
+    """Labels of the task panoptic: every pixel belongs to one segment or to none."""
 
     ids: Tensor
     """int32 (H, W), 0 = no segment."""
     segments: tuple[Segment, ...]
-    """One for every other id in the map, and none besides."""
+    """Exactly one for each id in the map except 0."""
 
     def of_classes(self, kept: frozenset[int]) -> PanopticMap:
         segments = tuple(segment for segment in self.segments if segment.class_id in kept)
@@ -180,14 +182,14 @@ class PanopticMap(Labels):
         return PanopticMap(self.ids.where(torch.isin(self.ids, known), 0), segments)
 
     def class_map(self, shown_score: float = 0.0) -> Tensor:
-        """The class of every pixel, uint8 (H, W), 255 if there is no segment or a crowd."""
+        """The class of every pixel, uint8 (H, W), 255 = no segment, or a crowd."""
         classes = np.full(1 + max((segment.id for segment in self.segments), default=0), VOID, np.uint8)
         for segment in self.segments:
             classes[segment.id] = VOID if segment.is_crowd else segment.class_id
         return torch.from_numpy(classes[self.ids.numpy()])
 
     def instances(self, things: frozenset[int]) -> Instances:
-        """The segments whose class is among `things`, as objects."""
+        """The segments whose class is in `things`, as objects."""
         ids = self.ids.numpy()
         objects = tuple(
             Instance(segment.class_id, encode(ids == segment.id), segment.score, segment.is_crowd, segment.number)
@@ -210,12 +212,12 @@ class PanopticMap(Labels):
 
 @dataclass(frozen=True)
 class Chroma(Labels):
-    """Of the task colorization: the colors of a picture without its lightness."""
+    """Labels of the task colorization: the colors of a picture without its lightness."""
 
     ab: Tensor
     """a and b of Lab, float32 (2, h, w), of any size."""
     area: Area | None = None
-    """The part of the frame that they are of, the rest is gray; None is all of it."""
+    """The part of the frame that `ab` covers, the rest is gray; None is all of it."""
 
     def of_classes(self, kept: frozenset[int]) -> Chroma:
         return self
@@ -239,12 +241,12 @@ class Picture(Labels):
 
 
 def encode(mask: np.ndarray) -> Rle:
-    """A mask, bool (H, W), in run-length code."""
+    """Encodes a mask, bool (H, W), in run-length code."""
     code: Rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return code
 
 
 def decode(code: Rle) -> np.ndarray:
-    """The mask of a run-length code: bool (H, W)."""
+    """Decodes a run-length code to a mask, bool (H, W)."""
     mask: np.ndarray = coco_mask.decode([code])[..., 0]
     return mask.astype(bool)

@@ -1,4 +1,4 @@
-"""Reads settings from TOML into frozen dataclasses; unknown names and wrong types are errors that name the file."""
+"""Reads settings from TOML into frozen dataclasses. Unknown names and wrong types raise errors that name the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Settings = TypeVar("Settings")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises UsageError where it is missing or is not TOML."""
+    """The tables of a TOML file. Raises UsageError if it is missing or is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -29,7 +29,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """The tables of TOML text that came from `where`. Raises UsageError where it is not TOML."""
+    """The tables of TOML text; `where` is its origin, for the error message. Raises UsageError if it is not TOML."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -37,7 +37,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Settings:
-    """Builds the dataclass `kind` from a table, nested dataclasses from nested tables, lists as tuples.
+    """Builds the dataclass `kind` from a table: nested tables become nested dataclasses, lists become tuples.
 
     where: the file or section, for the error message. Raises UsageError for unknown names and wrong types.
     """
@@ -48,9 +48,9 @@ def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Setti
             raise UsageError(f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join(hints)}")
         values[name] = converted(hints[name], value, f"{where}: {name}")
     missing = [
-        one.name
-        for one in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if one.name not in values and one.default is one.default_factory is dataclasses.MISSING
+        field.name
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise UsageError(f"{printable(where)}: must say {', '.join(missing)}")
@@ -58,14 +58,14 @@ def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Setti
 
 
 def converted(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`: whole numbers fit where fractions are wanted, tables where dataclasses are.
+    """Converts `value` to the type `hint`: an int may become a float, a table a dataclass, a list a tuple.
 
-    where: what the value is of, for the error message. Raises UsageError if it does not fit.
+    where: the setting's name and origin, for the error message. Raises UsageError if the value does not fit.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        fitting = [one for one in arguments if one is not type(None)]
-        return None if value is None else converted(fitting[0], value, where)
+        present = [argument for argument in arguments if argument is not type(None)]
+        return None if value is None else converted(present[0], value, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return from_table(typing.cast(type, hint), value, where)
     if origin is dict and isinstance(value, dict):

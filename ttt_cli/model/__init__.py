@@ -1,4 +1,4 @@
 """The networks f, g and h, and the files that hold their weights.
 
-Nothing here knows of videos.
+Nothing here deals with videos.
 """

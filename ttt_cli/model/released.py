@@ -1,6 +1,6 @@
-"""Checkpoints of Mask2Former and of the paper's release: detectron2's pickle files, and their names for our tensors.
+"""Imports checkpoints of Mask2Former and of the paper's release: detectron2's pickle files, with other tensor names.
 
-A pickle can run any code, so only arrays and plain containers are let through.
+A pickle can run any code, so only arrays and plain containers are loaded.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ttt_cli.model.encoder import INPUT_CHANNELS
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize
 from ttt_cli.model.two_headed import RECONSTRUCTION_QUERIES, TwoHeadedModel
 
-# Deformable attention in Mask2Former looks at this many points on this many maps, in x and y.
+# Mask2Former's deformable attention samples POINTS points, each with an x and a y, on each of LEVELS maps.
 POINTS, LEVELS = 4, 3
 
-# Tensors that hold nothing trained: indices that are computed, and the loss's class weights.
+# Tensors that were not trained: computed indices, and the loss's class weights.
 UNUSED = re.compile(r"relative_position_index$|^criterion\.")
 
 _ADMITTED = {
@@ -35,7 +35,7 @@ _ADMITTED = {
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
 
-# In order; the first pattern that fits a name is used. Q, K, V stand in one tensor there and in three here.
+# Their name, our name; the first pattern that fits is used. Q, K and V are one tensor there and three here.
 _ENCODER = (
     (r"patch_embed\.proj\.(.*)", r"swin.embeddings.patch_embeddings.projection.\1"),
     (r"patch_embed\.norm\.(.*)", r"swin.embeddings.norm.\1"),
@@ -91,7 +91,7 @@ _PARTS = (
 )
 
 
-class _ArraysAlone(pickle.Unpickler):
+class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a checkpoint has no need of")
@@ -99,24 +99,24 @@ class _ArraysAlone(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a detectron2 checkpoint (.pkl), by the names they have there.
+    """The tensors of a detectron2 checkpoint (.pkl), by their names in it.
 
-    Raises TttvError where the file cannot be read, holds anything but arrays, or is no such checkpoint.
+    Raises TttvError if the file cannot be read, holds anything but arrays, or is not such a checkpoint.
     """
     shown = printable(path)
     try:
         with path.open("rb") as file:
-            content = _ArraysAlone(file, encoding="latin1").load()
+            content = _ArraysOnly(file, encoding="latin1").load()
         model = content["model"]
         return {name: torch.from_numpy(np.array(value)) for name, value in model.items() if not UNUSED.search(name)}
     except OSError as error:
         raise TttvError(f"{shown}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # Damaged pickles raise nearly anything.
+    except Exception as error:  # Damaged pickles raise almost any exception.
         raise TttvError(f"{shown}: is not a checkpoint that can be imported ({printable(error)})") from error
 
 
 def our_name(name: str) -> str:
-    """Our name of a tensor; "{qkv}" in it stands for the q, k and v that the tensor is cut into.
+    """Our name of a tensor; "{qkv}" in it stands for the q, k and v that the tensor is split into.
 
     Raises KeyError for an unknown name.
     """
@@ -141,9 +141,9 @@ def renamed(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def model_size(shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelSize, int]:
-    """The sizes that a checkpoint's tensor shapes tell, by their names there, and how many classes it knows.
+    """A checkpoint's model sizes and number of classes. shapes: of its tensors, by their names in the checkpoint.
 
-    A checkpoint of Mask2Former alone has no reconstruction head; it gets one like the main head.
+    If the checkpoint has no reconstruction head (plain Mask2Former), that head gets the main head's sizes.
     """
     main = _head_size(shapes, "sem_seg_head.")
     has_reconstruction = any(name.startswith("recon_head.") for name in shapes)
@@ -170,7 +170,7 @@ def _encoder_size(shapes: Mapping[str, tuple[int, ...]]) -> EncoderSize:
         swin_channels=shapes["backbone.patch_embed.proj.weight"][0],
         swin_depths=tuple(stages.count(stage) for stage in range(len(tables))),
         swin_attention_heads=tuple(heads for _, heads in tables),
-        # The table has a row for each of (2 window - 1) ** 2 offsets between two places of a window.
+        # The table has a row for each of the (2 window - 1) ** 2 offsets between two positions in a window.
         swin_window=(int(tables[0][0] ** 0.5) + 1) // 2,
     )
 
@@ -195,22 +195,22 @@ def _head_size(shapes: Mapping[str, tuple[int, ...]], head: str) -> HeadSize:
 def load_released(path: Path) -> tuple[TwoHeadedModel, int]:
     """The model in a checkpoint of the paper's release or of Mask2Former (Swin), and how many classes it knows.
 
-    Where the checkpoint has no reconstruction head, and no fourth input channel, these start untrained, as in the
-    paper's joint training. Raises TttvError as `read_pickle` does, and where tensors are missing or unknown.
+    If the checkpoint has no reconstruction head or no fourth input channel, these start untrained, as in the paper's
+    joint training. Raises TttvError as `read_pickle` does, and if tensors are missing or unknown.
     """
     tensors = read_pickle(path)
     try:
         size, classes = model_size({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        own = dict(renamed(tensors))
+        state = dict(renamed(tensors))
     except (KeyError, IndexError, ValueError) as error:
         raise TttvError(f"{printable(path)}: is not a Mask2Former on Swin that is known here ({error})") from error
     stem = "encoder.backbone.swin.embeddings.patch_embeddings.projection.weight"
-    if own[stem].shape[1] == INPUT_CHANNELS - 1:
-        own[stem] = torch.cat([own[stem], torch.zeros_like(own[stem][:, :1])], dim=1)
+    if state[stem].shape[1] == INPUT_CHANNELS - 1:
+        state[stem] = torch.cat([state[stem], torch.zeros_like(state[stem][:, :1])], dim=1)
     model = TwoHeadedModel(size, classes)
-    missing, unknown = model.load_state_dict(own, strict=False)
+    missing, unknown = model.load_state_dict(state, strict=False)
     trained = "recon_head.predictor.query_feat.weight" in tensors
-    # transformers' Swin has a last norm that its backbone never uses.
+    # transformers' Swin has a final norm that the backbone never uses.
     missing = [name for name in missing if not name.startswith("encoder.backbone.swin.layernorm.")]
     missing = [name for name in missing if trained or not name.startswith("reconstruction_head.")]
     if missing or unknown:

@@ -1,6 +1,6 @@
 """The Y-shaped model of the paper's section 3: encoder f, main head h, reconstruction head g.
 
-The heads are the parts of transformers' Mask2Former (plain PyTorch deformable attention, no compiled op).
+The heads are built from transformers' Mask2Former (plain PyTorch deformable attention, no compiled op).
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ RECONSTRUCTION_QUERIES = 3 * OUTPUT_STRIDE * OUTPUT_STRIDE
 
 
 class Features(NamedTuple):
-    """The encoder's output: `maps` at strides 4, 8, 16, 32 (B, C_i, H/s, W/s), and the input's size before padding."""
+    """The encoder's output."""
 
     maps: tuple[Tensor, ...]
+    """At strides s = 4, 8, 16, 32: (B, C_i, H/s, W/s)."""
     image_size: tuple[int, int]
+    """(H, W) of the image before padding."""
 
 
 class MaskQueries(NamedTuple):
-    """The main head's output.
-
-    class_logits: (B, Q, K + 1), the last class is "no object".
-    mask_logits: (B, Q, H/4, W/4) of the padded image.
-    auxiliary: the same two of every earlier decoder layer, for the training loss.
-    pixel_features: (B, C, H/4, W/4), what each query is multiplied with to give its mask logits.
-    image_size: (H, W) of the image before padding.
-    """
+    """The main head's output."""
 
     class_logits: Tensor
+    """(B, Q, K + 1); the last class is "no object"."""
     mask_logits: Tensor
+    """(B, Q, H/4, W/4) of the padded image."""
     auxiliary: tuple[tuple[Tensor, Tensor], ...]
+    """Class and mask logits of every earlier decoder layer, for the training loss."""
     pixel_features: Tensor
+    """(B, C, H/4, W/4); each query is multiplied with them to give its mask logits."""
     image_size: tuple[int, int]
+    """(H, W) of the image before padding."""
 
 
 def normalize(images: Tensor) -> Tensor:
-    """RGB images in 0..255, uint8 or float (B, 3, H, W), as float32 with ImageNet's mean 0 and deviation 1."""
+    """Normalizes RGB images in 0..255, uint8 or float (B, 3, H, W): float32 with ImageNet's mean 0 and deviation 1."""
     mean = torch.tensor(PIXEL_MEAN, device=images.device).view(1, 3, 1, 1)
     deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=images.device).view(1, 3, 1, 1)
     return (images.float() - mean) / deviation
 
 
 def denormalize(normalized: Tensor) -> Tensor:
-    """The way back from `normalize`: uint8 (B, 3, H, W), values out of range cut off."""
+    """The inverse of `normalize`: uint8 (B, 3, H, W), values out of range clipped."""
     mean = torch.tensor(PIXEL_MEAN, device=normalized.device).view(1, 3, 1, 1)
     deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=normalized.device).view(1, 3, 1, 1)
     return (normalized * deviation + mean).round().clamp(0, 255).to(torch.uint8)
@@ -75,26 +75,27 @@ def pixels_from_queries(mask_logits: Tensor) -> Tensor:
 
 
 class Colors(NamedTuple):
-    """The output of a color head.
-
-    ab: (B, color_outputs, H/4, W/4), of the image without its padding. pixel_features: (B, C, H/4, W/4), what it is
-    a linear function of.
-    """
+    """The output of a color head."""
 
     ab: Tensor
+    """(B, color_outputs, H/4, W/4), of the image without its padding."""
     pixel_features: Tensor
+    """(B, C, H/4, W/4); `ab` is a linear function of them."""
 
 
 class HeadOutput(NamedTuple):
-    """Class logits (none without a classifier) and mask logits after every decoder layer, and the pixel features."""
+    """The output of one Mask2Former head."""
 
     class_logits: list[Tensor]
+    """After every decoder layer; empty if the head has no classifier."""
     mask_logits: list[Tensor]
+    """After every decoder layer."""
     pixel_features: Tensor
+    """As in MaskQueries."""
 
 
 class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
-    """Pixel decoder and masked-attention decoder over an encoder's four maps; without classes, no classifier."""
+    """Pixel decoder and masked-attention decoder on an encoder's four maps. If `classes` is None, no classifier."""
 
     def __init__(self, size: HeadSize, encoder_channels: list[int], classes: int | None) -> None:
         config = _config(size)
@@ -115,7 +116,7 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
 
 
 class ColorHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
-    """The same pixel decoder, and a linear layer that says the color of each of its positions."""
+    """The same pixel decoder, and a linear layer that predicts the color of each of its positions."""
 
     def __init__(self, size: HeadSize, encoder_channels: list[int], outputs: int) -> None:
         config = _config(size)
@@ -133,7 +134,7 @@ class ColorHead(Mask2FormerPreTrainedModel):  # type: ignore[misc]
 
 def _config(size: HeadSize) -> Mask2FormerConfig:
     return Mask2FormerConfig(
-        backbone_config=SwinConfig(),  # Unused: the encoder is ours. Mask2FormerConfig asks for one.
+        backbone_config=SwinConfig(),  # Unused, since the encoder is ours, but required.
         feature_size=size.channels,
         mask_feature_size=size.channels,
         hidden_dim=size.channels,
@@ -160,13 +161,13 @@ class TwoHeadedModel(nn.Module):
             self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
         reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
         self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
-        # On a CPU convolutions are a third faster in this order, and saturated masks leave gradients too small for a
-        # normal float, which it is many times slower on.
+        # On a CPU convolutions are a third faster in this order. Saturated masks leave gradients that are denormal
+        # floats, on which a CPU is many times slower, so those become zero.
         self.to(memory_format=torch.channels_last)
         torch.set_flush_denormal(True)
 
     def encode(self, images: Tensor, visible: Tensor | None = None) -> Features:
-        """f: hidden pixels are black, the fourth channel tells where (paper, section 4.3).
+        """f: hidden pixels are black, and the fourth channel marks them (paper, section 4.3).
 
         visible: (B, 1, H, W), 1 = shown; None shows everything, as for the main task.
         """
@@ -188,13 +189,13 @@ class TwoHeadedModel(nn.Module):
         return colors
 
     def reconstruct(self, features: Features) -> Tensor:
-        """g: the whole image, (B, 3, H, W), in the units of the reconstruction target (see reconstruction.py)."""
+        """g: the whole image, (B, 3, H, W), in the units of the target (see adaptation/reconstruction.py)."""
         output = self.reconstruction_head(features.maps)
         height, width = features.image_size
         return pixels_from_queries(output.mask_logits[-1])[..., :height, :width]
 
     def self_supervised_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of f and g: those that test-time training may move. h never does."""
+        """The parameters of f and g, which test-time training may change; those of h never change."""
         yield from self.encoder.parameters()
         yield from self.reconstruction_head.parameters()
 

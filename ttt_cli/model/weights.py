@@ -1,6 +1,6 @@
-"""Weights files: safetensors with one JSON record in their metadata, found by name or by path.
+"""Weights files: safetensors with a JSON record in their metadata, found by name or by path.
 
-Nothing here imports torch before a file is really loaded, so `tttv weights list` starts fast.
+Torch is imported only when tensors are loaded, so `tttv weights list` starts fast.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ FOLDER_VARIABLE = "TTTV_WEIGHTS"
 
 @dataclass(frozen=True)
 class Release:
-    """A file that ships with the program: its checksum, and what it is in a few words."""
+    """A weights file that ships with the program."""
 
     file: str
+    """Its name."""
     sha256: str
+    """Its checksum, in hexadecimal."""
     summary: str
+    """What it is, in a few words."""
 
 
 MAIN_ONLY = "main-only"
@@ -61,23 +64,22 @@ RELEASES = {
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weights file says of itself; `load` brings the tensors.
-
-    tasks: what the main head was trained for, names in TASKS.
-    adaptation: settings of test-time training that were chosen for these weights (names of AdaptationSettings).
-    """
+    """The record of a weights file; `load` reads the tensors."""
 
     path: Path
     name: str
     tasks: tuple[str, ...]
+    """What the main head was trained for: names in TASKS."""
     classes: tuple[Class, ...]
+    """In the order of the class logits."""
     license: str
     model_size: ModelSize
     reconstruction: ReconstructionSettings
     adaptation: dict[str, Any]
+    """Settings of test-time training chosen for these weights, by their names in AdaptationSettings."""
 
     def load(self) -> TwoHeadedModel:
-        """The model, filled, in eval mode. Raises TttvError where tensors are missing, left over or of other shapes."""
+        """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
         from safetensors.torch import load_file
 
         from ttt_cli.model.two_headed import TwoHeadedModel
@@ -92,12 +94,12 @@ class Weights:
 
 
 def shipped_for(task: str | None) -> str:
-    """The name of the shipped weights for a task; None is the task by default."""
+    """The name of the shipped weights for a task; None is the default task."""
     return COLOR if task == "colorization" else STREET
 
 
 def open_weights(name_or_path: str) -> Weights:
-    """Finds and reads the record of a weights file. Raises UsageError for an unknown name, TttvError for a bad file."""
+    """Finds a weights file and reads its record. Raises UsageError for an unknown name, TttvError for a bad file."""
     path = find(name_or_path)
     shown = printable(path)
     try:
@@ -114,9 +116,9 @@ def open_weights(name_or_path: str) -> Weights:
 
 
 def weights_for(method: str, weights: Weights) -> Weights:
-    """The weights that a method runs with: `main-only` has its own, trained without l_s, beside those of all others.
+    """The weights that a method runs with: `main-only` has its own, trained without l_s, in a file beside `weights`.
 
-    Raises UsageError where they are missing.
+    Raises UsageError if that file is missing.
     """
     if method.split("+")[0] != MAIN_ONLY:
         return weights
@@ -130,14 +132,14 @@ def weights_for(method: str, weights: Weights) -> Weights:
 
 
 def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
-    """Writes model and record to `weights.path`, by way of a temporary file."""
+    """Writes the model and its record to `weights.path`, through a temporary file."""
     from safetensors.torch import save_file
 
     record = {
         "name": weights.name,
         "tasks": weights.tasks,
         "license": weights.license,
-        "classes": [dataclasses.asdict(one) for one in weights.classes],
+        "classes": [dataclasses.asdict(class_) for class_ in weights.classes],
         "model": dataclasses.asdict(weights.model_size),
         "reconstruction": dataclasses.asdict(weights.reconstruction),
         "adaptation": weights.adaptation,
@@ -145,12 +147,12 @@ def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
     temporary = weights.path.with_suffix(".part")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
-    temporary.chmod(0o644)  # safetensors keeps its files to their owner, and these are made to be shared.
+    temporary.chmod(0o644)  # safetensors lets only the owner read its files; these are meant to be shared.
     temporary.replace(weights.path)
 
 
 def find(name_or_path: str) -> Path:
-    """The file behind a name in RELEASES or a path; names are looked for in `folders`."""
+    """The file for a name in RELEASES, looked for in `folders`, or for a path."""
     if name_or_path not in RELEASES:
         path = Path(name_or_path)
         if path.is_file():
@@ -161,12 +163,12 @@ def find(name_or_path: str) -> Path:
     for folder in folders():
         if (folder / file).is_file():
             return folder / file
-    places = ", ".join(printable(folder) for folder in folders())
-    raise TttvError(f"weights {name_or_path}: {file} is in none of {places}; reinstall, or set {FOLDER_VARIABLE}")
+    searched = ", ".join(printable(folder) for folder in folders())
+    raise TttvError(f"weights {name_or_path}: {file} is in none of {searched}; reinstall, or set {FOLDER_VARIABLE}")
 
 
 def folders() -> Iterator[Path]:
-    """Where weights are looked for, in order: $TTTV_WEIGHTS, the installed package, the source tree."""
+    """The folders to look for weights in, in order: $TTTV_WEIGHTS, the installed package, the source tree."""
     if os.environ.get(FOLDER_VARIABLE):
         yield Path(os.environ[FOLDER_VARIABLE])
     package = Path(__file__).parents[1]
@@ -184,7 +186,7 @@ def sha256(path: Path) -> str:
 
 
 def _american(text: str) -> str:
-    """The names in files of tttv 0.1, which spelled color and license the British way."""
+    """Respells names in files of tttv 0.1, which used British spelling for color and license."""
     return text.replace("colour", "color").replace("licence", "license")
 
 
@@ -192,8 +194,8 @@ def _parsed(path: Path, record: dict[str, Any]) -> Weights:
     return Weights(
         path=path,
         name=record["name"],
-        tasks=tuple(record.get("tasks", ALL_TASKS)),  # Files of tttv 0.1 that do not say have been trained for all.
-        classes=tuple(from_table(Class, one, "classes") for one in record["classes"]),
+        tasks=tuple(record.get("tasks", ALL_TASKS)),  # Files of tttv 0.1 without this were trained for all.
+        classes=tuple(from_table(Class, table, "classes") for table in record["classes"]),
         license=record["license"],
         model_size=from_table(ModelSize, record["model"], "model"),
         reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),

@@ -1,4 +1,4 @@
-"""What a task is: how the main head's output is read, and how that is scored."""
+"""The base of all tasks: how the main head's output becomes a prediction, and how that is scored."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from ttt_cli.tasks.settings import TaskSettings
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """classes: those of the weights, in the order of the class logits."""
+    """One task of the main head h."""
 
     name: ClassVar[str]
+    """Its name in TASKS."""
     classes: tuple[Class, ...]
+    """The classes of the weights, in the order of the class logits."""
     settings: TaskSettings = field(default_factory=TaskSettings)
 
     @property
@@ -32,24 +34,24 @@ class Task(ABC):
         return things_of(self.classes)
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """What the model is shown of an image, uint8 RGB (3, H, W): the same size and type."""
+        """Turns an image, uint8 RGB (3, H, W), into what the model sees: the same size and type."""
         return image
 
     def prediction_without_model(self, image: Tensor) -> Prediction | None:
-        """The prediction for an image that the model is neither trained on nor asked about; None for all others."""
+        """The prediction for an image that the model does not see or train on; None for all others."""
         return None
 
     def area_of(self, video: Video) -> Area | None:
-        """The part of a video's frames that the model is shown; None is all of them."""
+        """The part of a video's frames that the model sees; None is the whole frame."""
         return None
 
     def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Labels | None:
-        """What the prediction of a frame is scored by, None for nothing. label: that of the frame of a name."""
+        """The ground truth of a frame; None if it has none. label: the labels of the frame with a given name."""
         return label(frame.name)
 
     @abstractmethod
     def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:
-        """What h says of the features of a batch of one."""
+        """h's prediction from the features of a batch of one."""
 
     @abstractmethod
     def new_metric(self) -> Metric:
@@ -60,7 +62,7 @@ class MaskTask(Task):
     """A task of a model with mask queries."""
 
     def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:
-        """What h says of the features of a batch of one."""
+        """h's prediction from the features of a batch of one."""
         return self.postprocess(model.segment(features))
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Colorization: the chroma of a picture that is given in gray. Lightness is the picture's own, at full resolution."""
+"""Colorization: predicts the chroma of a gray picture. The picture keeps its own lightness, at full resolution."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from ttt_cli.tasks.film import is_title_card, picture_area
 
 @dataclass(frozen=True)
 class ColorPrediction(Prediction):
-    """chroma: float32 (2, h, w), a and b of Lab at the resolution of the head."""
+    """The colors of a frame."""
 
     chroma: Tensor
+    """float32 (2, h, w), a and b of Lab at the resolution of the head."""
 
     def present(self) -> frozenset[int]:
         return frozenset()
 
     def averaged(self, past: Sequence[Prediction]) -> ColorPrediction:
-        return ColorPrediction(torch.stack([one.chroma for one in past if isinstance(one, ColorPrediction)]).mean(0))
+        chroma = [prediction.chroma for prediction in past if isinstance(prediction, ColorPrediction)]
+        return ColorPrediction(torch.stack(chroma).mean(0))
 
     def at_size(self, size: tuple[int, int]) -> Chroma:
-        """Chroma stays small: it is enlarged along the edges of the picture that it is put on (color.colored)."""
+        """Chroma stays at its size; core.color.colored enlarges it along the edges of the picture."""
         return Chroma(self.chroma.cpu())
 
 
 @dataclass(frozen=True)
 class ColorizationTask(Task):
-    """The model sees gray on three channels."""
+    """The model sees gray images on three channels."""
 
     name: ClassVar[str] = "colorization"
 
@@ -53,17 +55,17 @@ class ColorizationTask(Task):
         return ColorPrediction(torch.zeros(2, 1, 1))
 
     def area_of(self, video: Video) -> Area | None:
-        """What is within the borders of an old film, or as the settings have it."""
+        """The picture without the borders of an old film, or the area that the settings name."""
         return picture_area(video, self.settings.crop)
 
     def truth_of(self, frame: Frame, label: Callable[[str], Labels | None]) -> Picture:
-        """The frame's own colors, those from before it was degraded; no label is asked for."""
+        """The frame's own colors, as they were before any degradation; labels are not used."""
         return Picture(frame.whole().image if frame.clean is None else frame.clean)
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColorPrediction:
-        """What h says of the features of a batch of one."""
+        """h's prediction from the features of a batch of one."""
         return ColorPrediction(model.color(features).ab[0].float())
 
     def new_metric(self) -> ColorMetric:
-        """PSNR and what else tells good colors."""
+        """PSNR and the other scores of colors."""
         return ColorMetric()

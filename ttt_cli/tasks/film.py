@@ -1,4 +1,4 @@
-"""What old films have around and between their pictures: dark borders and title cards. Both stay gray."""
+"""Finds the dark borders and title cards of old films. Both stay gray."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.frame import Video
 
 DARK, LIT, BRIGHT = 15.0, 20.0, 75.0
-"""Of lightness L: ink and border are below DARK, the tones of a picture between LIT and BRIGHT, letters above."""
+"""Lightness L: ink and borders are below DARK, a picture's tones between LIT and BRIGHT, letters above BRIGHT."""
 INK, TONES = 0.8, 0.13
-"""Shares of a title card: at least so much ink, at most so many tones. Letters that fade are tones too."""
+"""Shares of a title card's pixels: at least INK are ink and at most TONES are tones. Fading letters count as tones."""
 PIXEL_STRIDE = 4
-"""Of rows or columns, where not each of them has to be looked at."""
+"""Rows or columns are subsampled by this when not all are needed."""
 FRAMES_LOOKED_AT, STRIDE = 60, 10
+"""The area comes from at most this many pictures, at most this many frames apart."""
 LONGEST_LOOK = 3000
-"""Frames; a film whose title cards take longer is not cropped."""
+"""Frames searched for pictures; a film that begins with longer title cards is not cropped."""
 SMALLEST_BORDER = 0.02
-"""Of the side of the picture; a narrower one is left in."""
+"""Share of the frame's side; narrower borders are not cropped."""
 SMALLEST_AREA = 16
-"""Pixels of a side; the model has nothing to see in less."""
+"""Pixels of a side; a smaller area is too little for the model to see."""
 
 
 def is_title_card(image: Tensor) -> bool:
-    """Whether a frame, uint8 RGB (3, H, W), is letters on ink, or ink alone, with hardly a tone between."""
+    """Whether a frame, uint8 RGB (3, H, W), is ink, with letters or without, and almost no tones between."""
     lightness = lab_of(image[:, ::PIXEL_STRIDE, ::PIXEL_STRIDE])[0]
     ink = float((lightness < DARK).float().mean())
     tones = float(((lightness > LIT) & (lightness < BRIGHT)).float().mean())
@@ -36,26 +37,26 @@ def is_title_card(image: Tensor) -> bool:
 
 
 def picture_area(video: Video, crop: str) -> Area | None:
-    """The part of the frames that has the picture; None is all of them.
+    """The part of the frames that holds the picture; None is the whole frame.
 
-    crop: "auto" finds the rows and columns that are bright in some frame that is no title card; "none"; or WxH+X+Y.
-    Raises UsageError where such a rectangle is not within the frames.
+    crop: "auto" finds the rows and columns that are bright in any frame that is not a title card; "none" is the whole
+    frame; WxH+X+Y names a rectangle. Raises UsageError if the rectangle is not within the frames.
     """
     if crop == "none":
         return None
-    named = Area.parse(crop)
-    if named is not None:
-        if named.left + named.width > video.size[1] or named.top + named.height > video.size[0]:
+    rectangle = Area.parse(crop)
+    if rectangle is not None:
+        if rectangle.left + rectangle.width > video.size[1] or rectangle.top + rectangle.height > video.size[0]:
             raise UsageError(f"crop {printable(crop)}: the frames have {video.size[1]}x{video.size[0]} pixels only")
-        return named
+        return rectangle
     area = _lit_area(video)
     return None if area == (0, 0, *video.size) or min(area.height, area.width) < SMALLEST_AREA else area
 
 
 def _lit_area(video: Video) -> Area:
     stride = STRIDE if video.length is None else min(STRIDE, max(1, video.length // FRAMES_LOOKED_AT))
-    looked_at = islice(video.frames(), 0, LONGEST_LOOK, stride)
-    pictures = (frame.image for frame in looked_at if not is_title_card(frame.image))
+    frames = islice(video.frames(), 0, LONGEST_LOOK, stride)
+    pictures = (frame.image for frame in frames if not is_title_card(frame.image))
     rows, columns = torch.zeros(video.size[0]), torch.zeros(video.size[1])
     for image in islice(pictures, FRAMES_LOOKED_AT):
         rows = torch.maximum(rows, lab_of(image[:, :, ::PIXEL_STRIDE])[0].quantile(0.9, dim=1))
@@ -65,7 +66,7 @@ def _lit_area(video: Video) -> Area:
 
 
 def _span(profile: Tensor) -> tuple[int, int]:
-    """The first bright place and how many there are up to the last; narrow margins count as picture."""
+    """Start and length of the span from the first bright entry to the last; narrow borders count as picture."""
     bright = torch.nonzero(profile > LIT).flatten()
     if len(bright) == 0:
         return 0, len(profile)

@@ -16,40 +16,41 @@ from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.semantic import upsample
 
 MASKS_AT_ONCE = 8
-"""So many masks are brought to full size together: a hundred of them in a large frame would not fit in memory."""
+"""How many masks are enlarged together: a hundred in a large frame would not fit in memory."""
 
 
 @dataclass(frozen=True)
 class InstancePrediction(Prediction):
-    """The most certain objects, falling in score.
-
-    classes: int64 (N,). scores: float32 (N,), 0..1. mask_logits: float32 (N, h, w), padding included; above 0 is in.
-    image_size: (height, width) that the model saw. shown_score: see TaskSettings.
-    """
+    """The most certain objects, highest score first."""
 
     classes: Tensor
+    """int64 (N,)."""
     scores: Tensor
+    """float32 (N,), 0..1."""
     mask_logits: Tensor
+    """float32 (N, h, w), padding included; above 0 belongs to the object."""
     image_size: tuple[int, int]
+    """(height, width) that the model saw."""
     shown_score: float
+    """See TaskSettings."""
 
     def present(self) -> frozenset[int]:
         return frozenset(self.classes[self.scores >= self.shown_score].tolist())
 
     def at_size(self, size: tuple[int, int]) -> Instances:
-        """The objects with their masks in a frame of `size` (height, width); those that are nowhere are left out."""
-        found = []
+        """The objects with their masks in a frame of `size` (height, width); empty masks are left out."""
+        instances = []
         for start in range(0, len(self.scores), MASKS_AT_ONCE):
             chunk = slice(start, start + MASKS_AT_ONCE)
             masks = (upsample(self.mask_logits[None, chunk], self.image_size, size)[0] > 0).cpu().numpy()
-            facts = zip(masks, self.classes[chunk].tolist(), self.scores[chunk].tolist(), strict=True)
-            found += [Instance(index, encode(mask), score) for mask, index, score in facts if mask.any()]
-        return Instances(tuple(found), size)
+            objects = zip(masks, self.classes[chunk].tolist(), self.scores[chunk].tolist(), strict=True)
+            instances += [Instance(index, encode(mask), score) for mask, index, score in objects if mask.any()]
+        return Instances(tuple(instances), size)
 
 
 @dataclass(frozen=True)
 class InstanceTask(MaskTask):
-    """Mask2Former's reading: class score times mean mask score, the best of all pairs of query and thing class."""
+    """As in Mask2Former: the best pairs of query and thing class, by class score times mean mask score."""
 
     name: ClassVar[str] = "instance"
 
@@ -58,14 +59,14 @@ class InstanceTask(MaskTask):
         things = torch.tensor(sorted(self.things), device=queries.class_logits.device)
         scores = queries.class_logits[0].float().softmax(-1)[:, things]
         count = min(self.settings.largest_count, scores.numel())
-        best, places = scores.flatten().topk(count)
-        chosen = places // len(things)
+        best, pairs = scores.flatten().topk(count)
+        chosen = pairs // len(things)
         mask_logits = queries.mask_logits[0, chosen].float()
         inside = (mask_logits > 0).float()
         mask_scores = (mask_logits.sigmoid() * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
         final, order = (best * mask_scores).sort(descending=True, stable=True)
         return InstancePrediction(
-            classes=things[places % len(things)][order],
+            classes=things[pairs % len(things)][order],
             scores=final,
             mask_logits=mask_logits[order],
             image_size=queries.image_size,
@@ -74,4 +75,4 @@ class InstanceTask(MaskTask):
 
     def new_metric(self) -> InstanceMetric:
         """Average precision."""
-        return InstanceMetric(tuple(one.name for one in self.classes))
+        return InstanceMetric(tuple(class_.name for class_ in self.classes))

@@ -1,4 +1,4 @@
-"""Panoptic segmentation: every pixel belongs to one object, or to one region of stuff, or to nothing."""
+"""Panoptic segmentation: every pixel belongs to one object, one region of stuff, or nothing."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from ttt_cli.tasks.semantic import upsample
 
 @dataclass(frozen=True)
 class PanopticPrediction(Prediction):
-    """The queries that are sure of their class, before they share out the pixels.
-
-    classes: int64 (N,). scores: float32 (N,), 0..1. mask_logits: float32 (N, h, w), padding included.
-    image_size: (height, width) that the model saw. things: classes that come in objects. overlap_threshold: see
-    TaskSettings.
-    """
+    """The queries that are sure of their class, before pixels are assigned to them."""
 
     classes: Tensor
+    """int64 (N,)."""
     scores: Tensor
+    """float32 (N,), 0..1."""
     mask_logits: Tensor
+    """float32 (N, h, w), padding included."""
     image_size: tuple[int, int]
+    """(height, width) that the model saw."""
     things: frozenset[int]
+    """The classes that come in objects."""
     overlap_threshold: float
+    """See TaskSettings."""
 
     def present(self) -> frozenset[int]:
-        return frozenset(one.class_id for one in self.at_size(self.image_size).segments)
+        return frozenset(segment.class_id for segment in self.at_size(self.image_size).segments)
 
     def at_size(self, size: tuple[int, int]) -> PanopticMap:
-        """Mask2Former's merge in a frame of `size` (height, width), one mask at full size at a time.
+        """Merges the masks as in Mask2Former, in a frame of `size` (height, width), one full-size mask at a time.
 
-        Each pixel goes to the query with the highest class score times mask score, if the mask holds it; regions of one
-        stuff class become one segment.
+        Each pixel goes to the query with the highest class score times mask score, if its mask holds the pixel. Regions
+        of the same stuff class become one segment.
         """
         device = self.mask_logits.device
         best = torch.zeros(size, device=device)
@@ -51,13 +52,13 @@ class PanopticPrediction(Prediction):
             areas.append(held.sum())
             certainty = score * mask
             better = certainty > best
-            # A pixel that the best query does not hold belongs to nobody: its number is negative.
+            # If the best query's mask does not hold the pixel, the pixel has no owner: its number is negative.
             owner.masked_fill_(better & held, number).masked_fill_(better & ~held, -number)
             best = torch.maximum(best, certainty)
         return self._merged(owner.cpu(), torch.tensor(areas))
 
     def _merged(self, owner: Tensor, areas: Tensor) -> PanopticMap:
-        """owner: int32 (H, W), see above. areas: int64 (N,), the pixels that each mask holds."""
+        """owner: int32 (H, W), see at_size. areas: int64 (N,), how many pixels each mask holds."""
         won = owner.abs().flatten().bincount(minlength=len(areas) + 1)[1:]
         held = owner.clamp(min=0)
         held_and_won = held.flatten().bincount(minlength=len(areas) + 1)[1:]
@@ -67,18 +68,18 @@ class PanopticPrediction(Prediction):
         stuff: dict[int, int] = {}
         for number in (kept.nonzero().flatten() + 1).tolist():
             class_id, score = int(self.classes[number - 1]), float(self.scores[number - 1])
-            fresh = len(segments) + 1
-            own = fresh if class_id in self.things else stuff.setdefault(class_id, fresh)
-            if own in segments:
-                score = max(score, segments[own].score)
-            segments[own] = Segment(own, class_id, score)
-            ids[number] = own
+            new_id = len(segments) + 1
+            segment_id = new_id if class_id in self.things else stuff.setdefault(class_id, new_id)
+            if segment_id in segments:
+                score = max(score, segments[segment_id].score)
+            segments[segment_id] = Segment(segment_id, class_id, score)
+            ids[number] = segment_id
         return PanopticMap(ids[held.long()], tuple(segments.values()))
 
 
 @dataclass(frozen=True)
 class PanopticTask(MaskTask):
-    """Mask2Former's reading of the queries."""
+    """Predicts from the queries as Mask2Former does."""
 
     name: ClassVar[str] = "panoptic"
 
@@ -97,4 +98,4 @@ class PanopticTask(MaskTask):
 
     def new_metric(self) -> PanopticMetric:
         """Panoptic quality."""
-        return PanopticMetric(tuple(one.name for one in self.classes), self.things)
+        return PanopticMetric(tuple(class_.name for class_ in self.classes), self.things)

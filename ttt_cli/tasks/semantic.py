@@ -31,9 +31,9 @@ def class_probabilities(queries: MaskQueries) -> Tensor:
 
 
 def upsample(scores: Tensor, image_size: tuple[int, int], size: tuple[int, int] | None = None) -> Tensor:
-    """Scores of every class, (B, K, h, w), brought to the pixels of the image: (B, K, H, W).
+    """Enlarges the scores of every class, (B, K, h, w), to the pixels of the image: (B, K, H, W).
 
-    image_size: (height, width) that the model saw. size: that of the result where it is another one.
+    image_size: (height, width) that the model saw. size: (H, W) of the result, if different.
     """
     height, width = size or image_size
     padded = (
@@ -45,7 +45,7 @@ def upsample(scores: Tensor, image_size: tuple[int, int], size: tuple[int, int] 
 
 
 def confident_classes(probabilities: Tensor, image_size: tuple[int, int], confidence: float) -> Tensor:
-    """Pseudo-labels: the most likely class of every pixel that is at least so sure, 255 elsewhere; uint8 (B, H, W).
+    """Pseudo-labels: the most likely class of each pixel, 255 if it is less likely than `confidence`; uint8 (B, H, W).
 
     probabilities: (B, K, h, w). image_size: (height, width) that the model saw. confidence: 0..1.
     """
@@ -54,7 +54,7 @@ def confident_classes(probabilities: Tensor, image_size: tuple[int, int], confid
 
 
 def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labeled pixels, 0 where there are none. labels: uint8 (B, H, W), 255 = none."""
+    """Mean over the labeled pixels, 0 if there are none. labels: uint8 (B, H, W), 255 = none."""
     scores = upsample(probabilities, (labels.shape[-2], labels.shape[-1])).clamp(min=1e-6).log()
     total = functional.nll_loss(scores, labels.long(), ignore_index=VOID, reduction="sum")
     return total / (labels != VOID).sum().clamp(min=1)
@@ -62,28 +62,29 @@ def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SemanticPrediction(Prediction):
-    """The class of every pixel.
-
-    class_map: uint8 (H, W), the most likely one. probabilities: float32 (K, h, w), per-class scores at the resolution
-    of the mask logits, before upsampling; they sum to 1 over K and are kept for methods that average, vote or measure
-    confidence.
-    """
+    """The class of every pixel."""
 
     class_map: Tensor
+    """uint8 (H, W), the most likely class."""
     probabilities: Tensor
+    """float32 (K, h, w), at the resolution of the mask logits; they sum to 1 over K.
+
+    Kept for methods that average, vote or measure confidence.
+    """
 
     def present(self) -> frozenset[int]:
         return frozenset(torch.unique(self.class_map).tolist())
 
     def averaged(self, past: Sequence[Prediction]) -> SemanticPrediction:
-        mean = torch.stack([one.probabilities for one in past if isinstance(one, SemanticPrediction)]).mean(dim=0)
+        probabilities = [prediction.probabilities for prediction in past if isinstance(prediction, SemanticPrediction)]
+        mean = torch.stack(probabilities).mean(dim=0)
         image_size = (self.class_map.shape[0], self.class_map.shape[1])
         return SemanticPrediction(upsample(mean[None], image_size)[0].argmax(dim=0).to(torch.uint8), mean)
 
     def at_size(self, size: tuple[int, int]) -> ClassMap:
-        """The most likely class of every pixel in a frame of `size` (height, width), larger or not than the model saw.
+        """The most likely class of every pixel in a frame of `size` (height, width).
 
-        Enlarging the probabilities keeps edges smooth; it is done class by class, so that a large frame fits in memory.
+        Resizing the probabilities keeps edges smooth. It is done class by class, so that a large frame fits in memory.
         """
         seen = self.class_map
         if tuple(seen.shape) == size:
@@ -112,4 +113,4 @@ class SemanticTask(MaskTask):
 
     def new_metric(self) -> SemanticMetric:
         """Mean IoU."""
-        return SemanticMetric([one.name for one in self.classes])
+        return SemanticMetric([class_.name for class_ in self.classes])

@@ -1,4 +1,4 @@
-"""The settings of a task, validated once. Torch is not needed to read them."""
+"""The settings of a task, validated once. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ttt_cli.core.errors import UsageError, printable
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What is asked of the main head, and how sure it has to be.
-
-    task: a name in TASKS.
-    largest_count: instance: how many objects a frame has at most, the most certain ones (COCO: 100).
-    shown_score: instance: objects below this score are kept in instances.json, for metrics, but not drawn.
-    object_threshold: panoptic: queries that are less sure of their class give no segment (Mask2Former: 0.8).
-    overlap_threshold: panoptic: nor do those that others leave less than this share of their mask (Mask2Former: 0.8).
-    crop: colorization: what part of the frames is colored: "auto" leaves out the dark borders of old films, "none"
-        nothing, WxH+X+Y says it in pixels.
-    title_cards: colorization: they are told from pictures, and left gray.
-    """
+    """What the main head predicts, and how sure it has to be."""
 
     task: str = "semantic"
+    """A name in TASKS."""
     largest_count: int = 100
+    """instance: at most this many objects a frame, the most certain ones (COCO: 100)."""
     shown_score: float = 0.5
+    """instance: objects below this score are kept in instances.json, for metrics, but not drawn."""
     object_threshold: float = 0.8
+    """panoptic: queries less sure of their class than this give no segment (Mask2Former: 0.8)."""
     overlap_threshold: float = 0.8
+    """panoptic: nor do queries that keep less than this share of their mask (Mask2Former: 0.8)."""
     crop: str = "auto"
+    """colorization: the part of the frames to color.
+
+    "auto" leaves out the dark borders of old films, "none" colors the whole frame, WxH+X+Y names a rectangle in pixels.
+    """
     title_cards: bool = True
+    """colorization: detect title cards and leave them gray."""
 
     def __post_init__(self) -> None:
         if self.largest_count < 1:

@@ -1,4 +1,4 @@
-"""The table of tasks. To add one: write a file beside this and add a line here."""
+"""The table of tasks. To add a task, write a file beside this one and add a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The table of methods. To add one: write a file beside these and add a line here."""
+"""The table of methods, one file for each.
+
+To add a method, write a file beside these and add a line to METHODS.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from ttt_cli.core.toml import converted
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("main-only"),  # Weights of its own make the difference, see weights.py.
+        Method("main-only"),  # Differs only in its weights, see model/weights.py.
         Method("joint"),
         NoMemory("no-memory"),
         MaskedReconstruction("implicit", window=1),
@@ -45,10 +48,10 @@ METHODS: dict[str, Method] = {
 
 
 def method_named(name: str, constants: Mapping[str, Any] | None = None) -> Method:
-    """A method of the table, or one of them with a predictor on top: `online+vote`, `tent+cb+smoothing`.
+    """A method of the table, or such a method with a predictor on top: `online+vote`, `tent+cb+smoothing`.
 
-    constants: replace those of `constants_of`.
-    Raises UsageError for other names, of methods and of constants, and for constants of another type.
+    constants: replace the defaults from `constants_of`.
+    Raises UsageError for unknown names of methods or constants, and for constants of the wrong type.
     """
     method = _of_table(name)
     types = _constant_types(method)
@@ -64,18 +67,18 @@ def method_named(name: str, constants: Mapping[str, Any] | None = None) -> Metho
 
 
 def constants_of(name: str) -> dict[str, Any]:
-    """The numbers that a method declares for itself, with their defaults. Raises UsageError for unknown methods."""
+    """A method's own numeric settings, with their defaults. Raises UsageError for unknown methods."""
     method = _of_table(name)
     return {constant: getattr(method, constant) for constant in _constant_types(method)}
 
 
 def _constant_types(method: Method) -> dict[str, type]:
-    """Fields that `Method` does not declare, or that a method declares anew."""
+    """The numeric fields that a subclass of `Method` adds or redeclares, with their types."""
     classes = type(method).__mro__
-    own = {name for kind in classes[: classes.index(Method)] for name in vars(kind).get("__annotations__", {})}
+    declared = {name for kind in classes[: classes.index(Method)] for name in vars(kind).get("__annotations__", {})}
     hints = typing.get_type_hints(type(method))
     names = [field.name for field in dataclasses.fields(method)]
-    return {name: hints[name] for name in names if name in own and hints[name] in (int, float)}
+    return {name: hints[name] for name in names if name in declared and hints[name] in (int, float)}
 
 
 def _of_table(name: str) -> Method:
@@ -86,13 +89,13 @@ def _of_table(name: str) -> Method:
         return dataclasses.replace(METHODS[base], name=name, predictor=PREDICTORS[predictor])
     raise UsageError(
         f"method {printable(name)!r} is unknown; known: {', '.join(METHODS)}, and each with "
-        f"{' or '.join('+' + one for one in PREDICTORS)}"
+        f"{' or '.join('+' + suffix for suffix in PREDICTORS)}"
     )
 
 
 def check_defined(name: str, task: str) -> None:
-    """Raises UsageError where the method of this name makes no sense for the task."""
+    """Raises UsageError if the method makes no sense for the task."""
     method = method_named(name)
-    for one in (method, method.predictor):
-        if task in one.undefined_for:
-            raise UsageError(f"method {printable(name)} is not defined for the task {task}: {one.undefined_because}")
+    for part in (method, method.predictor):
+        if task in part.undefined_for:
+            raise UsageError(f"method {printable(name)} is not defined for the task {task}: {part.undefined_because}")

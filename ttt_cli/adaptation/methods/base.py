@@ -1,4 +1,4 @@
-"""What a method is: which parameters move, by which loss, and what happens around a step."""
+"""The base of all methods: which parameters are trained, on which loss, and what happens around a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.offline import OnOfflineStep
-from ttt_cli.adaptation.predictors import Plain
+from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -21,32 +21,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """The fixed model: nothing moves. Methods that adapt override `parameters` and `loss`, and hooks if they need them.
+    """The fixed model: nothing is trained. Methods that adapt override `parameters` and `loss`, and hooks if needed.
 
     A method holds no state of a video; the adapter does. Fields that a subclass adds, such as a confidence, are
     settings of the method: `[adaptation.NAME]` in a `--config` file.
     """
 
     name: str
+    """Its name in METHODS."""
     carry: bool = True
-    """Implicit memory; False starts every frame afresh: weights, optimizer and random numbers."""
+    """Implicit memory; False resets weights, optimizer and random numbers before every frame."""
     window: int | None = None
     """Explicit memory, in frames, if the method fixes it; 0 is every frame. None leaves it to the settings."""
     steps: int | None = None
-    """Gradient steps a frame if the method fixes them. None leaves them to the settings."""
-    predictor: type[Plain] = Plain
+    """Gradient steps a frame, if the method fixes them. None leaves them to the settings."""
+    predictor: type[Predictor] = Predictor
     """How the adapted model's output becomes the prediction."""
 
     undefined_for: ClassVar[tuple[str, ...]] = ()
     """Tasks that the method makes no sense for."""
     undefined_because: ClassVar[str] = ""
+    """The reason, for the error message."""
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
-        """The parameters that test-time training moves; h is never among them."""
+        """The parameters that test-time training changes; never those of h."""
         yield from ()
 
     def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
-        """The buffers that `before_step` moves."""
+        """The buffers that `before_step` changes."""
         yield from ()
 
     def loss(
@@ -59,8 +61,8 @@ class Method:
         """Called before the first frame. A method that looks at the video here is not online."""
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
-        """Called once a frame, when it is in the window and before the model is trained on it."""
+        """Called once a frame, after it enters the window and before the model is trained on it."""
 
     def after_predict(self, adapter: Adapter, frame: Frame, prediction: Prediction) -> Prediction:
-        """Called with each prediction; returns the one to use."""
+        """Called with each prediction; returns the prediction to use."""
         return prediction

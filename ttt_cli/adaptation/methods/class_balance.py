@@ -1,4 +1,4 @@
-"""Class balance (Volpi et al. 2022; paper, section 6.2): back to f_0 once the adapted model has lost its classes."""
+"""Class balance (Volpi et al. 2022; paper, section 6.2): back to f_0 when the adapted model has lost its classes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassBalance(Method):
-    """Mixed into a method, it compares each prediction with that of f_0, and resets the adapter if they part."""
+    """A mixin: compares each prediction with f_0's, and resets the adapter if they differ too much."""
 
     largest_change: int = 2
     """How many classes more or fewer than f_0 the adapted model may predict on a frame.
 
-    Neither the paper nor Volpi et al. give the number; 2 of 11 classes is ours.
+    Neither the paper nor Volpi et al. give a number; 2 of 11 classes is our choice.
     """
 
     def is_lost(self, fixed: Prediction, adapted: Prediction) -> bool:
-        """Whether to go back; both are of one frame."""
+        """Whether to reset, given both predictions of the same frame."""
         return abs(len(adapted.present()) - len(fixed.present())) > self.largest_change
 
     def after_predict(self, adapter: Adapter, frame: Frame, prediction: Prediction) -> Prediction:
@@ -40,9 +40,9 @@ class ClassBalance(Method):
 
 @dataclass(frozen=True)
 class BalancedTent(ClassBalance, Tent):
-    """Tent, and back to f_0 once its classes are lost."""
+    """Tent with class balance."""
 
 
 @dataclass(frozen=True)
 class BalancedSelfTrain(ClassBalance, SelfTrain):
-    """Self-training, and back to f_0 once its classes are lost."""
+    """Self-training with class balance."""

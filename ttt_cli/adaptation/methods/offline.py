@@ -1,4 +1,4 @@
-"""Offline test-time training (paper, section 6.3), and the oracle that the paper reports of it."""
+"""Offline test-time training (paper, section 6.3), and the oracle that the paper reports for it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Offline(MaskedReconstruction):
-    """f and g are trained on the whole video before the first prediction, and then stand still."""
+    """f and g are trained on the whole video before the first prediction, then stay fixed."""
 
     window: int | None = 0
     steps: int | None = 0
 
     def begin(self, adapter: Adapter, video: Video, on_offline_step: OnOfflineStep) -> None:
-        """Trains on the whole video. Cuts do not matter to a model that has seen all of it."""
+        """Trains on the whole video. Cuts are ignored, since the model has seen all of it."""
         adapter.cuts = None
         train_offline(adapter, video, on_offline_step)
 
 
 @dataclass(frozen=True)
 class OfflineOracle(Offline):
-    """Offline training again and again, stopped when the labels say that it was best; `tttv eval` does that."""
+    """Repeated offline training, stopped where the labels say that it was best; only `tttv eval` does this."""
 
     epochs: int = 4
-    """After each it may stop: the paper's best iteration is near 1000 steps on videos of 100 to 1000 frames."""
+    """It may stop after each epoch. The paper's best iteration is near 1000 steps on videos of 100 to 1000 frames."""

@@ -1,4 +1,4 @@
-"""TTT-MAE, the paper's method (section 4.2): masked reconstruction. Its memories are fields of `Method`."""
+"""TTT-MAE, the paper's method (section 4.2): masked reconstruction. Its two memories are fields of `Method`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class MaskedReconstruction(Method):
 
 @dataclass(frozen=True)
 class NoMemory(MaskedReconstruction):
-    """Every frame afresh, with more steps since there is nothing to start from."""
+    """Starts every frame from f_0, g_0, and takes more steps instead."""
 
     carry: bool = False
     window: int | None = 1
     steps: int = 4
-    """The paper takes "more steps" a frame without naming how many; 4 is ours."""
+    """The paper takes "more steps" a frame without giving a number; 4 is our choice."""

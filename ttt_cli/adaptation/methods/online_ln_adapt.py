@@ -1,4 +1,4 @@
-"""Ours: online test-time training while the normalization statistics follow the video."""
+"""Our own method: online test-time training while the normalization statistics follow the video."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReconstructAndFollow(MaskedReconstruction, StatisticsAdapt):
-    """`online`, and before each step what `ln-adapt` does, on video that g_0 f_0 cannot reconstruct well.
+    """`online`, plus `ln-adapt` before each step on video that f_0, g_0 cannot reconstruct well.
 
-    On familiar video the statistics of training are right, and those of a few frames are not: there it is `online`.
+    On familiar video the training statistics are better than those of a few frames, so there it is just `online`.
     """
 
     probe_every: int = 50
-    """After so many frames it is asked anew whether the video is familiar; 0 never asks, and always follows."""
+    """Frames between checks whether the video is familiar; 0 never checks, and always follows."""
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
-        """The statistics follow the frame, unless the video is familiar."""
+        """Moves the statistics towards the frame's, unless the video is familiar."""
         adapter.familiarity.update(adapter, frame, self.probe_every)
         if not (self.probe_every and adapter.familiarity.is_familiar):
             super().before_step(adapter, frame)

@@ -1,4 +1,4 @@
-"""Self-training (paper, appendix A.1): fit the model's own confident predictions from an image mostly hidden."""
+"""Self-training (paper, appendix A.1): fit the model's own confident predictions, from a mostly hidden image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SelfTrain(Method):
     """f takes a step on its own pseudo-labels before each prediction."""
 
     confidence: float = 0.9
-    """lambda of the paper, which does not give its value; pixels less sure than this give no label."""
+    """lambda in the paper, which does not give its value; pixels less sure than this give no label."""
 
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = NO_CONFIDENCE
@@ -39,7 +39,7 @@ class SelfTrain(Method):
     def loss(
         self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
-        """Cross-entropy of the masked images' prediction with the whole images' confident one."""
+        """Cross-entropy of the masked images' prediction with the whole images' confident classes."""
         images = batch.images
         with torch.no_grad():
             whole = class_probabilities(model.segment(model.encode(images)))

@@ -1,4 +1,4 @@
-"""Tent (Wang et al. 2020; paper, appendix A.3): the entropy of the prediction, by the normalization layers alone."""
+"""Tent (Wang et al. 2020; paper, appendix A.3): only normalization layers are trained, on the prediction's entropy."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ class Tent(Method):
     def loss(
         self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
-        """Entropy over the classes in nats, averaged over pixels."""
+        """Entropy over the classes, in nats, averaged over pixels."""
         probabilities = class_probabilities(model.segment(model.encode(batch.images)))
         return -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=1).mean()
