@@ -111,7 +111,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON without NaN, which not every parser reads, to a temporary file first, so that no partial file remains."""
+    """Writes JSON that any parser reads (no NaN), through a temporary file, so that the file is never incomplete."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)

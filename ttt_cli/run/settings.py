@@ -61,7 +61,7 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
 
 
 def table_for(method: str, adaptation: dict[str, Any]) -> dict[str, Any]:
-    """A section's settings for a method such as `tent+cb`: those for all methods, then for `tent`, then for `tent+cb`."""
+    """A section's settings for a method such as `tent+cb`: for all methods, then for `tent`, then for `tent+cb`."""
     table = {name: value for name, value in adaptation.items() if not isinstance(value, dict)}
     parts = method.split("+")
     for count in range(1, len(parts) + 1):
@@ -82,7 +82,7 @@ def tables_of_methods(config: Path | None, overrides: Overrides) -> Tables:
 
 
 def check_tables(tables: Tables, where: str) -> None:
-    """Checks the tables of a config file or of `--set` before they are merged, so that errors name their source, `where`.
+    """Checks the tables of a config file or of `--set` on their own, so that errors name the source, `where`.
 
     Raises UsageError for unknown names, wrong types and values out of range, including those in tables of methods.
     """
