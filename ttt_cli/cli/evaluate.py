@@ -76,9 +76,7 @@ def evaluate(
     method: Annotated[
         str, typer.Option("--method", metavar="A,...|all", help="Methods to run; see the README for their names.")
     ] = "joint,online",
-    seeds: Annotated[
-        str, typer.Option("--seeds", metavar="N|A,B", help="Number of seeds (from 0), or a list of seeds.")
-    ] = "1",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="A count of seeds (from 0), or a list.")] = "1",
     window: Annotated[
         str | None,
         typer.Option("--window", metavar="K,...", help="Windows to compare, in frames; inf is all so far."),
@@ -106,8 +104,7 @@ def evaluate(
         typer.Option("--videos", help="Write an overlay video of each pass with the first seed."),
     ] = False,
     shuffle: Annotated[
-        bool,
-        typer.Option("--shuffle", help="Put the frames in random order, which removes what online training relies on."),
+        bool, typer.Option("--shuffle", help="Shuffle the frames, which removes what online training relies on.")
     ] = False,
     out: Annotated[
         Path | None,

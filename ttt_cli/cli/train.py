@@ -75,7 +75,7 @@ def train(
     if resume:
         trainer.resume(checkpoint)
     steps = trainer.steps if max_steps is None else min(max_steps, trainer.steps)
-    with _stop_on_interrupt() as stop:
+    with _stop_asked() as stop:
         _walk(trainer, steps, out, stop)
     trainer.save(checkpoint)
     if stop.is_set():
@@ -108,7 +108,7 @@ def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
 
 
 @contextmanager
-def _stop_on_interrupt() -> Iterator[Event]:
+def _stop_asked() -> Iterator[Event]:
     """An event that Ctrl-C sets. No step is cut short, so a resumed run gives the same bits."""
     stop = Event()
     previous = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
