@@ -1,6 +1,6 @@
 """tttv: segment or color video with a model that keeps training itself on the video while it predicts.
 
-The functions named below are api.py's. They are imported when first asked for, so that `import ttt_cli` is fast.
+The functions in `__all__` come from api.py. They are imported on first use, so that `import ttt_cli` is fast.
 """
 
 from __future__ import annotations

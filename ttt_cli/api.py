@@ -1,6 +1,6 @@
 """The Python API: `ttt_cli.segment("drive.mp4")` in one line; `load`, `open_video` and `adapt` in five.
 
-`import ttt_cli` imports none of this: it is imported, and torch with it, when one of its functions is first asked for.
+`import ttt_cli` does not import this module. Its functions, and torch, are imported on first use.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from ttt_cli.video.transforms import for_model, frame_for_model, within
 __all__ = ["LoadedModel", "Session", "adapt", "colorize", "load", "open_video", "segment"]
 
 RATE = 10
-"""Frames a second of a program's own frames that come without time stamps."""
+"""Frames a second that are assumed for the caller's own frames if they come without time stamps."""
 
 Image = np.ndarray | Tensor
-"""A frame of a program's own: uint8 RGB, a numpy array (H, W, 3) or a tensor (3, H, W)."""
+"""A frame that the caller supplies: uint8 RGB, a numpy array (H, W, 3) or a tensor (3, H, W)."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model on its device. It never changes: whatever adapts it works on a copy."""
+    """A model on its device. It never changes: a `Session` adapts a copy."""
 
     weights: Weights
-    """What its file says of it: `weights.classes`, `weights.tasks` and so on."""
+    """What the weights file says about the model: `weights.classes`, `weights.tasks` and so on."""
     model: TwoHeadedModel
     device: torch.device
 
 
 class Session:
-    """A copy of a model that trains itself on one video: iterate over it, or hand it frames one by one with `step`."""
+    """A copy of a model that trains itself on one video. Iterate over it, or pass single frames to `step`."""
 
     def __init__(self, frames: Video | Iterable[Image], loaded: LoadedModel, settings: RunSettings) -> None:
         self.weights, self.settings = loaded.weights, settings
@@ -59,7 +59,7 @@ class Session:
         self._frames = frames
 
     def __iter__(self) -> Iterator[Result]:
-        """One result a frame, in order; each frame is trained on just before it is predicted."""
+        """Yields one result per frame, in order. The model trains on each frame just before it predicts it."""
         if isinstance(self._frames, Video):
             video = within(self._frames, self.task.area_of(self._frames))
             yield from walk(for_model(video, self.settings.input.size, self.task.preprocess), self.adapter)
@@ -67,9 +67,9 @@ class Session:
             yield from map(self.step, self._frames)
 
     def step(self, image: Image, seconds: float | None = None) -> Result:
-        """Trains on the next frame, and predicts it.
+        """Trains on the next frame and predicts it.
 
-        seconds: its time stamp; without one, frames are counted at ten a second.
+        seconds: its time stamp. The default assumes ten frames a second.
         Raises UsageError if the image is not uint8 RGB.
         """
         index = self.frames_seen
@@ -78,7 +78,7 @@ class Session:
         return self.adapter.step(frame_for_model(frame, self.settings.input.size, self.task.preprocess))
 
     def save(self, path: str | Path) -> Path:
-        """Writes the model as it is now, adapted, as a weights file that `load` and `--weights` take."""
+        """Writes the model as adapted so far to a weights file for `load` and `--weights`. Returns its path."""
         weights = dataclasses.replace(self.weights, path=Path(path).absolute(), name=Path(path).stem)
         save_weights(self.model, weights)
         return weights.path
@@ -87,8 +87,8 @@ class Session:
 def load(weights: str | Path = STREET, *, device: str = "auto") -> LoadedModel:
     """The model of a weights file, by name (`tttv weights list`) or by path.
 
-    device: "cpu", "cuda", "mps", or "auto": CUDA if there is one, else the CPU.
-    Raises UsageError for an unknown name or an absent device, TttvError for a damaged file.
+    device: "cpu", "cuda", "mps", or "auto" (CUDA if available, else the CPU).
+    Raises UsageError for an unknown name or an unavailable device, TttvError for a damaged file.
     """
     opened, chosen = open_weights(str(weights)), choose_device(device)
     return LoadedModel(opened, opened.load().to(chosen), chosen)
@@ -105,12 +105,12 @@ def adapt(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Session:
-    """Test-time training on a video, or on a program's own frames: iterate over it for one `Result` a frame.
+    """Starts test-time training on a video or on your own frames. Iterate over the session for one `Result` per frame.
 
-    frames: from `open_video`, or any iterable of images, also one that never ends, such as a camera.
-    method, task: by name, as on the command line. window: frames to train on, 0 for all so far. size: shortest side,
-    in pixels, of what the model sees. settings: any other, by the names that `--set` takes, such as
-    {"adaptation.learning_rate": 1e-4}. What is not given is as the weights recommend, else the command line's default.
+    frames: from `open_video`, or any iterable of images, even an endless one such as a camera.
+    method, task: by name, as on the command line. window: frames to train on, 0 for all so far. size: shortest side of
+    the model's input, in pixels. settings: any other settings, by the names that `--set` takes, such as
+    {"adaptation.learning_rate": 1e-4}. The default is what the weights recommend, else the command line's default.
     Raises UsageError for values that make no sense.
     """
     overrides = _overrides(method, window, task, size, seed, settings)
@@ -131,17 +131,17 @@ def segment(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Run:
-    """What `tttv segment` does: makes a run folder with overlay.mp4, masks/, frames.jsonl and run.json.
+    """Segments a video like `tttv segment`: writes a run folder with overlay.mp4, masks/, frames.jsonl and run.json.
 
-    source: a video file, or a folder or glob of pictures. out: the folder, else runs/NAME-METHOD. overwrite: replace an
-    earlier run in it. The rest is as in `load` and `adapt`.
-    Raises UsageError and TttvError, with the line that the command would print.
+    source: a video file, or a folder or glob of pictures. out: the folder to write, by default runs/NAME-METHOD.
+    overwrite: replace an earlier run in it. The other parameters are those of `load` and `adapt`.
+    Raises UsageError and TttvError, with the message that the command would print.
     """
     opened, chosen = open_weights(str(weights)), choose_device(device)
     resolved = resolve(opened, None, _overrides(method, window, task, size, seed, settings), chosen)
-    own = weights_for(resolved.adaptation.method, opened)
+    method_weights = weights_for(resolved.adaptation.method, opened)
     folder = None if out is None else Path(out)
-    return run_video(RunRequest(str(source), own, resolved, chosen, folder, overwrite=overwrite))
+    return run_video(RunRequest(str(source), method_weights, resolved, chosen, folder, overwrite=overwrite))
 
 
 def colorize(
@@ -157,7 +157,7 @@ def colorize(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Run:
-    """What `tttv colorize` does; the arguments are those of `segment`."""
+    """Colors a video like `tttv colorize`. The parameters are those of `segment`."""
     return segment(
         source,
         weights=weights,
@@ -190,9 +190,9 @@ def _overrides(
 
 
 def _tensor(image: Image) -> Tensor:
-    """uint8 RGB (3, H, W) of either form."""
+    """The image as a tensor, uint8 RGB (3, H, W). Raises UsageError if it is not uint8 RGB."""
     tensor = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) and image.ndim == 3 else image
     if not isinstance(tensor, Tensor) or tensor.dtype != torch.uint8 or tensor.ndim != 3 or len(tensor) != 3:
-        found = f"{image.dtype}, {tuple(image.shape)}" if hasattr(image, "dtype") else type(image).__name__
-        raise UsageError(f"a frame must be uint8 RGB, an array (H, W, 3) or a tensor (3, H, W), not {found}")
+        description = f"{image.dtype}, {tuple(image.shape)}" if hasattr(image, "dtype") else type(image).__name__
+        raise UsageError(f"a frame must be uint8 RGB, an array (H, W, 3) or a tensor (3, H, W), not {description}")
     return tensor.contiguous()

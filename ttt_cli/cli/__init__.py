@@ -1,4 +1,7 @@
-"""The command line: one file per command. Torch is imported inside commands, so that help is there at once."""
+"""The command line: one file per command.
+
+Torch is imported inside commands, so that help appears at once.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ from ttt_cli.core.version import __version__
 DEBUG_VARIABLE = "TTTV_DEBUG"
 INTERRUPTED = 130
 
-# typer's own errors (unknown option, missing value, ...), whichever click it brings along.
+# The base class of typer's own errors (unknown option, missing value, ...), whichever click typer uses.
 WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="tttv",
     help="Segment or color video with a model that keeps training itself on the video while it predicts.",
-    epilog=f"Exit codes: 0 done, 1 the input or the run failed, 2 wrong usage, 3 the input broke off and what was "
-    f"readable is finished, 130 interrupted. {DEBUG_VARIABLE}=1 shows tracebacks.",
+    epilog=f"Exit codes: 0 done, 1 the input or the run failed, 2 wrong usage, 3 the input broke off (its readable "
+    f"part was processed), 130 interrupted. {DEBUG_VARIABLE}=1 shows tracebacks.",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -52,12 +55,12 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command line (that of the process by default) and returns its exit code. Never raises."""
+    """Runs a command line, by default that of the process, and returns its exit code. Never raises."""
     _finish_files_when_terminated()
     try:
         with warnings.catch_warnings():
             if not os.environ.get(DEBUG_VARIABLE):
-                warnings.simplefilter("ignore")  # Libraries address theirs to programmers.
+                warnings.simplefilter("ignore")  # Warnings of libraries are meant for programmers.
             return int(app(arguments, standalone_mode=False) or 0)
     except TttvError as error:
         return _failed(str(error), error.exit_code)
@@ -66,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read the output has gone; keep Python from trying again at its end.
+        # The reader of the output has gone; keep Python from flushing to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -75,9 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _finish_files_when_terminated() -> None:
-    """`kill`, `docker stop` and batch systems send SIGTERM, which is to do what Ctrl-C does.
+    """Makes SIGTERM, which `kill`, `docker stop` and batch systems send, do what Ctrl-C does.
 
-    What a script starts in the background ignores SIGINT, and must still end here.
+    A program that a script starts in the background ignores SIGINT, but must still end here.
     """
 
     def finish(number: int, frame: FrameType | None) -> None:

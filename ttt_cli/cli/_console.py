@@ -1,4 +1,4 @@
-"""The terminal. The only module that imports rich; text from outside is shown as it is, never as markup."""
+"""Writes to the terminal. Only this module imports rich. Text from outside is shown as it is, never as markup."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ttt_cli.core.errors import printable
 
 
 class Bar(Protocol):
-    """A progress bar on its way."""
+    """A running progress bar."""
 
     def advance(self, note: str) -> None:
-        """One unit more; `note` is shown at the end of the line."""
+        """Advances by one unit; `note` is shown at the end of the line."""
 
     def expect(self, total: int) -> None:
-        """So many units are expected."""
+        """Sets the number of units that are expected."""
 
     def note(self, text: str) -> None:
-        """Changes what is shown at the end of the line."""
+        """Changes the text at the end of the line."""
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar; on standard error, also where no bar is shown."""
+        """Prints a permanent line above the bar, on standard error, even if no bar is shown."""
 
 
 class _Rate(ProgressColumn):
@@ -62,9 +62,9 @@ class _RichBar:
 
 @contextmanager
 def progress_bar(title: str, total: int | None, unit: str, shown: bool) -> Iterator[Bar]:
-    """A bar on standard error, gone when it ends; nothing where that is not a terminal or `shown` is False.
+    """A bar on standard error, removed when it ends. Not shown if that is not a terminal or `shown` is False.
 
-    total: how many units are expected; None where nobody knows.
+    total: how many units are expected; None if unknown.
     """
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
     with Progress(
@@ -82,13 +82,13 @@ def progress_bar(title: str, total: int | None, unit: str, shown: bool) -> Itera
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; every column but the first is aligned to the right."""
+    """Prints a table on standard output; all columns but the first are aligned to the right."""
     drawn = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD)
     _fill(drawn, columns, rows, "right")
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Names and what is so of them, on standard output."""
+    """Prints names and their values on standard output."""
     drawn = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD, show_header=False)
     _fill(drawn, ("", ""), rows, "left")
 
@@ -106,17 +106,17 @@ def _fill(drawn: Table, columns: Sequence[str], rows: Sequence[Sequence[str]], j
 
 
 def line(text: object) -> None:
-    """One line on standard output, control characters shown as escapes, never wrapped."""
+    """Prints one line on standard output, unwrapped, with control characters escaped."""
     _stdout().print(Text(printable(text)), soft_wrap=True)
 
 
 def error(text: object) -> None:
-    """One line on standard error."""
+    """Prints an error on standard error, as one line."""
     print(f"error: {printable(text)}", file=sys.stderr)
 
 
 def warning(text: object) -> None:
-    """One line on standard error, of what does not stop the program."""
+    """Prints a warning on standard error, as one line; the program goes on."""
     print(f"warning: {printable(text)}", file=sys.stderr)
 
 

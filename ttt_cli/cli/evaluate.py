@@ -1,4 +1,4 @@
-"""`tttv eval`: methods against each other on labeled videos."""
+"""`tttv eval`: compares methods on labeled videos."""
 
 from __future__ import annotations
 
@@ -36,13 +36,12 @@ tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,
 
 tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
 
-
 MOST_ROWS = 20
 METHODS_ABREAST = 3
 
 
 class Protocol(str, Enum):
-    """How frames make one score."""
+    """How the frames of a video become one score."""
 
     both = "both"
     pooled = "pooled"
@@ -57,30 +56,30 @@ def evaluate(
         typer.Option(
             "--dataset",
             metavar="NAME",
-            help="Layout: camvid, coco-videos, kitti-step, coco, davis, folder, color-video or lumiere.",
+            help="Layout of the data: camvid, coco-videos, kitti-step, coco, davis, folder, color-video or lumiere.",
         ),
     ],
-    truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="The labels, as the data set comes.")],
+    truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="The labels, laid out as published.")],
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="The frames, where they lie elsewhere.")
+        Path | None, typer.Option("--images", metavar="DIR", help="The frames, if they are elsewhere.")
     ] = None,
     task: options.Task = None,
     split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="A part of the data set, such as val.")
+        str | None, typer.Option("--split", metavar="NAME", help="Part of the data set, such as val.")
     ] = None,
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="Which scores to show; files have those of both.")
+        Protocol, typer.Option("--protocol", help="Which scores to show; the files have both.")
     ] = Protocol.both,
     every: Annotated[
-        int | None, typer.Option("--every", metavar="N", help="Score every N-th frame. (default: as the paper does)")
+        int | None, typer.Option("--every", metavar="N", help="Score every Nth frame. (default: as in the paper)")
     ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="A,...|all", help="Methods to run; see the README for their names.")
     ] = "joint,online",
-    seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="How many seeds (from 0), or which.")] = "1",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="A count of seeds (from 0), or a list.")] = "1",
     window: Annotated[
         str | None,
-        typer.Option("--window", metavar="K,...", help="Windows to compare, in frames; inf is every frame so far."),
+        typer.Option("--window", metavar="K,...", help="Windows to compare, in frames; inf is all so far."),
     ] = None,
     training: options.TrainingOptions,
     weights: Annotated[
@@ -88,7 +87,7 @@ def evaluate(
         typer.Option(
             "--weights",
             metavar="NAME|PATH",
-            help=f"Weights by name or as a file. (default: {COLOR} for colorization, else {STREET})",
+            help=f"Weights, by name or by path. (default: {COLOR} for colorization, else {STREET})",
         ),
     ] = None,
     compute: options.ComputeOptions,
@@ -98,30 +97,30 @@ def evaluate(
     ] = None,
     consistency: Annotated[
         bool,
-        typer.Option("--consistency", help="Measure too how little the predictions flicker (needs OpenCV)."),
+        typer.Option("--consistency", help="Also measure how little the predictions flicker (needs OpenCV)."),
     ] = False,
     videos: Annotated[
         bool,
-        typer.Option("--videos", help="An overlay video of each pass with the first seed."),
+        typer.Option("--videos", help="Write an overlay video of each pass with the first seed."),
     ] = False,
     shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="Frames in random order, which destroys what online training lives on.")
+        bool, typer.Option("--shuffle", help="Shuffle the frames, which removes what online training relies on.")
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             metavar="DIR",
-            help="For the results; a stopped evaluation in it goes on. (default: runs/eval-DATASET)",
+            help="Folder for the results; continues a stopped evaluation there. (default: runs/eval-DATASET)",
         ),
     ] = None,
     run: options.RunOptions,
 ) -> None:
-    """Score methods on labeled videos by both protocols, with time beside the fixed model's.
+    """Score methods on labeled videos by both protocols, and compare their time with the fixed model's.
 
-    "pooled" is one account over all frames; "paper" averages the scores of the frames. Labels serve scoring alone.
-    What is finished is kept: the same command goes on where it was stopped, and other methods, windows and seeds can
-    be added later.
+    "pooled" is one score over all frames together; "paper" averages the scores of single frames. Labels are used only
+    for scoring. Finished passes are kept: the same command continues a stopped evaluation, and other methods, windows
+    and seeds can be added later.
     """
     from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.changes import fitting
@@ -142,13 +141,13 @@ def evaluate(
     common = resolve(opened, run.config, overrides, device)
     method_tables = tables_of_methods(run.config, overrides)
     _check_not_varied(overrides.assigned.get("adaptation", {}), method_tables)
-    asked_task = common.task.task
-    named = [name.strip() for name in method.split(",")]
-    methods, left_out = experiment.all_methods(opened, asked_task) if method == "all" else (named, [])
-    streams = open_streams(dataset, StreamRequest(truth, images, common.input, asked_task, every, split))
-    asked = experiment.Experiment(
+    task_name = common.task.task
+    names = [name.strip() for name in method.split(",")]
+    methods, left_out = experiment.all_methods(opened, task_name) if method == "all" else (names, [])
+    streams = open_streams(dataset, StreamRequest(truth, images, common.input, task_name, every, split))
+    plan = experiment.Experiment(
         data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
-        streams=fitting(_changed(streams, degrade, shuffle), opened.classes, asked_task),
+        streams=fitting(_changed(streams, degrade, shuffle), opened.classes, task_name),
         weights=opened,
         settings={name: resolve(opened, run.config, _of_method(overrides, name), device) for name in methods},
         common=common,
@@ -159,13 +158,13 @@ def evaluate(
         videos=videos,
         method_tables=method_tables,
     )
-    parts = ["eval", dataset, "" if asked_task == "semantic" else asked_task, degrade, "shuffled" if shuffle else ""]
+    parts = ["eval", dataset, "" if task_name == "semantic" else task_name, degrade, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
     visible = not (run.quiet or run.as_json)
-    for warning in asked.warnings if visible else ():
+    for warning in plan.warnings if visible else ():
         _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", visible) as bar:
-        outcome = experiment.run_experiment(asked, folder, run.overwrite, _watcher(bar))
+        outcome = experiment.run_experiment(plan, folder, run.overwrite, _watcher(bar))
     _present(outcome, folder, run, protocol, left_out, videos)
 
 
@@ -174,7 +173,7 @@ def _of_method(overrides: Overrides, method: str) -> Overrides:
 
 
 def _check_not_varied(assigned: dict[str, Any], method_tables: Tables) -> None:
-    """Raises UsageError for settings of what the passes differ in: they would have no effect."""
+    """Raises UsageError for settings that vary between passes: they would have no effect."""
     tables = {"--set adaptation": (assigned, ("method", "seed"))}
     tables |= {f"adaptation.{method}": (table, ("window", "seed")) for method, table in method_tables.items()}
     for where, (table, varied) in tables.items():
@@ -185,7 +184,7 @@ def _check_not_varied(assigned: dict[str, Any], method_tables: Tables) -> None:
 
 
 def _windows(window: str | None, common: AdaptationSettings, overrides: Overrides) -> list[int]:
-    """Those of `--window`, unless `--set` says another."""
+    """The windows of `--window`, unless `--set` gives another."""
     if window is None or "window" in overrides.assigned.get("adaptation", {}):
         return [common.window]
     return [options.parse_window(frames) for frames in window.split(",")]
@@ -194,7 +193,7 @@ def _windows(window: str | None, common: AdaptationSettings, overrides: Override
 def _present(
     outcome: Outcome, folder: Path, run: options.RunOptions, protocol: Protocol, left_out: list[str], videos: bool
 ) -> None:
-    """The end of an evaluation: tables and where the files are; or JSON; or the folder alone."""
+    """Shows a finished evaluation: tables and the paths of its files, JSON, or only the folder."""
     from ttt_cli.evaluate.experiment import LATEX, METRICS, TABLE
     from ttt_cli.run.folder import to_json
 
@@ -252,7 +251,7 @@ def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[
 
 
 def _show(outcome: Outcome, protocol: str) -> None:
-    """Tables for each stream, so that a terminal of 80 columns is wide enough: scores, details, classes."""
+    """Prints tables of scores, details and classes for each stream, narrow enough for 80 columns."""
     protocols = [name for name in ("pooled", "paper") if protocol in (name, "both")]
     columns = ("method", protocols[0], "gain", *protocols[1:], "s/frame", "x joint", "MiB")
     score, unit = outcome.content["score"], outcome.content["unit"]
@@ -270,8 +269,10 @@ def _show(outcome: Outcome, protocol: str) -> None:
 
 
 def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:
-    """A row for each quantity that any method has, a few methods side by side; too many rows are for the files."""
-    names = [name for name in next(iter(methods.values())) if any(of[name] != UNKNOWN for of in methods.values())]
+    """Prints a row for each quantity that any method has, a few methods side by side; nothing above MOST_ROWS rows."""
+    names = [
+        name for name in next(iter(methods.values())) if any(values[name] != UNKNOWN for values in methods.values())
+    ]
     if not 0 < len(names) <= MOST_ROWS:
         return
     for first in range(0, len(methods), METHODS_ABREAST):

@@ -1,4 +1,4 @@
-"""Published checkpoints as weights files of ours."""
+"""Turns published checkpoints into weights files of tttv."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ttt_cli.model.released import load_released
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
 
-# By how many classes a published checkpoint knows: which they are, and what it was trained for.
+# By the number of classes in a published checkpoint: the classes, and the tasks it was trained for.
 CHECKPOINT_CLASSES: dict[int, tuple[tuple[Class, ...], tuple[str, ...]]] = {
     19: (KITTI_STEP, ("semantic",)),
     80: (COCO_INSTANCE, ("instance",)),
@@ -21,10 +21,10 @@ CHECKPOINT_CLASSES: dict[int, tuple[tuple[Class, ...], tuple[str, ...]]] = {
 
 
 def import_checkpoint(path: Path, out: Path) -> Weights:
-    """Writes the checkpoint as a weights file. Raises what `load_released` does, and TttvError for unknown classes."""
+    """Writes a checkpoint as a weights file. Raises what `load_released` raises, and TttvError for unknown classes."""
     model, count = load_released(path)
     if count not in CHECKPOINT_CLASSES:
-        known = ", ".join(str(one) for one in CHECKPOINT_CLASSES)
+        known = ", ".join(str(number) for number in CHECKPOINT_CLASSES)
         raise TttvError(f"{printable(path)}: knows {count} classes; only those with {known} have names here")
     classes, tasks = CHECKPOINT_CLASSES[count]
     weights = Weights(

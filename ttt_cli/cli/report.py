@@ -1,4 +1,4 @@
-"""`tttv report`: one HTML file out of finished runs."""
+"""`tttv report`: makes an HTML page from finished runs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ tttv report runs/eval-camvid runs/eval-camvid-low-light runs/drive-online --out 
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of tttv eval and tttv segment.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders written by tttv eval or tttv segment.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page. (default: report.html in the first folder)")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Page to write. (default: report.html in the first folder)"),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace FILE also where it is something else than a report.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE even if it is not a report.")] = False,
 ) -> None:
-    """Make one HTML page of tables, plots and pictures that opens anywhere, with no network.
+    """Make an HTML page of tables, plots and pictures that opens anywhere, even offline.
 
-    Evaluations give the paper's tables and curves; runs of segment give loss and time along the video, adjacent frames
-    and reconstructions (for these, the input and the weights must still be there).
+    Evaluations give the paper's tables and curves. Runs of segment give loss and time along the video, adjacent frames
+    and reconstructions; for the reconstructions, the input and the weights must still exist.
     """
     from ttt_cli.run.folder import REPORT
 
@@ -51,7 +50,7 @@ def report(
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nothing is there but an earlier report."""
+    """Whether `path` does not exist or is an earlier report."""
     try:
         return not path.exists() or MARK in path.read_bytes()[:2000]
     except OSError:

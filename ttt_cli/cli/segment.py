@@ -1,4 +1,4 @@
-"""`tttv segment`: a video through the model that trains itself on it."""
+"""`tttv segment`: segments a video with a model that trains itself on it."""
 
 from __future__ import annotations
 
@@ -46,28 +46,33 @@ def segment(
     compute: options.ComputeOptions,
     frames: options.InputOptions,
     classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and keep these classes only.")
+        str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and write only these classes.")
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option("--gt", metavar="DIR", help="Label PNGs named like the frames; writes metrics.json.")
+        Path | None,
+        typer.Option(
+            "--gt", metavar="DIR", help="Score against label PNGs named like the frames; writes metrics.json."
+        ),
     ] = None,
     no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Write no overlay video.")] = False,
-    no_masks: Annotated[bool, typer.Option("--no-masks", help="Write no masks and no other label files.")] = False,
+    no_masks: Annotated[bool, typer.Option("--no-masks", help="Write no masks or other label files.")] = False,
     formats: Annotated[
         str | None,
-        typer.Option("--format", metavar="A,B,...", help="Label files: palette, coco, kitti-step. (default: by task)"),
+        typer.Option(
+            "--format", metavar="A,B,...", help="Formats of label files: palette, coco, kitti-step. (default: by task)"
+        ),
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option("--alpha", metavar="0..1", help=f"Opacity of colors. (default: {OutputSettings.alpha})"),
+        typer.Option("--alpha", metavar="0..1", help=f"Opacity of the colors. (default: {OutputSettings.alpha})"),
     ] = None,
-    no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names into the overlay.")] = False,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names in the overlay.")] = False,
     compare: options.Compare = False,
     run: options.RunOptions,
 ) -> None:
-    """Segment a video with a model that trains itself on it while it predicts.
+    """Segment a video with a model that trains itself on the video while it predicts.
 
-    Writes overlay.mp4, masks/, frames.jsonl and run.json, and with --gt also metrics.json.
+    Writes overlay.mp4, masks/, frames.jsonl and run.json; with --gt also metrics.json.
     """
     overrides = Overrides(
         input=frames.overrides(),
@@ -90,7 +95,7 @@ def segment(
 
 
 def finish(request: RunRequest, run: options.RunOptions) -> NoReturn:
-    """Carries the request out, says what came of it, and ends with its exit code."""
+    """Makes the run, shows its result, and exits with its exit code."""
     finished = carry_out(request, shown=not (run.quiet or run.as_json))
     show(finished, as_json=run.as_json, quiet=run.quiet)
     if finished.report.reason and finished.report.status == "partial":
@@ -113,7 +118,7 @@ def build_request(
     truth: Path | None = None,
     gray_first: bool = False,
 ) -> RunRequest:
-    """Settles all settings; see run/settings.py for which wins."""
+    """Resolves all settings; run/settings.py says which ones win."""
     from ttt_cli.model.weights import open_weights, weights_for
     from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
@@ -121,12 +126,12 @@ def build_request(
     opened = open_weights(weights)
     torch_device = choose_device(device.value)
     settings = resolve(opened, run.config, overrides, torch_device)
-    own = weights_for(settings.adaptation.method, opened)
-    return RunRequest(source, own, settings, torch_device, out, truth, gray_first, run.overwrite)
+    method_weights = weights_for(settings.adaptation.method, opened)
+    return RunRequest(source, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)
 
 
 def carry_out(request: RunRequest, shown: bool) -> Run:
-    """The run with a progress bar."""
+    """Makes the run, with progress bars."""
     from ttt_cli.run.runner import run_video
 
     with ExitStack() as stack:
@@ -151,7 +156,7 @@ def carry_out(request: RunRequest, shown: bool) -> Run:
 
 
 def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
-    """The end of a run: a table and where the files are; or JSON; or the folder alone."""
+    """Shows a finished run: a table and the paths of its files, JSON, or only the folder."""
     from ttt_cli.run.folder import to_json
 
     report, folder = finished.report, finished.folder

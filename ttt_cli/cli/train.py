@@ -1,4 +1,4 @@
-"""`tttv train`: joint training of a recipe; the work is in training/joint.py."""
+"""`tttv train`: joint training from a recipe. The training itself is in training/joint.py."""
 
 from __future__ import annotations
 
@@ -29,22 +29,25 @@ tttv train --config recipes/street.toml --data data --out runs/street"""
 
 
 def train(
-    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The recipe, a TOML file.")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder that the recipe's folders are in.")],
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Recipe, a TOML file.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder that contains the recipe's folders.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for checkpoint, log and weights.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")
+    ] = False,
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", metavar="N", help="Stop after N steps in all. (default: the recipe's)")
+        int | None,
+        typer.Option("--max-steps", metavar="N", help="Stop after N steps in total. (default: the recipe's)"),
     ] = None,
-    alone: Annotated[
+    without_reconstruction: Annotated[
         bool,
-        typer.Option("--main-only", help="Leave reconstruction out, for the weights that --method main-only takes."),
+        typer.Option("--main-only", help="Train without reconstruction, to get the weights for --method main-only."),
     ] = False,
     device: options.DeviceName = options.Device.auto,
 ) -> None:
-    """Train a model on labeled stills for the main task and for reconstruction at once.
+    """Train a model on labeled stills for the main task and reconstruction jointly.
 
-    Ctrl-C saves a checkpoint that --resume goes on from. The weights at the end are called after the recipe.
+    Ctrl-C saves a checkpoint for --resume. The final weights are named after the recipe.
     """
     from ttt_cli.core.toml import from_table, read_toml
     from ttt_cli.run.settings import choose_device
@@ -53,7 +56,7 @@ def train(
     from ttt_cli.training.stills import load_split
 
     recipe = from_table(Recipe, read_toml(config), str(config))
-    if alone:
+    if without_reconstruction:
         recipe = main_only(recipe)
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
@@ -84,7 +87,7 @@ def train(
 
 
 def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
-    """Trains up to `steps` in all, or until asked to stop, logging every step."""
+    """Trains up to step `steps`, or until `stop` is set, and logs every step."""
     if trainer.step >= steps:
         return
     with (
@@ -106,7 +109,7 @@ def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
 
 @contextmanager
 def _stop_asked() -> Iterator[Event]:
-    """An event that Ctrl-C sets, so that it never cuts a step in half: a checkpoint resumes to the same bits."""
+    """An event that Ctrl-C sets. No step is cut short, so a resumed run gives the same bits."""
     stop = Event()
     previous = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
     try:

@@ -1,4 +1,4 @@
-"""`tttv weights`: what there is, what it says of itself, whether it is whole; and checkpoints of others."""
+"""`tttv weights`: lists, shows and verifies weights, and imports published checkpoints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ttt_cli.model.weights import STREET
 
 app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights by name or as a file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights, by name or by path.")]
 
 
 @app.command("list")
 def list_weights() -> None:
-    """List the weights that can be named, and where each file is."""
+    """List the weights that have a name, and the path of each file."""
     from ttt_cli.model.weights import RELEASES, find
 
     rows = []
@@ -34,7 +34,7 @@ def list_weights() -> None:
 
 @app.command()
 def show(name: Name = STREET) -> None:
-    """Show task, classes, sizes, license and recommended settings of a weights file."""
+    """Show the tasks, license, encoder, classes and recommended settings of a weights file."""
     from ttt_cli.model.weights import open_weights
 
     weights = open_weights(name)
@@ -52,31 +52,31 @@ def show(name: Name = STREET) -> None:
 
 @app.command()
 def verify(name: Name = STREET) -> None:
-    """Check that a weights file is whole: its checksum where it is known, and that its tensors fit."""
+    """Check that a weights file is intact: its tensors, and its checksum if that is known."""
     from ttt_cli.model.weights import RELEASES, open_weights, sha256
 
     weights = open_weights(name)
     weights.load()
-    found = sha256(weights.path)
-    if name in RELEASES and found != RELEASES[name].sha256:
-        raise TttvError(f"{printable(weights.path)}: its sha256 is {found}, not {RELEASES[name].sha256}; reinstall")
-    _console.line(f"{weights.path}: whole, sha256 {found}")
+    checksum = sha256(weights.path)
+    if name in RELEASES and checksum != RELEASES[name].sha256:
+        raise TttvError(f"{printable(weights.path)}: its sha256 is {checksum}, not {RELEASES[name].sha256}; reinstall")
+    _console.line(f"{weights.path}: whole, sha256 {checksum}")
 
 
 @app.command("import")
 def import_weights(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="FILE.pkl", help="Of Mask2Former on Swin, or of the paper's release.")
+        Path, typer.Argument(metavar="FILE.pkl", help="Checkpoint of Mask2Former on Swin, or of the paper's release.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="What to write. (default: FILE.safetensors)")
+        Path | None, typer.Option("--out", metavar="FILE", help="Weights file to write. (default: FILE.safetensors)")
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Make a weights file of a checkpoint in detectron2's format. Its classes are told by their number.
+    """Make a weights file from a checkpoint in detectron2's format. The number of classes identifies them.
 
-    19 are Cityscapes' (semantic), 80 COCO's things (instance), 133 COCO's things and stuff (all tasks). Where there is
-    no reconstruction head, one is added that nobody trained: such weights are for --method joint.
+    19 are Cityscapes' (semantic), 80 are COCO's things (instance), 133 are COCO's things and stuff (all tasks). If the
+    checkpoint has no reconstruction head, an untrained head is added: use such weights with --method joint.
     """
     from ttt_cli.cli.import_checkpoint import import_checkpoint
 

@@ -1,4 +1,4 @@
-"""What was predicted, drawn into the frames of a video."""
+"""Draws predictions over the frames of a video."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from ttt_cli.video.settings import OutputSettings
 
 
 class Drawing:
-    """One video, whose legend has all that was seen so far. shown_score: objects below it are not drawn."""
+    """Draws one video; its legend lists every class seen so far. shown_score: objects below it are not drawn."""
 
     def __init__(self, classes: Sequence[Class], settings: OutputSettings, shown_score: float) -> None:
         self.classes, self.settings, self.shown_score = tuple(classes), settings, shown_score
         self._seen: frozenset[int] = frozenset()
 
     def pictures(self, image: Tensor, labelings: Sequence[Labels]) -> list[np.ndarray]:
-        """The next frame, uint8 RGB (3, H, W), once for each of the labelings, uint8 (H, W, 3); one legend for all."""
+        """Draws each labeling over the next frame, uint8 RGB (3, H, W): uint8 (H, W, 3) each, with a shared legend."""
         settings = self.settings
         chromas = [chroma for labels in labelings if (chroma := labels.chroma()) is not None]
         if chromas:
             pictures = [colored(image, chroma, settings.saturation) for chroma in chromas]
             return [picture.permute(1, 2, 0).contiguous().numpy() for picture in pictures]
         paints = [paint(labels, self.classes, self.shown_score) for labels in labelings]
-        for one in paints:
-            self._seen |= frozenset(id for id in classes_in(one.ids) if id < len(self.classes))
+        for layer in paints:
+            self._seen |= frozenset(id for id in classes_in(layer.ids) if id < len(self.classes))
         if not settings.labels:
-            return [overlay(image, one.ids, one.colors, alpha=settings.alpha, legend=frozenset()) for one in paints]
+            return [
+                overlay(image, layer.ids, layer.colors, alpha=settings.alpha, legend=frozenset()) for layer in paints
+            ]
         return [
-            overlay(image, one.ids, one.colors, alpha=settings.alpha, legend=self._seen, tags=one.tags)
-            for one in paints
+            overlay(image, layer.ids, layer.colors, alpha=settings.alpha, legend=self._seen, tags=layer.tags)
+            for layer in paints
         ]

@@ -16,19 +16,22 @@ from ttt_cli.core.errors import TttvError, printable
 
 PANEL_OPACITY = 0.65
 BORDER_WHITE = 0.55
-"""How much white the borders between regions have."""
+"""Share of white in the borders between regions, 0..1."""
 SMALLEST_TAGGED = 0.001
-"""Objects below this share of the frame are not named: the name would be larger than they are."""
+"""Objects below this share of the frame get no tag: it would be larger than the object."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A name to write on an object. x, y: its middle. pixels: the object's size."""
+    """A name to write on an object."""
 
     text: str
     x: int
+    """Column of the object's middle."""
     y: int
+    """Row of the object's middle."""
     pixels: int
+    """The object's size."""
 
 
 def overlay(
@@ -42,10 +45,10 @@ def overlay(
 ) -> np.ndarray:
     """The frame with every pixel tinted in its class's color: uint8 RGB (H, W, 3).
 
-    image: uint8 (3, H, W). class_map: uint8 (H, W), ids into `classes`; other ids, such as VOID, are left untinted.
+    image: uint8 (3, H, W). class_map: uint8 (H, W), indices into `classes`; other ids, such as VOID, are not tinted.
     alpha: opacity of the tint, 0..1. legend: ids to list in a strip at the bottom; by default those in this frame.
-    A caller that passes the ids seen in the video so far (see `classes_in`) gets a legend that does not flicker.
-    tags: names of objects; where two would overlap, that of the smaller object is left out.
+    Pass the ids seen in the video so far (see `classes_in`) for a legend that does not flicker.
+    tags: names of objects; if two would overlap, the smaller object's is left out.
     """
     ids = class_map.numpy()
     colors, opacities = _tables(tuple(classes), alpha)
@@ -63,13 +66,13 @@ def overlay(
 
 
 def classes_in(class_map: Tensor) -> frozenset[int]:
-    """The ids that occur in `class_map` (uint8, H x W), VOID left out."""
+    """The ids in `class_map`, uint8 (H, W), without VOID."""
     counts = np.bincount(class_map.numpy().ravel(), minlength=256)
     return frozenset(np.flatnonzero(counts[:VOID]).tolist())
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, labels: tuple[str, str]) -> np.ndarray:
-    """Two pictures of one size, each uint8 (H, W, 3), next to each other with a label on each: uint8 (H, 2W, 3)."""
+    """Two pictures of equal size, uint8 (H, W, 3), side by side with a label on each: uint8 (H, 2W, 3)."""
     joined = np.concatenate([left, right], axis=1)
     width = left.shape[1]
     joined[:, width - 1 : width + 1] = 255
@@ -81,9 +84,9 @@ def side_by_side(left: np.ndarray, right: np.ndarray, labels: tuple[str, str]) -
 
 
 def palette_png(path: Path, class_map: Tensor, colors: Sequence[tuple[int, int, int]]) -> None:
-    """Writes a label mask as a palette PNG: a pixel's value is its class id, its color the class's; the rest is black.
+    """Writes a label mask as a palette PNG: pixel values are class ids, shown in the class's color, else in black.
 
-    class_map: uint8 (H, W). Raises TttvError where `path` cannot be written.
+    class_map: uint8 (H, W). Raises TttvError if `path` cannot be written.
     """
     picture = Image.fromarray(class_map.numpy())
     picture.putpalette([value for color in colors for value in color] + [0] * (768 - 3 * len(colors)))
@@ -95,7 +98,7 @@ def palette_png(path: Path, class_map: Tensor, colors: Sequence[tuple[int, int, 
 
 @lru_cache(maxsize=8)
 def _tables(classes: tuple[Class, ...], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each of 256 ids: its color times its opacity, uint16 (256, 3), and its opacity of 256, uint16 (256,)."""
+    """For each of 256 ids: color times opacity, uint16 (256, 3), and opacity in 256ths, uint16 (256,)."""
     opacities = np.zeros(256, np.uint16)
     opacities[: len(classes)] = round(alpha * 256)
     colors = np.zeros((256, 3), np.uint16)
@@ -104,7 +107,7 @@ def _tables(classes: tuple[Class, ...], alpha: float) -> tuple[np.ndarray, np.nd
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:
-    """bool (H, W): the pixels whose right or lower neighbor is of another class."""
+    """bool (H, W): the pixels whose right or lower neighbor has another class."""
     border = np.zeros(ids.shape, bool)
     border[:, :-1] = ids[:, :-1] != ids[:, 1:]
     border[:-1] |= ids[:-1] != ids[1:]
@@ -117,14 +120,14 @@ def _font(width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @lru_cache(maxsize=64)
 def _legend(shown: tuple[Class, ...], width: int, most_height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a colored square and a name for each class: uint8 (h, width, 3), and its opacity, float32 (h, width, 1).
+    """A colored square and a name for each class, in rows: uint8 (h, width, 3), and its opacity, float32 (h, width, 1).
 
-    Classes for which there is no room in `most_height` rows of pixels are left out.
+    Classes that do not fit into `most_height` rows of pixels are left out.
     """
     font = _font(width)
     line = int(font.getbbox("Ag")[3] * 1.45)
     gap = line // 2
-    places = []
+    items = []
     x, y = gap, gap // 2
     for entry in shown:
         needed = line + int(font.getlength(entry.name)) + gap
@@ -132,12 +135,12 @@ def _legend(shown: tuple[Class, ...], width: int, most_height: int) -> tuple[np.
             x, y = gap, y + line
         if y + line + gap // 2 > most_height:
             break
-        places.append((entry, x, y))
+        items.append((entry, x, y))
         x += needed
-    height = places[-1][2] + line + gap // 2 if places else 0
+    height = items[-1][2] + line + gap // 2 if items else 0
     strip = Image.new("RGB", (width, height), (12, 12, 16))
     opaque = Image.new("L", (width, height), round(PANEL_OPACITY * 255))
-    for entry, x, y in places:
+    for entry, x, y in items:
         square = (x, y + line // 6, x + line * 2 // 3, y + line * 5 // 6)
         ImageDraw.Draw(strip).rectangle(square, entry.color, (235, 235, 235))
         ImageDraw.Draw(opaque).rectangle(square, 255)
@@ -168,10 +171,10 @@ def _write_tags(image: np.ndarray, tags: Sequence[Tag]) -> None:
             continue
         top = min(max(tag.y - panel.shape[0] // 2, 0), height - panel.shape[0])
         left = min(max(tag.x - panel.shape[1] // 2, 0), width - panel.shape[1])
-        place = (slice(top, top + panel.shape[0]), slice(left, left + panel.shape[1]))
-        if not taken[place].any():
-            taken[place] = True
-            _blend(image[place], panel, opacity)
+        region = (slice(top, top + panel.shape[0]), slice(left, left + panel.shape[1]))
+        if not taken[region].any():
+            taken[region] = True
+            _blend(image[region], panel, opacity)
 
 
 def _blend_strip(image: np.ndarray, strip: np.ndarray, opacity: np.ndarray) -> None:

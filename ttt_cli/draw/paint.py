@@ -1,4 +1,4 @@
-"""What to draw for a prediction: which pixel in which color, and which object is called what."""
+"""Decides what to draw for a prediction: the color of each pixel and the name of each object."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from ttt_cli.draw.overlay import Tag
 
 @dataclass(frozen=True)
 class Paint:
-    """ids: uint8 (H, W), positions in `colors`, 255 = none: first the classes, behind them the frame's objects."""
+    """What to draw over one frame."""
 
     ids: Tensor
+    """uint8 (H, W), indices into `colors`; 255 is none."""
     colors: tuple[Class, ...]
+    """The classes, then the objects of this frame."""
     tags: tuple[Tag, ...]
+    """Names of the objects."""
 
 
 def paint(labels: Labels, classes: Sequence[Class], shown_score: float) -> Paint:
-    """Stuff in the color of its class, every object in one of its own that goes by its number.
+    """Paints stuff in the color of its class, and every object in a color chosen by its number.
 
     shown_score: objects below it are left out.
     """
@@ -37,7 +40,7 @@ def paint(labels: Labels, classes: Sequence[Class], shown_score: float) -> Paint
 
 
 def object_color(number: int) -> tuple[int, int, int]:
-    """A bright color for the object of this number, pale and strong in turn."""
+    """A bright color for the object with this number, strong if the number is odd and paler if it is even."""
     return distinct_color(number, 0.85 if number % 2 else 0.6, 1.0)
 
 
@@ -53,7 +56,7 @@ def _with_objects(ids: Tensor, classes: Sequence[Class], objects: Sequence[Insta
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int]:
-    """A pixel (x, y) of the mask: in the middle row, the middle one of those that the mask has there."""
+    """The pixel (x, y) in the middle of the mask's middle row."""
     rows = np.flatnonzero(mask.any(axis=1))
     y = int(rows[len(rows) // 2])
     columns = np.flatnonzero(mask[y])

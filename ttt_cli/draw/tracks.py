@@ -13,60 +13,65 @@ from scipy.optimize import linear_sum_assignment
 from ttt_cli.core.labels import Instance, Labels
 
 SMALLEST_OVERLAP = 0.2
-"""IoU with the object's mask when it was last seen; below that it counts as another one."""
+"""An object must have at least this IoU with its mask when last seen; below, it counts as a new object."""
 FRAMES_REMEMBERED = 10
+"""An object unseen for this many frames is forgotten."""
 
 
 @dataclass(frozen=True)
 class _Seen:
+    """An object as it was last seen."""
+
     instance: Instance
     frame: int
+    """Counted from 1."""
 
 
 class Tracks:
-    """The objects of one video so far; numbers count from 1.
+    """Tracks the objects of one video; numbers count from 1.
 
-    things: the classes that come in objects. shown_score: instances below it are not followed.
+    things: ids of the classes that have instances. shown_score: instances below it are not tracked.
     """
 
     def __init__(self, things: frozenset[int], shown_score: float) -> None:
         self.things, self.shown_score = things, shown_score
         self._seen: dict[int, _Seen] = {}
         self._frame = 0
-        self._given = 0
+        self._last_number = 0
 
     def numbered(self, labels: Labels) -> Labels:
-        """The labels of the next frame, its objects with their `number`."""
-        return labels.numbered(self._followed, self.things, self.shown_score)
+        """The labels of the next frame, with the `number` of each object set."""
+        return labels.numbered(self._tracked, self.things, self.shown_score)
 
-    def _followed(self, objects: Sequence[Instance]) -> tuple[Instance, ...]:
-        """Each gets the number of the object of the same class that it covers best, or a new one.
+    def _tracked(self, objects: Sequence[Instance]) -> tuple[Instance, ...]:
+        """Gives each object the number of the known object of its class that it overlaps best, or a new number.
 
-        Pairs are chosen so that the overlaps add up to the most.
+        Pairs are chosen to maximize the sum of the overlaps.
         """
         known = list(self._seen)
-        found: dict[int, int] = {}
+        matches: dict[int, int] = {}
         if known and objects:
             overlaps = self._overlaps([self._seen[number].instance for number in known], objects)
             for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
                 if overlaps[row, column] >= SMALLEST_OVERLAP:
-                    found[int(column)] = known[row]
+                    matches[int(column)] = known[row]
         numbered = tuple(
-            dataclasses.replace(one, number=found.get(index) or self._next()) for index, one in enumerate(objects)
+            dataclasses.replace(instance, number=matches.get(index) or self._next())
+            for index, instance in enumerate(objects)
         )
         self._frame += 1
-        self._seen |= {one.number: _Seen(one, self._frame) for one in numbered}
+        self._seen |= {instance.number: _Seen(instance, self._frame) for instance in numbered}
         oldest = self._frame - FRAMES_REMEMBERED
         self._seen = {number: seen for number, seen in self._seen.items() if seen.frame > oldest}
         return numbered
 
     def _next(self) -> int:
-        self._given += 1
-        return self._given
+        self._last_number += 1
+        return self._last_number
 
     @staticmethod
-    def _overlaps(before: Sequence[Instance], now: Sequence[Instance]) -> np.ndarray:
-        """IoU, float64 (before, now); 0 between objects of different classes."""
-        iou = coco_mask.iou([one.mask for one in before], [one.mask for one in now], [0] * len(now))
-        same = np.array([[old.class_id == new.class_id for new in now] for old in before])
+    def _overlaps(known: Sequence[Instance], objects: Sequence[Instance]) -> np.ndarray:
+        """IoU, float64 (known, objects); 0 between objects of different classes."""
+        iou = coco_mask.iou([old.mask for old in known], [new.mask for new in objects], [0] * len(objects))
+        same = np.array([[old.class_id == new.class_id for new in objects] for old in known])
         return np.where(same, iou, 0.0)

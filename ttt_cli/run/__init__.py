@@ -1,4 +1,4 @@
-"""One run: a video goes in, a folder of results comes out.
+"""Runs a model on one video and writes a folder of results.
 
-Settings, the folder, its files, and the record of how it went.
+Holds the run's settings, its output folder and files, and the record of how it went.
 """

@@ -1,4 +1,4 @@
-"""The folder that a run writes: claimed by one run at a time, and never at the cost of a file of the user's."""
+"""The output folder of a run: claimed by one run at a time; the user's own files in it are never deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPORT = "report.html"
 
 
 class RunFolder:
-    """Names of the files of a run."""
+    """The paths of a run's files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,9 +35,9 @@ class RunFolder:
         self.report = path / REPORT
 
     def check(self, source: Path, overwrite: bool) -> None:
-        """Raises TttvError where the folder is not this run's to write. Nothing is created or changed.
+        """Raises TttvError if this run may not write to the folder. Nothing is created or changed.
 
-        source: the file or folder that is read, which must not lie in the folder.
+        source: the input file or folder, which must not lie in this folder.
         """
         shown = printable(self.path)
         if self.path.exists() and not self.path.is_dir():
@@ -60,11 +60,11 @@ class RunFolder:
         for file in (self.overlay, *self._label_files(), self.frames, self.metrics, self.report, self.run):
             file.unlink(missing_ok=True)
         for folder in folders:
-            with suppress(OSError):  # It stays where the user keeps something in it.
+            with suppress(OSError):  # The folder stays if the user keeps something in it.
                 folder.rmdir()
 
     def written(self) -> list[str]:
-        """The files of the run that are there, by name; pictures as one folder."""
+        """The names of the run's files and picture folders that exist."""
         folders = (self.masks, self.panoptic, self.kitti_step)
         files = (self.overlay, *folders, *self._label_files(), self.frames, self.metrics, self.run)
         return [file.name for file in files if file.exists()]
@@ -83,17 +83,17 @@ class RunFolder:
 
 @contextmanager
 def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
-    """Creates the folder and keeps every other run out of it meanwhile. Raises TttvError where that cannot be."""
+    """Creates the folder, locks it and clears an earlier run from it. Raises TttvError if that is not possible."""
     folder.check(source, overwrite)
     with locked(folder.path):
-        folder.check(source, overwrite)  # Another run may have been quicker.
+        folder.check(source, overwrite)  # Another run may have written here before the lock was taken.
         folder.clear()
         yield
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Makes the folder `path` and keeps other runs out of it. Raises TttvError where it cannot be, or one is in it."""
+    """Creates the folder `path` and locks it. Raises TttvError if it cannot be written or another run has locked it."""
     lock = path / LOCK
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -106,19 +106,19 @@ def locked(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows cannot delete an open file; there an empty one is left.
+            with suppress(OSError):  # Windows cannot delete an open file, so an empty one is left there.
                 lock.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON that any parser reads (no NaN), by way of a temporary file so that there is never half of one."""
+    """Writes JSON that any parser reads (no NaN), through a temporary file, so that the file is never incomplete."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
 def to_json(content: dict[str, Any], indent: int | None = None) -> str:
-    """JSON text; NaN and infinite numbers become null, and lone surrogates of undecodable file names are escaped."""
+    """JSON text. NaN and infinite numbers become null; lone surrogates of undecodable file names are escaped."""
     return json.dumps(_finite(content), indent=indent, allow_nan=False, default=str)
 
 
@@ -133,7 +133,7 @@ def _finite(value: Any) -> Any:
 
 
 def _frame_names(log: Path) -> Iterator[str]:
-    """The names of the frames in an earlier run's frames.jsonl; damaged lines and anything like a path are left out."""
+    """The frame names in an earlier run's frames.jsonl. Damaged lines and names that are paths are skipped."""
     with suppress(OSError, UnicodeDecodeError), log.open(encoding="utf-8") as file:
         for line in file:
             with suppress(ValueError, KeyError, TypeError):
@@ -143,7 +143,7 @@ def _frame_names(log: Path) -> Iterator[str]:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Takes the lock, which the system gives back even when this program is killed; False where another holds it."""
+    """Takes the lock; False if another process holds it. The system releases it even if this program is killed."""
     try:
         if sys.platform == "win32":
             import msvcrt

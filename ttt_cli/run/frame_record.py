@@ -1,4 +1,4 @@
-"""frames.jsonl: one line for each frame, written while the run goes on."""
+"""frames.jsonl: one line for each frame, written during the run."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class FrameRecord:
     cut: bool = False
     """A new scene begins with this frame."""
     window_estimate: WindowEstimate | None = None
-    """Where the window's size was estimated on this frame."""
+    """The estimate of the window's size, if one was made on this frame."""
 
     def as_json(self) -> dict[str, Any]:
-        """The line of frames.jsonl; what most frames do not have is left out."""
+        """The line of frames.jsonl; `cut` and `window_estimate` are left out if they are not set."""
         entry = dataclasses.asdict(self)
         if not self.cut:
             del entry["cut"]
@@ -44,7 +44,7 @@ class FrameRecord:
 
 
 def read_frame_records(path: Path) -> Iterator[FrameRecord]:
-    """The lines of a frames.jsonl, in order. Raises OSError, ValueError or TypeError for a damaged file."""
+    """The lines of a frames.jsonl, in order. Raises OSError, ValueError or TypeError if it is damaged."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             entry = json.loads(line)

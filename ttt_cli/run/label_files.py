@@ -1,6 +1,6 @@
-"""Predictions in the formats of the field's benchmarks: palette PNG, COCO results, COCO panoptic, KITTI-STEP.
+"""Writes predictions in the formats of benchmarks: palette PNG, COCO results, COCO panoptic, KITTI-STEP.
 
-A picture has the same number in all of them: the index of its frame.
+In all of them a picture's number is the index of its frame.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ from ttt_cli.run.folder import RunFolder
 
 
 class LabelFile(ABC):
-    """One format, for all frames of a video."""
+    """Writes all frames of a video in one format."""
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         self.folder, self.classes = folder, classes
 
     @abstractmethod
     def write(self, frame: Frame, labels: Labels) -> None:
-        """Takes the labels of one more frame, as large as the frame."""
+        """Adds the labels of the next frame, at the frame's size."""
 
     def close(self) -> None:  # noqa: B027
-        """Finishes what is written once for the whole video; most formats have nothing of the kind."""
+        """Writes the files that cover the whole video, if the format has any."""
 
 
 class Palette(LabelFile):
-    """masks/NAME.png: the class of every pixel; 255 is none."""
+    """masks/NAME.png: the class id of every pixel; 255 is none."""
 
     def write(self, frame: Frame, labels: Labels) -> None:
         self.folder.masks.mkdir(exist_ok=True)
-        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [one.color for one in self.classes])
+        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [kind.color for kind in self.classes])
 
 
 class CocoResults(LabelFile):
-    """instances.json, COCO's results; coco.json, the pictures and categories that its numbers stand for."""
+    """instances.json, in COCO's results format, and coco.json, which lists the pictures and categories it refers to."""
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
-        self.found, self.pictures = _Entries(), _Entries()
+        self.results, self.pictures = _Entries(), _Entries()
 
     def write(self, frame: Frame, labels: Labels) -> None:
         self.pictures.add(_picture(frame))
-        for one in Instances.expect(labels).objects:
-            self.found.add(
+        for instance in Instances.expect(labels).objects:
+            self.results.add(
                 {
                     "image_id": frame.index,
-                    "category_id": one.class_id,
-                    "segmentation": {"size": one.mask["size"], "counts": one.mask["counts"].decode("ascii")},
-                    "bbox": _box(one.mask),
-                    "score": round(one.score, 6),
-                    "track_id": one.number,
+                    "category_id": instance.class_id,
+                    "segmentation": {"size": instance.mask["size"], "counts": instance.mask["counts"].decode("ascii")},
+                    "bbox": _box(instance.mask),
+                    "score": round(instance.score, 6),
+                    "track_id": instance.number,
                 }
             )
 
     def close(self) -> None:
         with self.folder.instances.open("w", encoding="utf-8") as file:
-            self.found.write_to(file)
+            self.results.write_to(file)
         _write_coco(self.folder.coco, self.classes, {"images": self.pictures, "annotations": _Entries()})
 
 
 class CocoPanoptic(LabelFile):
-    """panoptic/NAME.png, a segment's id as R + 256 G + 65536 B, and panoptic.json, what the ids stand for."""
+    """panoptic/NAME.png, with segment ids as R + 256 G + 65536 B, and panoptic.json, which describes the segments."""
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
@@ -86,17 +86,17 @@ class CocoPanoptic(LabelFile):
         ids = regions.ids.numpy()
         path = self.folder.panoptic / f"{frame.name}.png"
         _color_png(path, ids & 255, ids >> 8 & 255, ids >> 16)
-        masks = {one.id: encode(ids == one.id) for one in regions.segments}
+        masks = {segment.id: encode(ids == segment.id) for segment in regions.segments}
         segments = [
             {
-                "id": one.id,
-                "category_id": one.class_id,
+                "id": segment.id,
+                "category_id": segment.class_id,
                 "iscrowd": 0,
-                "area": int(coco_mask.area(masks[one.id])),
-                "bbox": _box(masks[one.id]),
-                "track_id": one.number,
+                "area": int(coco_mask.area(masks[segment.id])),
+                "bbox": _box(masks[segment.id]),
+                "track_id": segment.number,
             }
-            for one in regions.segments
+            for segment in regions.segments
         ]
         self.pictures.add(_picture(frame))
         self.annotations.add({"image_id": frame.index, "file_name": path.name, "segments_info": segments})
@@ -107,14 +107,14 @@ class CocoPanoptic(LabelFile):
 
 
 class KittiStep(LabelFile):
-    """kitti_step/NAME.png: R the class, 255 where there is none; 256 G + B the object's number, 0 for stuff."""
+    """kitti_step/NAME.png: R is the class, 255 for none; 256 G + B is the object's number, 0 for stuff."""
 
     def write(self, frame: Frame, labels: Labels) -> None:
         regions = PanopticMap.expect(labels)
         classes = regions.class_map().numpy()
-        numbers = np.zeros(1 + max((one.id for one in regions.segments), default=0), np.int32)
-        for one in regions.segments:
-            numbers[one.id] = one.number
+        numbers = np.zeros(1 + max((segment.id for segment in regions.segments), default=0), np.int32)
+        for segment in regions.segments:
+            numbers[segment.id] = segment.number
         objects = numbers[regions.ids.numpy()]
         _color_png(self.folder.kitti_step / f"{frame.name}.png", classes, objects >> 8 & 255, objects & 255)
 
@@ -125,7 +125,7 @@ FORMATS: dict[str, dict[str, type[LabelFile]]] = {
     "panoptic": {"palette": Palette, "coco": CocoPanoptic, "kitti-step": KittiStep},
     "colorization": {},
 }
-"""By task; all but kitti-step are written unless others are asked for."""
+"""By task. By default all are written except those in NOT_BY_DEFAULT."""
 NOT_BY_DEFAULT = ("kitti-step",)
 
 
@@ -138,13 +138,13 @@ def check_formats(task: str, wanted: Sequence[str]) -> None:
 
 
 def label_files(task: str, wanted: Sequence[str], folder: RunFolder, classes: Sequence[Class]) -> list[LabelFile]:
-    """The formats of `wanted`, or where that is empty those that the task writes by default."""
+    """The writers for the formats in `wanted`, or for the task's default formats if it is empty."""
     names = wanted or [name for name in FORMATS[task] if name not in NOT_BY_DEFAULT]
     return [FORMATS[task][name](folder, classes) for name in names]
 
 
 class _Entries:
-    """A list of JSON that is kept on disk until its place in a file is known, however long the video is."""
+    """A JSON list that is collected in a temporary file, so that memory does not grow with the length of the video."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
@@ -155,7 +155,7 @@ class _Entries:
         self.between = ",\n"
 
     def write_to(self, file: IO[str]) -> None:
-        """Copies the list, and forgets it."""
+        """Copies the list to `file` and deletes the temporary file."""
         with self.file:
             self.file.seek(0)
             file.write("[")
@@ -169,10 +169,10 @@ def _picture(frame: Frame) -> dict[str, Any]:
 
 
 def _write_coco(path: Path, classes: Sequence[Class], lists: dict[str, _Entries]) -> None:
-    """A COCO file: the classes as categories, and the lists by their names."""
+    """Writes a COCO file: the classes as categories, then each list under its name."""
     categories = [
-        {"id": index, "name": one.name, "isthing": int(one.is_thing), "color": one.color}
-        for index, one in enumerate(classes)
+        {"id": index, "name": kind.name, "isthing": int(kind.is_thing), "color": kind.color}
+        for index, kind in enumerate(classes)
     ]
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"categories": {json.dumps(categories)}')

@@ -1,4 +1,4 @@
-"""What a run leaves behind for every frame, written in a thread of its own while the model is busy with the next."""
+"""Writes a run's output for every frame, in a thread of its own while the model is busy with the next frame."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ from ttt_cli.video.images import is_image
 from ttt_cli.video.writer import VideoWriter
 
 STEPS_WAITING = 4
+"""Steps in the queue at most."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One frame after the model."""
+    """The model's results for one frame."""
 
     result: Result
-    """At the size that the model saw."""
+    """At the size of the model's input."""
     labels: Labels
-    """The prediction, as large as the frame of the input."""
+    """The prediction, at the size of the input's frame."""
     fixed_labels: Labels | None
-    """What the fixed model predicts, as large; None without `compare`."""
+    """The fixed model's prediction, at the same size; None without `compare`."""
     milliseconds: dict[str, float]
-    """By stage, so far."""
+    """Time by stage, so far."""
 
     @property
     def frame(self) -> Frame:
@@ -50,9 +51,9 @@ class Step:
 
 
 class Outputs:
-    """A context manager that writes steps in the order they are put; its end finishes the files, so that they play.
+    """A context manager that writes steps in the order they are put, and finishes the files at its end.
 
-    milliseconds: by stage, over all frames. audio_note: why sound could not be kept, once all is written.
+    milliseconds: by stage, over all frames. audio_note: why sound could not be kept; set after the last frame.
     """
 
     def __init__(self, folder: RunFolder, video: Video, classes: tuple[Class, ...], settings: RunSettings) -> None:
@@ -60,7 +61,7 @@ class Outputs:
         self.milliseconds: Counter[str] = Counter()
         self.audio_note: str | None = None
         names = settings.output.classes
-        self._kept = frozenset(index for index, one in enumerate(classes) if not names or one.name in names)
+        self._kept = frozenset(index for index, kind in enumerate(classes) if not names or kind.name in names)
         self._drawing = Drawing(classes, settings.output, settings.task.shown_score)
         self._tracks, self._fixed_tracks = (Tracks(things_of(classes), settings.task.shown_score) for _ in range(2))
         self._steps: queue.Queue[Step | None] = queue.Queue(STEPS_WAITING)
@@ -68,7 +69,7 @@ class Outputs:
         self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
 
     def put(self, step: Step) -> None:
-        """Takes one more step; waits while too many are waiting. Raises what went wrong in writing earlier ones."""
+        """Queues a step; waits while the queue is full. Raises the error if writing an earlier step failed."""
         if self._error is not None:
             raise self._error
         self._steps.put(step)
@@ -147,7 +148,7 @@ class Outputs:
         log.flush()
 
     def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
-        """The overlay of a step: uint8 (H, W, 3), or twice as wide to compare."""
+        """The overlay of a step: uint8 (H, W, 3), or twice as wide with `compare`."""
         image = step.frame.image
         if step.fixed_labels is None:
             return self._drawing.pictures(image, [labels])[0]

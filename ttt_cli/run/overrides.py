@@ -1,4 +1,4 @@
-"""What a caller asks for beyond the defaults of the settings. Torch is not needed to write it."""
+"""Settings that a caller overrides. Importing them does not import torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tables = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class InputOverrides:
-    """Fields as in InputSettings; None is not given."""
+    """Fields as in InputSettings; None means not given."""
 
     start: float | None = None
     end: float | None = None
@@ -26,7 +26,7 @@ class InputOverrides:
 
 @dataclass(frozen=True)
 class TaskOverrides:
-    """Fields as in TaskSettings; None is not given."""
+    """Fields as in TaskSettings; None means not given."""
 
     task: str | None = None
     crop: str | None = None
@@ -34,7 +34,7 @@ class TaskOverrides:
 
 @dataclass(frozen=True)
 class AdaptationOverrides:
-    """Fields as in AdaptationSettings; None is not given."""
+    """Fields as in AdaptationSettings; None means not given."""
 
     method: str | None = None
     window: int | None = None
@@ -49,14 +49,14 @@ class AdaptationOverrides:
 
 @dataclass(frozen=True)
 class ReconstructionOverrides:
-    """Fields as in ReconstructionSettings; None is not given."""
+    """Fields as in ReconstructionSettings; None means not given."""
 
     mask_ratio: float | None = None
 
 
 @dataclass(frozen=True)
 class OutputOverrides:
-    """Fields as in OutputSettings; None is not given."""
+    """Fields as in OutputSettings; None means not given."""
 
     overlay: bool | None = None
     compare: bool | None = None
@@ -70,11 +70,7 @@ class OutputOverrides:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Settings that win over the `--config` file.
-
-    input, task, adaptation, reconstruction, output: those of the sections of RunSettings.
-    assigned: tables as in a `--config` file; what they say wins over everything else (`--set`).
-    """
+    """Settings that win over the `--config` file, by section of RunSettings."""
 
     input: InputOverrides = field(default_factory=InputOverrides)
     task: TaskOverrides = field(default_factory=TaskOverrides)
@@ -82,12 +78,13 @@ class Overrides:
     reconstruction: ReconstructionOverrides = field(default_factory=ReconstructionOverrides)
     output: OutputOverrides = field(default_factory=OutputOverrides)
     assigned: Tables = field(default_factory=dict)
+    """Tables as in a `--config` file (`--set`); these win over everything else."""
 
 
 def parse_assignments(texts: list[str]) -> Tables:
-    """Tables out of `SECTION.NAME=VALUE` or `adaptation.METHOD.NAME=VALUE`; of equal names the last one counts.
+    """Tables from `SECTION.NAME=VALUE` or `adaptation.METHOD.NAME=VALUE`; if a name is repeated, the last value counts.
 
-    Raises UsageError for other texts; whether the names are known is not checked here.
+    Raises UsageError for texts of another form. Does not check whether the names are known.
     """
     values = {}
     for text in texts:
@@ -99,7 +96,7 @@ def parse_assignments(texts: list[str]) -> Tables:
 
 
 def assigned_tables(values: Mapping[str, Any]) -> Tables:
-    """Tables out of values by `SECTION.NAME` or `adaptation.METHOD.NAME`. Raises UsageError for other names."""
+    """Tables from values by `SECTION.NAME` or `adaptation.METHOD.NAME`. Raises UsageError for other names."""
     tables: Tables = {}
     for path, value in values.items():
         parts = path.split(".")
@@ -116,7 +113,7 @@ def assigned_tables(values: Mapping[str, Any]) -> Tables:
 
 
 def _parsed(text: str) -> Any:
-    """A TOML value, or the text as it is if it is none, so that words need no quotes."""
+    """The text as a TOML value, or unchanged if it is not one, so that words need no quotes."""
     try:
         table = parse_toml(f"value = {text}", "--set")
     except UsageError:

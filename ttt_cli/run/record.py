@@ -1,4 +1,4 @@
-"""run.json and metrics.json: how a run went, and everything that decided its result."""
+"""run.json and metrics.json: how a run went, and everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -26,46 +26,53 @@ from ttt_cli.run.settings import RunSettings, adaptation_record
 from ttt_cli.tasks.base import Task
 
 LOSSES_AVERAGED = 10
+"""Frames at either end of a run over which the loss is averaged."""
 PIXEL_STRIDE = 8
-"""Of rows and columns, to tell whether a frame has colors."""
+"""Only every 8th row and column is checked to tell whether a frame has colors."""
 
 
 @dataclass
 class Report:
-    """What run.json holds.
-
-    status: "running", "done", "partial" (the input broke off), "interrupted" or "failed"; reason says why.
-    seconds: of the whole run ("total") and of each stage; stages overlap, so they may add up to more than the total.
-    first_loss, last_loss: means over the first and the last ten frames, or halves of a shorter run.
-    audio_note: why the input's sound could not be kept, where it was not.
-    cuts: the frames that a scene begins with, by index, where cuts reset the window. gray_frames: title cards and
-        others that no color was given, in colorization. warnings: what the user should know of the input.
-    files: what was written, relative to the run's folder.
-    """
+    """The content of run.json."""
 
     input: str
+    """Path of the video file or folder."""
     video: dict[str, Any]
+    """Its frame rate and size."""
     settings: RunSettings
     weights: dict[str, Any]
+    """Name, path and sha256 of the weights file."""
     device: str
     machine: dict[str, Any]
     versions: dict[str, str]
     started: str
+    """Date and time in UTC."""
     status: str = "running"
+    """State: "running", "done", "partial" (the input broke off), "interrupted" or "failed"."""
     reason: str | None = None
+    """Why the run is partial, interrupted or failed."""
     frames: int = 0
     skipped_steps: int = 0
+    """Training steps whose loss or gradient was not finite."""
     first_loss: float | None = None
+    """Mean over the first ten frames, or over the first half of a shorter run."""
     last_loss: float | None = None
+    """Mean over the last ten frames, or over the second half of a shorter run."""
     audio_note: str | None = None
+    """Why the input's sound could not be kept, if it was not."""
     cuts: list[int] = field(default_factory=list)
+    """Index of each frame that begins a new scene, if cuts reset the window."""
     gray_frames: int = 0
+    """In colorization: frames left gray, such as title cards."""
     warnings: list[str] = field(default_factory=list)
+    """What the user should know about the input."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     files: list[str] = field(default_factory=list)
+    """What was written, relative to the run's folder."""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain tables."""
+        """The report as nested dicts."""
         settings = {**dataclasses.asdict(self.settings), "adaptation": adaptation_record(self.settings.adaptation)}
         return {**dataclasses.asdict(self), "settings": settings}
 
@@ -85,7 +92,7 @@ def new_report(video: Video, weights: Weights, settings: RunSettings, device: to
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the run was carried out on."""
+    """The machine that the run was made on."""
     return {
         "system": platform.platform(),
         "processor": platform.machine(),
@@ -96,7 +103,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes the result."""
+    """Versions of tttv, Python and the packages that compute the result."""
     packages = ("torch", "transformers", "timm", "numpy", "imageio-ffmpeg")
     return {
         "tttv": __version__,
@@ -106,7 +113,7 @@ def versions() -> dict[str, str]:
 
 
 class RunTotals:
-    """Totals over the frames of a run: losses and milliseconds of the stages on the model's side."""
+    """Totals over the frames of a run: losses, cuts, and milliseconds of each stage up to the prediction."""
 
     def __init__(self) -> None:
         self.frames = self.skipped_steps = 0
@@ -135,7 +142,7 @@ class RunTotals:
                 self._first_losses.append(result.loss)
 
     def write_to(self, report: Report) -> None:
-        """Brings the totals into the report."""
+        """Enters the totals in the report."""
         report.frames, report.skipped_steps = self.frames, self.skipped_steps
         report.cuts, report.gray_frames = self.cuts, self.gray_frames
         if self._last_losses:
@@ -146,16 +153,16 @@ class RunTotals:
 
 
 class RunScores:
-    """Ground truth against predictions: metrics.json."""
+    """Scores predictions against ground truth, for metrics.json."""
 
     def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:
-        """truth: the labels of the frame of a name, or None."""
+        """truth: returns the labels of the frame with a given name, or None."""
         self.truth, self.task, self.method = truth, task, method
         self.metrics: dict[str, Metric] = {}
         self.without_label = 0
 
     def update(self, step: Step) -> None:
-        """Scores one frame where it has a label. Raises TttvError for a label that does not fit."""
+        """Scores one frame if it has a label. Raises TttvError if the label does not fit the frame."""
         truth = self.task.truth_of(step.frame, self.truth)
         if truth is None:
             self.without_label += 1
@@ -165,7 +172,7 @@ class RunScores:
                 self.metrics.setdefault(method, self.task.new_metric()).update(labels, truth)
 
     def as_json(self) -> dict[str, Any]:
-        """Scores in their unit, see metrics.base.Scores, for the method and, with compare, for the fixed model."""
+        """Scores for the method and, with `compare`, for the fixed model; see Scores in metrics/base.py."""
         return {
             "score": self.task.new_metric().title,
             "unit": self.task.new_metric().unit,

@@ -1,7 +1,7 @@
-"""One run: a video goes in; an overlay video, masks and a log come out.
+"""Makes one run: reads a video and writes an overlay video, masks and a log.
 
     open_video -> prefetch (thread) -> adapt() -> Outputs (thread) -> overlay.mp4, masks/, frames.jsonl
-                                              \\-> RunScores -> metrics.json, where there are labels
+                                              \\-> RunScores -> metrics.json, if there are labels
 
 The queues between the threads are short, so memory does not grow with the length of the video.
 """
@@ -43,21 +43,21 @@ FRAMES_AHEAD = 4
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is asked of a run.
-
-    source: a video file, or a folder or glob of pictures. out: None is runs/NAME-METHOD, below the current folder.
-    truth: a folder of labels named like the frames, or None. gray_first: the video's own colors are the truth of
-        those that are predicted.
-    """
+    """What to run, with which weights and settings, and where to write."""
 
     source: str
+    """A video file, or a folder or glob of pictures."""
     weights: Weights
     settings: RunSettings
     device: torch.device
     out: Path | None = None
+    """Folder to write. None is runs/NAME-METHOD (or NAME-METHOD-TASK) in the current folder."""
     truth: Path | None = None
+    """Folder of labels named like the frames."""
     gray_first: bool = False
+    """Score the predicted colors against the video's own."""
     overwrite: bool = False
+    """Replace an earlier run in the folder."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Run:
     """A finished run. Iterating over it reads the record of each frame from its frames.jsonl."""
 
     folder: RunFolder
-    """Where everything is: `folder.path`, `folder.overlay`, `folder.masks` and so on."""
+    """Paths of everything written: `folder.path`, `folder.overlay`, `folder.masks` and so on."""
     report: Report
-    """What run.json holds; its status is "done", "partial" or "interrupted"."""
+    """The content of run.json; its status is "done", "partial" or "interrupted"."""
     scores: RunScores | None
     """None without labels."""
 
@@ -81,12 +81,12 @@ def run_video(
     on_step: Callable[[Step], None] = lambda step: None,
     on_offline_step: OnOfflineStep = lambda done, total: None,
 ) -> Run:
-    """Carries out one run and leaves a finished, playable run folder behind, whatever stops it.
+    """Makes one run. Whatever stops it, it leaves a run folder with finished, playable files.
 
-    on_start: called when the first frame is through. on_step: called after every frame. on_offline_step: while a method
-    trains before the first frame.
-    Raises UsageError for a method that chooses by labels. Raises TttvError where input, labels, weights or the output
-    folder are at fault; where no frame came out at all, nothing has been written then.
+    on_start: called after the first frame. on_step: called after every frame. on_offline_step: called at each step of a
+    method that trains before the first frame.
+    Raises UsageError for a method that chooses by labels. Raises TttvError if the input, labels, weights or output
+    folder cannot be used; if not even the first frame could be predicted, nothing has been written.
     """
     method, task = request.settings.adaptation.method, request.settings.task.task
     check_formats(task, request.settings.output.formats)
@@ -141,14 +141,14 @@ def _scores(request: RunRequest, video: Video) -> RunScores | None:
 
 
 def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) -> Generator[Step, None, None]:
-    """The video through the model: small frames go in, labels as large as the input come out."""
+    """Passes the video through the model: yields a step for each frame, with labels at the size of the input."""
     settings = request.settings
     model = request.weights.load().to(request.device)
     task = TASKS[settings.task.task](request.weights.classes, settings.task)
     fixed: Adapter | None = None
     if settings.output.compare:
-        unmoved = dataclasses.replace(settings.adaptation, method="joint")
-        fixed = Adapter(copy.deepcopy(model), task, unmoved, settings.reconstruction, request.device)
+        fixed_settings = dataclasses.replace(settings.adaptation, method="joint")
+        fixed = Adapter(copy.deepcopy(model), task, fixed_settings, settings.reconstruction, request.device)
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, request.device)
     stopwatch = Stopwatch()
     area = task.area_of(video)
@@ -173,17 +173,17 @@ def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) ->
 
 
 def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) -> list[str]:
-    found = [] if scores is None else scores.task.new_metric().missing_metrics()
+    warnings = [] if scores is None else scores.task.new_metric().missing_metrics()
     if totals.has_colors and not request.gray_first:
-        found.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
+        warnings.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
     if totals.frames and totals.gray_frames == totals.frames:
-        found.append("every frame looks like a title card, so none was colored; title_cards = false would try")
-    return found
+        warnings.append("every frame looks like a title card, so none was colored; title_cards = false would try")
+    return warnings
 
 
 @contextmanager
 def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
-    """Writes run.json at the end, however the run ends. What ends it early but leaves good files is not an error."""
+    """Writes run.json at the end, however the run ends. Input that breaks off and Ctrl-C are not raised as errors."""
     try:
         yield
         report.status = "done"
@@ -193,7 +193,7 @@ def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
         report.status, report.reason = "interrupted", "interrupted by the user"
     except BaseException as error:
         report.status, report.reason = "failed", _cause(error, folder)
-        with suppress(OSError):  # The disk may be full, and then the error that is on its way says so.
+        with suppress(OSError):  # The disk may be full; the error being raised then says so.
             write_json(folder.run, report.as_json())
         if isinstance(error, OSError):
             raise TttvError(report.reason) from error
@@ -203,6 +203,6 @@ def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
 
 def _cause(error: BaseException, folder: RunFolder) -> str:
     if isinstance(error, OSError):
-        place = printable(error.filename or folder.path)
-        return f"{place}: cannot be written ({error.strerror}); make room, or name another folder with --out"
+        path = printable(error.filename or folder.path)
+        return f"{path}: cannot be written ({error.strerror}); make room, or name another folder with --out"
     return str(error) or type(error).__name__

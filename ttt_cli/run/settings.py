@@ -1,4 +1,4 @@
-"""All settings of one run, put together from where they can be given."""
+"""The settings of a run, merged from every place that can give them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ttt_cli.video.settings import InputSettings, OutputSettings
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The five sections of a `--config` file, which are also those of the "settings" in run.json."""
+    """The sections of a `--config` file, and of "settings" in run.json."""
 
     input: InputSettings = field(default_factory=InputSettings)
     task: TaskSettings = field(default_factory=TaskSettings)
@@ -37,20 +37,20 @@ SECTIONS = [section.name for section in dataclasses.fields(RunSettings)]
 
 
 def resolve(weights: Weights, config: Path | None, overrides: Overrides, device: torch.device) -> RunSettings:
-    """Assigned settings (`--set`), over other overrides, over the config file, over what the weights recommend, over
-    the dataclasses' defaults.
+    """Merges all settings. From highest to lowest, these win: assigned settings (`--set`), other overrides, the config
+    file, the weights' recommendations, the dataclasses' defaults.
 
     Raises UsageError for unknown names, wrong types and values out of range.
     """
     file = _file_tables(config)
     check_tables(overrides.assigned, "--set")
     given = {section: _given(getattr(overrides, section)) for section in SECTIONS}
-    own: Tables = {
+    recommended: Tables = {
         "task": {"task": weights.tasks[0]},
         "adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32", **weights.adaptation},
         "reconstruction": dataclasses.asdict(weights.reconstruction),
     }
-    layers = (own, file, given, overrides.assigned)
+    layers = (recommended, file, given, overrides.assigned)
     merged: Tables = {section: _merged(layer.get(section, {}) for layer in layers) for section in SECTIONS}
     method = merged["adaptation"].get("method", AdaptationSettings.method)
     for_method = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
@@ -61,7 +61,7 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
 
 
 def table_for(method: str, adaptation: dict[str, Any]) -> dict[str, Any]:
-    """What a section says for a method: for all methods, then in its table of `tent`, then in that of `tent+cb`."""
+    """A section's settings for a method such as `tent+cb`: for all methods, then for `tent`, then for `tent+cb`."""
     table = {name: value for name, value in adaptation.items() if not isinstance(value, dict)}
     parts = method.split("+")
     for count in range(1, len(parts) + 1):
@@ -70,21 +70,21 @@ def table_for(method: str, adaptation: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables_of_methods(config: Path | None, overrides: Overrides) -> Tables:
-    """What the config file and `--set` say for single methods, without what other overrides win over."""
+    """The settings of single methods from the config file and `--set`, without those that other overrides replace."""
     assigned = overrides.assigned.get("adaptation", {})
-    outweighed = {*_given(overrides.adaptation), *assigned}
+    overridden = {*_given(overrides.adaptation), *assigned}
     tables: Tables = {}
     for method, table in _method_tables(_file_tables(config).get("adaptation", {})).items():
-        tables[method] = {name: value for name, value in table.items() if name not in outweighed}
+        tables[method] = {name: value for name, value in table.items() if name not in overridden}
     for method, table in _method_tables(assigned).items():
         tables[method] = {**tables.get(method, {}), **table}
     return {method: tables[method] for method in sorted(tables) if tables[method]}
 
 
 def check_tables(tables: Tables, where: str) -> None:
-    """Checks the tables of a config file or of `--set` on their own, so that errors name where they come from.
+    """Checks the tables of a config file or of `--set` on their own, so that errors name the source, `where`.
 
-    Raises UsageError for unknown names, wrong types and values out of range, also in tables of methods.
+    Raises UsageError for unknown names, wrong types and values out of range, including those in tables of methods.
     """
     adaptation = tables.get("adaptation")
     if isinstance(adaptation, dict):
@@ -99,7 +99,7 @@ def check_tables(tables: Tables, where: str) -> None:
 
 
 def adaptation_record(settings: AdaptationSettings) -> dict[str, Any]:
-    """The settings as a plain table; `constants` is left out if it is empty."""
+    """The settings as a dict; `constants` is left out if it is empty."""
     table = dataclasses.asdict(settings)
     if not settings.constants:
         del table["constants"]
@@ -120,7 +120,7 @@ def _given(section: Any) -> dict[str, Any]:
 
 
 def _merged(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """All tables in one; of equal names the last one counts."""
+    """All tables merged into one; if names repeat, the last value counts."""
     return {name: value for table in tables for name, value in table.items()}
 
 
@@ -136,7 +136,7 @@ def _check_method_table(method: str, table: dict[str, Any]) -> None:
 
 
 def _with_constants(method: str, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """A table of AdaptationSettings: the method's own settings are moved into its `constants`."""
+    """A table for AdaptationSettings, with the method's own settings moved into `constants`."""
     constants = constants_of(method)
     known = [field.name for field in dataclasses.fields(AdaptationSettings) if field.name != "constants"]
     for name in table:
@@ -144,19 +144,19 @@ def _with_constants(method: str, table: dict[str, Any], where: str) -> dict[str,
             raise UsageError(
                 f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join((*constants, *known))}"
             )
-    own = {name: value for name, value in table.items() if name in constants}
-    method_named(method, own)  # Checks the types.
-    return {**{name: value for name, value in table.items() if name not in constants}, "constants": own}
+    method_settings = {name: value for name, value in table.items() if name in constants}
+    method_named(method, method_settings)  # Checks the types.
+    return {**{name: value for name, value in table.items() if name not in constants}, "constants": method_settings}
 
 
 def choose_device(name: str) -> torch.device:
-    """By name; "auto" is CUDA where there is one, else the CPU. Raises UsageError for an absent one."""
+    """The device of this name; "auto" is CUDA if available, else the CPU. Raises UsageError if it is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(name, False):
-        there = ", ".join(device for device, found in present.items() if found)
-        raise UsageError(f"device {printable(name)}: not on this machine, which has {there}")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name, False):
+        names = ", ".join(device for device, usable in available.items() if usable)
+        raise UsageError(f"device {printable(name)}: not on this machine, which has {names}")
     return torch.device(name)
 
 

@@ -1,4 +1,4 @@
-"""Video files and folders of pictures: in, out, and what happens to frames between.
+"""Reads and writes video files and folders of pictures, and prepares frames for the model.
 
 ffmpeg decodes and encodes in processes of its own.
 """

@@ -1,4 +1,4 @@
-"""Hard cuts between scenes, told while the video runs."""
+"""Detects hard cuts between scenes while the video runs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch.nn import functional
 
 THUMBNAIL = (36, 64)
 SMALLEST_CHANGE = 20.0
-"""Of 255, on average over a thumbnail. Adjacent frames of steady film differ by 1 to 15, cuts by 40 and more."""
+"""Mean change over a thumbnail, out of 255. Adjacent frames of steady film differ by 1 to 15, cuts by 40 or more."""
 TIMES_THE_USUAL = 3.0
-"""Fast motion and few frames a second change every frame; a cut changes one frame much more than those before it."""
+"""Fast motion or a low frame rate changes every frame; a cut changes one frame much more than those before it."""
 FRAMES_REMEMBERED = 10
 
 
 class Cuts:
-    """The frames of one video so far."""
+    """Compares each frame of a video with the one before it."""
 
     def __init__(self) -> None:
-        self._before: Tensor | None = None
+        self._previous: Tensor | None = None
         self._changes: deque[float] = deque(maxlen=FRAMES_REMEMBERED)
 
     def begins_scene(self, image: Tensor) -> bool:
-        """Whether a new scene begins with this frame, uint8 RGB (3, H, W). The first frame begins none."""
-        now = functional.interpolate(image[None].float(), size=THUMBNAIL, mode="area")[0]
-        before, self._before = self._before, now
-        if before is None:
+        """Whether a new scene begins with this frame, uint8 RGB (3, H, W). False for the first frame."""
+        thumbnail = functional.interpolate(image[None].float(), size=THUMBNAIL, mode="area")[0]
+        previous, self._previous = self._previous, thumbnail
+        if previous is None:
             return False
-        change = float((now - before).abs().mean())
+        change = float((thumbnail - previous).abs().mean())
         usual = statistics.median(self._changes) if self._changes else 0.0
         if change > SMALLEST_CHANGE and change > TIMES_THE_USUAL * usual and self._changes:
             self._changes.clear()

@@ -1,4 +1,4 @@
-"""Decodes a video file by ffmpeg in a process of its own, which hands over one raw frame at a time.
+"""Decodes a video file with ffmpeg in a separate process, one raw frame at a time.
 
 Memory does not grow with the length of the video, and a file that crashes a decoder does not crash the program.
 """
@@ -23,35 +23,35 @@ from ttt_cli.video.probe import Probe
 logger = logging.getLogger(__name__)
 
 TICKS = 90000
-"""Units in a second that ffmpeg is asked to count time stamps in."""
+"""Units per second of the time stamps that ffmpeg reports."""
 NO_STAMP = -(2**62)
-"""Time stamps below this are ffmpeg's way to say that there is none."""
+"""ffmpeg reports a value below this if a frame has no time stamp."""
 
 
 class BrokeOff(Exception):
-    """The file ended before its end. Says why."""
+    """The video file is cut off or damaged. The message says why."""
 
 
-def decode(path: Path, found: Probe) -> Generator[tuple[float, np.ndarray], None, None]:
-    """Every frame of a video file, in order of display: its seconds, and uint8 RGB (H, W, 3).
+def decode(path: Path, probed: Probe) -> Generator[tuple[float, np.ndarray], None, None]:
+    """Yields every frame of a video file in display order: its time in seconds, and its pixels, uint8 RGB (H, W, 3).
 
-    Raises BrokeOff where the file does.
+    Raises BrokeOff if the file is cut off or damaged.
     """
-    height, width = found.size
+    height, width = probed.size
     arguments = ["-protocol_whitelist", "file", "-loglevel", "level+error", "-i", ffmpeg.file_url(path)]
-    # A stream may change its size on the way; the frames that leave here do not.
+    # A stream may change its frame size midway; scaling keeps the frames all one size.
     arguments += ["-an", "-sn", "-dn", "-vf", f"scale={width}:{height}", "-fps_mode", "passthrough"]
-    # Every frame's time stamp comes on the pipe of the messages, in one write, before the frame does.
+    # ffmpeg writes each frame's time stamp to the message pipe, in one write, before it writes the frame.
     arguments += ["-enc_time_base", f"1:{TICKS}", "-stats_enc_pre", "pipe:2", "-stats_enc_pre_fmt", "<stamp {pts}>"]
     process = ffmpeg.start([*arguments, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"], stdout=subprocess.PIPE)
     messages = _Messages(process)
-    clock = _Clock(1 / float(found.fps))
+    clock = _Clock(1 / float(probed.fps))
     try:
         while (image := _read_image(process, height, width)) is not None:
             yield clock.tick(messages.next_stamp()), image
         code = process.wait()
         messages.thread.join()
-        _check_end(found, code, clock.end, messages.errors)
+        _check_end(probed, code, clock.end, messages.errors)
         for error in messages.errors:
             logger.warning("%s: ffmpeg met an error and read on: %s", printable(path), error)
     finally:
@@ -71,33 +71,33 @@ def _read_image(process: subprocess.Popen[bytes], height: int, width: int) -> np
     return image if complete else None
 
 
-def _check_end(found: Probe, code: int, end: float, errors: list[str]) -> None:
-    """Raises BrokeOff where ffmpeg got less out of a file than there should be.
+def _check_end(probed: Probe, code: int, end: float, errors: list[str]) -> None:
+    """Raises BrokeOff if ffmpeg decoded less of a file than it should contain.
 
-    That is so when it failed, and when it met errors and the frames end short of the length that the container states.
-    Neither of the two is enough: a picture may end before the sound does, or a stated length be too high, without any
-    damage, and a damaged frame in the middle is repaired by the decoder. Formats that state no length (transport
-    streams, AVI without its index) cannot be told from shorter ones when they are cut.
+    That is the case if ffmpeg failed, or if it reported errors and the frames end before the length that the container
+    states. Errors alone are not enough: the decoder repairs a damaged frame in the middle. Nor is the length: the
+    picture may end before the sound, or the stated length may be too high, without any damage. Formats that state no
+    length (transport streams, AVI without its index) show no sign of being cut off.
     """
     if code != 0:
         raise BrokeOff(errors[0] if errors else f"ffmpeg ended with code {code}")
-    tolerance = max(0.25, 3 / float(found.fps))
-    if errors and found.seconds is not None and end < found.seconds - tolerance:
-        raise BrokeOff(f"{max(end, 0):.2f} s of {found.seconds:.2f} s could be read: {errors[0]}")
+    tolerance = max(0.25, 3 / float(probed.fps))
+    if errors and probed.seconds is not None and end < probed.seconds - tolerance:
+        raise BrokeOff(f"{max(end, 0):.2f} s of {probed.seconds:.2f} s could be read: {errors[0]}")
 
 
 class _Clock:
-    """Makes time stamps of frames out of ffmpeg's: from 0 on, never going back, and guessed where there is none."""
+    """Turns ffmpeg's time stamps into seconds that start at 0 and never go back; a missing stamp is guessed."""
 
     def __init__(self, frame_seconds: float) -> None:
         self._frame_seconds = frame_seconds
         self._first: float | None = None
         self._next = 0.0
         self.end = 0.0
-        """When the last frame ends on ffmpeg's own scale, whose 0 is the start of the earliest stream."""
+        """End of the last frame in ffmpeg's time, which is 0 at the start of the earliest stream."""
 
     def tick(self, stamp: float | None) -> float:
-        """The seconds of the next frame, which ffmpeg says is shown at `stamp`."""
+        """The time of the next frame in seconds; `stamp` is the time that ffmpeg gave it."""
         if self._first is None:
             self._first = stamp
         seconds = self._next if stamp is None or self._first is None else stamp - self._first
@@ -108,7 +108,7 @@ class _Clock:
 
 
 class _Messages:
-    """Reads what ffmpeg says, in a thread: the time stamp of every frame, and the first errors."""
+    """Reads ffmpeg's messages in a thread: the time stamp of every frame, and the first errors."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
@@ -118,7 +118,7 @@ class _Messages:
         self.thread.start()
 
     def next_stamp(self) -> float | None:
-        """The time stamp of the next frame in seconds, or None where it has none."""
+        """The time stamp of the next frame in seconds, or None if it has none."""
         try:
             return self._stamps.get(timeout=10)
         except queue.Empty:

@@ -1,4 +1,4 @@
-"""The ffmpeg binary that comes with imageio-ffmpeg: where it is, how it is started, how it is told a file's name."""
+"""Finds and starts the ffmpeg binary that comes with imageio-ffmpeg, and reads its messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ttt_cli.core.errors import TttvError
 
 
 def file_url(path: Path) -> str:
-    """`path` as ffmpeg has to be told it: absolute, and never taken for a protocol (`http:x`, `concat:a|b`)."""
+    """`path` in the form to pass to ffmpeg: absolute, and never mistaken for a protocol (`http:x`, `concat:a|b`)."""
     return f"file:{path.absolute()}"
 
 
@@ -20,7 +20,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Starts ffmpeg with its messages on a pipe, each tagged with its level (`[error] ...`).
 
-    It runs in a session of its own: Ctrl-C in the terminal reaches this program alone, which then ends ffmpeg properly.
+    It runs in a session of its own: Ctrl-C in the terminal reaches only this program, which then ends ffmpeg properly.
     """
     command = [_executable(), "-hide_banner", "-nostdin", "-y", *arguments]
     if os.name == "nt":
@@ -30,7 +30,7 @@ def start(
 
 
 def run(arguments: Sequence[str]) -> tuple[int, str]:
-    """Runs ffmpeg to its end: its exit code and everything it said. Ended with the program when that is interrupted."""
+    """Runs ffmpeg to its end; returns its exit code and messages. ffmpeg is killed if this program is interrupted."""
     process = start(arguments)
     try:
         _, messages = process.communicate()
@@ -42,11 +42,11 @@ def run(arguments: Sequence[str]) -> tuple[int, str]:
 
 
 def reason(messages: str) -> str:
-    """The cause of a failure, in a few words, out of what ffmpeg said when started with `-loglevel level+...`."""
+    """The cause of a failure in a few words, from the messages of ffmpeg started with `-loglevel level+...`."""
     causes = [line for line in messages.splitlines() if "[error]" in line or "[fatal]" in line]
     if not causes:
         return "ffmpeg gave no reason"
-    # The first error is the cause and those after it are its consequences.
+    # The first error is the cause; later errors are its consequences.
     text = causes[0].partition("[error] " if "[error]" in causes[0] else "[fatal] ")[2]
     return text.strip().rstrip(".")
 

@@ -1,4 +1,4 @@
-"""Pictures on disk: a folder or a glob of them in natural order, each made RGB as it is meant to be seen."""
+"""Reads pictures from disk: lists a folder or a glob in natural order, and loads each picture as upright RGB."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff",
 
 
 class Unreadable(TttvError):
-    """An image file that is none, is cut off, or is too large."""
+    """The file is not an image, is cut off, or is too large."""
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name says so. Hidden files are none: macOS leaves `._NAME.jpg` beside pictures."""
+    """Whether the name is that of an image. Hidden files do not count: macOS leaves `._NAME.jpg` beside pictures."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def in_folder(folder: Path) -> list[Path]:
     """The pictures in `folder`, in natural order (2 before 10)."""
     try:
-        found = [path for path in folder.iterdir() if is_image(path)]
+        paths = [path for path in folder.iterdir() if is_image(path)]
     except OSError as error:
         raise TttvError(f"{printable(folder)}: cannot be listed ({error.strerror}); check its permissions") from error
-    if not found:
+    if not paths:
         raise TttvError(f"{printable(folder)}: has no image files in it; give a video file or a folder of frames")
-    return in_order(found)
+    return in_order(paths)
 
 
 def in_glob(pattern: str) -> list[Path]:
     """The pictures that match `pattern`, in natural order."""
-    found = [path for match in glob.glob(pattern, recursive=True) if is_image(path := Path(match).absolute())]
-    if not found:
+    paths = [path for match in glob.glob(pattern, recursive=True) if is_image(path := Path(match).absolute())]
+    if not paths:
         raise TttvError(f"{printable(pattern)}: no image file matches; check the pattern, and quote it in the shell")
-    return in_order(found)
+    return in_order(paths)
 
 
 def in_order(paths: list[Path]) -> list[Path]:
-    """`paths` in natural order. Output files are named after stems, so two pictures cannot share one."""
+    """`paths` in natural order. Raises TttvError if two share a stem, which names the output files."""
     paths = sorted(paths, key=lambda path: (_natural(path.stem), str(path)))
     for path, following in pairwise(paths):
         if path.stem == following.stem:
@@ -54,9 +54,9 @@ def in_order(paths: list[Path]) -> list[Path]:
 
 
 def read(path: Path) -> np.ndarray:
-    """uint8 RGB (H, W, 3): upright by its EXIF tag, 16 bit scaled down to 8, transparent parts on black.
+    """The picture as uint8 RGB (H, W, 3): upright by its EXIF tag, 16 bits scaled to 8, transparent parts on black.
 
-    Raises Unreadable for what is no picture, is cut off, or is larger than Pillow's guard lets through.
+    Raises Unreadable if the file is not a picture, is cut off, or is larger than Pillow's guard allows.
     """
     try:
         with Image.open(path) as image:
@@ -72,7 +72,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bit; Pillow also opens some as 32 bit integers.
+    if image.mode.startswith("I"):  # 16 bits; Pillow opens some of these as 32-bit integers.
         gray = np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode == "F":  # Floats run from 0 to 1.
@@ -85,6 +85,6 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _natural(stem: str) -> list[tuple[int, int, str]]:
-    """A sort key under which runs of digits compare as numbers."""
+    """A sort key that compares runs of digits as numbers."""
     parts = re.findall(r"[0-9]+|[^0-9]+", stem)
     return [(0, int(part), part) if part[0].isdigit() and part.isascii() else (1, 0, part) for part in parts]

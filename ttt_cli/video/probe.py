@@ -1,4 +1,4 @@
-"""What a video file holds, found out by having ffmpeg decode its first frame."""
+"""Finds a video file's frame rate, size and length by decoding its first frame with ffmpeg."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ DEFAULT_RATE = Fraction(25)
 
 @dataclass(frozen=True)
 class Probe:
-    """fps: frames a second, on average. size: (height, width) after rotation. seconds: length, None where unknown."""
+    """What is known about a video file before its frames are read."""
 
     fps: Fraction
+    """Frames a second, on average."""
     size: tuple[int, int]
+    """(height, width) after rotation."""
     seconds: float | None
+    """Length; None if unknown."""
 
 
 def probe(path: Path) -> Probe:
-    """Looks into a video file without reading all of it; raises TttvError where there is no frame to be had."""
-    # The filter `showinfo` tells the exact frame rate, and the line on the output the size after rotation.
+    """Probes a video file without reading all of it. Raises TttvError if no frame can be decoded."""
+    # The filter `showinfo` prints the exact frame rate; the output line gives the size after rotation.
     arguments = ["-i", ffmpeg.file_url(path), "-an", "-sn", "-dn", "-vf", "showinfo=checksum=0", "-frames:v", "1"]
     messages = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", *arguments, "-f", "null", "-"])[1]
     lines = messages.splitlines()
@@ -41,7 +44,7 @@ def probe(path: Path) -> Probe:
 
 
 def demux(path: Path) -> tuple[int, float]:
-    """How many frames, and how many seconds of any stream, the whole file holds; it is read, but nothing is decoded."""
+    """The number of frames, and the length in seconds of the longest stream. Reads the whole file, decodes nothing."""
     arguments = ["-loglevel", "level+error", "-stats", "-i", ffmpeg.file_url(path), "-map", "0:v?", "-map", "0:a?"]
     messages = ffmpeg.run(["-protocol_whitelist", "file", *arguments, "-c", "copy", "-f", "null", "-"])[1]
     frames = re.findall(r"frame= *(\d+)", messages)
@@ -50,7 +53,7 @@ def demux(path: Path) -> tuple[int, float]:
 
 
 def _stream_chosen(lines: list[str]) -> str:
-    """The line that describes the video stream that ffmpeg takes by itself: the largest one."""
+    """The line that describes the video stream that ffmpeg picks by default: the largest."""
     mapping = next((match for line in lines if (match := re.match(r"\[info\]   Stream #(0:\d+) -> #0:0", line))), None)
     if mapping is None:
         return ""
@@ -59,11 +62,13 @@ def _stream_chosen(lines: list[str]) -> str:
 
 
 def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
-    """Frames a second. Containers state it twice, exact and averaged; where these disagree the frames are counted."""
+    """Frames a second. Containers state it twice, exact and averaged; if these disagree, the frames are counted."""
     exact = re.search(r"config in time_base: .* frame_rate: (\d+)/(\d+)$", "\n".join(lines), re.MULTILINE)
     stated = Fraction(int(exact[1]), int(exact[2])) if exact and int(exact[2]) else Fraction(0)
     average = re.search(r", ([\d.]+) fps", stream)
-    if stated and average and abs(float(stated) - float(average[1])) <= 0.01:  # The average is printed in two decimals.
+    if (
+        stated and average and abs(float(stated) - float(average[1])) <= 0.01
+    ):  # The average is printed with two decimals.
         return stated
     frames, seconds = demux(path)
     if frames > 1 and seconds > 0:
@@ -78,7 +83,7 @@ def _clock(line: str) -> float | None:
 
 
 def _no_frame(path: Path, messages: str) -> str:
-    """Why there is no frame to be had, and what to do."""
+    """Why no frame can be decoded, and what to do."""
     if re.search(r"Stream #0:\d+.*: Audio: ", messages):
         return "has sound but no picture; give a file with video in it"
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Reads frames from a video file, a folder of images or a glob of them."""
+"""Reads frames from a video file, a folder of images or a glob of images."""
 
 from __future__ import annotations
 
@@ -24,30 +24,38 @@ FOLDER_RATE = Fraction(10)
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """Which frames are wanted: those with start <= seconds < end, of these every stride-th, of these max_frames."""
+class _Selection:
+    """Which frames to read."""
 
     start: float
+    """Seconds of the first frame, at the earliest."""
     end: float
+    """Only frames before this, in seconds."""
     stride: int
+    """Of these, every stride-th."""
     max_frames: int | None
+    """Of these, at most this many."""
 
     def length(self, frames: int, fps: Fraction) -> int:
-        """How many of `frames`, evenly spaced, are wanted."""
+        """How many frames are selected from `frames`, evenly spaced."""
         first = math.ceil(self.start * float(fps) - 1e-6)
         last = frames if self.end == math.inf else min(frames, math.ceil(self.end * float(fps) - 1e-6))
-        wanted = max(0, math.ceil((last - first) / self.stride))
-        return wanted if self.max_frames is None else min(wanted, self.max_frames)
+        count = max(0, math.ceil((last - first) / self.stride))
+        return count if self.max_frames is None else min(count, self.max_frames)
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A frame that may be wanted; `image` makes its pixels, uint8 RGB (H, W, 3)."""
+    """A frame that may be selected."""
 
     index: int
+    """Position in the input, from 0."""
     name: str
+    """What output files for this frame are called, without their suffix."""
     seconds: float
+    """Time stamp, counted from the first frame."""
     image: Callable[[], np.ndarray]
+    """Loads the pixels, uint8 RGB (H, W, 3)."""
 
 
 def open_video(
@@ -62,32 +70,33 @@ def open_video(
     """Opens a video file, a folder of images (natural order) or a glob of images, without reading all of it.
 
     start_seconds, end_seconds: only frames with start <= seconds < end, counted from the first frame of the input.
-    stride: of these, every stride-th. max_frames: of these, at most so many. fps: the rate of a folder or glob (10).
+    stride: of these, every stride-th. max_frames: of these, at most this many.
+    fps: frames a second of a folder or glob; the default is 10.
 
-    Raises UsageError for values that make no sense and TttvError for a source without frames. While frames are walked,
-    TttvError is raised where no frame at all came out and PartialInput, after the last good frame, where the source
-    breaks off: at an image that cannot be read, or where a video file does, see decoder.py.
+    Raises UsageError for values that make no sense and TttvError for a source without frames. Iterating over the frames
+    raises TttvError if there is none, and PartialInput after the last good frame if an image cannot be read or a
+    video file breaks off (see video/decoder.py).
     """
-    cut = _cut(start_seconds, end_seconds, stride, max_frames)
+    selection = _selection(start_seconds, end_seconds, stride, max_frames)
     if fps is not None and fps <= 0:
         raise UsageError(f"fps must be more than 0, not {fps}")
     path = Path(source).absolute()
     try:
         if path.is_dir():
-            return _open_images(path, images.in_folder(path), cut, fps)
+            return _open_images(path, images.in_folder(path), selection, fps)
         if path.is_file() and images.is_image(path):
-            return _open_images(path, [path], cut, fps)
+            return _open_images(path, [path], selection, fps)
         if not path.exists() and any(character in str(source) for character in "*?["):
-            return _open_images(path, images.in_glob(str(path)), cut, fps)
+            return _open_images(path, images.in_glob(str(path)), selection, fps)
         _check_file(path)
         if fps is not None:
             raise UsageError(f"{printable(path)}: fps is for folders of images; a video file has its own")
-        return _open_file(path, cut)
+        return _open_file(path, selection)
     except OSError as error:
         raise TttvError(f"{printable(path)}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _cut(start: float | None, end: float | None, stride: int, max_frames: int | None) -> _Cut:
+def _selection(start: float | None, end: float | None, stride: int, max_frames: int | None) -> _Selection:
     start = 0.0 if start is None else start
     end = math.inf if end is None else end
     if not 0 <= start < math.inf:
@@ -98,7 +107,7 @@ def _cut(start: float | None, end: float | None, stride: int, max_frames: int | 
         raise UsageError(f"the stride must be 1 or more, not {stride}")
     if max_frames is not None and max_frames < 1:
         raise UsageError(f"the number of frames must be 1 or more, not {max_frames}")
-    return _Cut(start, end, stride, max_frames)
+    return _Selection(start, end, stride, max_frames)
 
 
 def _check_file(path: Path) -> None:
@@ -106,24 +115,24 @@ def _check_file(path: Path) -> None:
         raise TttvError(f"{printable(path)}: there is no such file or folder; check the path")
     if not path.is_file():
         raise TttvError(f"{printable(path)}: is neither a file nor a folder; save the video as a file first")
-    with path.open("rb") as file:  # Raises OSError where it may not be read.
+    with path.open("rb") as file:  # Raises OSError if it may not be read.
         if not file.read(1):
             raise TttvError(f"{printable(path)}: is empty; get a complete copy of the file")
 
 
-def _open_images(path: Path, files: list[Path], cut: _Cut, fps: Fraction | None) -> Video:
+def _open_images(path: Path, files: list[Path], selection: _Selection, fps: Fraction | None) -> Video:
     fps = fps or FOLDER_RATE
     height, width, _ = images.read(files[0]).shape
-    _check_start(path, cut, len(files) / float(fps))
-    # A glob is called after the folder that its pictures are in.
+    _check_start(path, selection, len(files) / float(fps))
+    # A glob is named after the folder that its pictures are in.
     name = path.stem if path.is_file() else path.name if path.is_dir() else files[0].parent.name
     return Video(
         name=name,
         path=path if path.exists() else files[0].parent,
-        fps=fps / cut.stride,
+        fps=fps / selection.stride,
         size=(height, width),
-        length=cut.length(len(files), fps),
-        frames=lambda: _walk(path, _images(files, fps, (height, width)), cut),
+        length=selection.length(len(files), fps),
+        frames=lambda: _walk(path, _images(files, fps, (height, width)), selection),
     )
 
 
@@ -142,36 +151,38 @@ def _load(file: Path, size: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def _open_file(path: Path, cut: _Cut) -> Video:
-    found = probe(path)
-    if found.seconds is not None:
-        _check_start(path, cut, found.seconds)
-    frames = None if found.seconds is None else max(1, round(found.seconds * found.fps))
+def _open_file(path: Path, selection: _Selection) -> Video:
+    probed = probe(path)
+    if probed.seconds is not None:
+        _check_start(path, selection, probed.seconds)
+    frames = None if probed.seconds is None else max(1, round(probed.seconds * probed.fps))
     return Video(
         name=path.stem,
         path=path,
-        fps=found.fps / cut.stride,
-        size=found.size,
-        length=None if frames is None else cut.length(frames, found.fps),
-        frames=lambda: _walk(path, _decoded(path, found), cut),
+        fps=probed.fps / selection.stride,
+        size=probed.size,
+        length=None if frames is None else selection.length(frames, probed.fps),
+        frames=lambda: _walk(path, _decoded(path, probed), selection),
     )
 
 
-def _check_start(path: Path, cut: _Cut, seconds: float) -> None:
-    if cut.start > seconds:
-        raise TttvError(f"{printable(path)}: ends at {seconds:.2f} s, before the start at {cut.start} s; start earlier")
+def _check_start(path: Path, selection: _Selection, seconds: float) -> None:
+    if selection.start > seconds:
+        raise TttvError(
+            f"{printable(path)}: ends at {seconds:.2f} s, before the start at {selection.start} s; start earlier"
+        )
 
 
-def _walk(path: Path, candidates: Generator[_Candidate, None, None], cut: _Cut) -> Iterator[Frame]:
-    """The frames of `candidates` that are wanted, with their pixels."""
+def _walk(path: Path, candidates: Generator[_Candidate, None, None], selection: _Selection) -> Iterator[Frame]:
+    """Yields the selected frames of `candidates`, with their pixels."""
     read = within = 0
     try:
         for candidate in candidates:
-            if candidate.seconds < cut.start - 1e-6:
+            if candidate.seconds < selection.start - 1e-6:
                 continue
-            if candidate.seconds >= cut.end - 1e-6 or read == cut.max_frames:
+            if candidate.seconds >= selection.end - 1e-6 or read == selection.max_frames:
                 break
-            if within % cut.stride == 0:
+            if within % selection.stride == 0:
                 image = torch.from_numpy(candidate.image()).permute(2, 0, 1).contiguous()
                 yield Frame(candidate.index, candidate.name, candidate.seconds, image)
                 read += 1
@@ -181,7 +192,7 @@ def _walk(path: Path, candidates: Generator[_Candidate, None, None], cut: _Cut) 
     finally:
         candidates.close()
     if not read:
-        raise TttvError(f"{printable(path)}: has no frame from {cut.start} s on; start earlier")
+        raise TttvError(f"{printable(path)}: has no frame from {selection.start} s on; start earlier")
 
 
 def _broken(path: Path, read: int, error: Exception) -> TttvError:
@@ -193,8 +204,8 @@ def _broken(path: Path, read: int, error: Exception) -> TttvError:
     return PartialInput(message, read, str(error))
 
 
-def _decoded(path: Path, found: Probe) -> Generator[_Candidate, None, None]:
-    with closing(decode(path, found)) as frames:
+def _decoded(path: Path, probed: Probe) -> Generator[_Candidate, None, None]:
+    with closing(decode(path, probed)) as frames:
         for index, (seconds, image) in enumerate(frames):
             yield _Candidate(index, f"{index:06d}", seconds, partial(_same, image))
 

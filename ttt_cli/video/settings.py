@@ -1,4 +1,4 @@
-"""The settings of what goes into a run and what comes out of it. Torch is not needed to read them."""
+"""Settings of a run's input and output. Importing them does not import torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ SMALLEST_SIZE = 32
 
 @dataclass(frozen=True)
 class InputSettings:
-    """Which frames are taken, and how large the model sees them.
-
-    start, end: only frames with start <= seconds < end. stride: of these, every stride-th. max_frames: at most so many.
-    fps: frames a second of a folder of pictures; a video file has its own.
-    size: shortest side, in pixels, of what the model sees. Frames are only ever scaled down; the default is what the
-        weights `street` were trained on.
-    """
+    """Which frames are read, and how large the model sees them."""
 
     start: float | None = None
+    """Only frames at this many seconds or later."""
     end: float | None = None
+    """Only frames before this many seconds."""
     stride: int = 1
+    """Of these, every stride-th."""
     max_frames: int | None = None
+    """Of these, at most this many; None is all."""
     fps: float | None = None
+    """Frames a second of a folder of pictures; a video file has its own rate."""
     size: int = 360
+    """Shortest side of the model's input, in pixels. Frames are only scaled down. `street` was trained at this size."""
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST_SIZE:
@@ -36,24 +36,24 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What is written.
-
-    overlay: the video with the prediction drawn in. compare: the fixed model's beside it.
-    alpha: opacity of the colors in it, 0..1. labels: names are written in it.
-    masks: the prediction of every frame, as files. formats: in which formats (FORMATS in label_files.py); empty means
-        those that fit the task.
-    saturation: colors that were predicted are multiplied by it.
-    classes: only these are drawn and written; empty means all.
-    """
+    """What is written."""
 
     overlay: bool = True
+    """Write a video with the prediction drawn over it."""
     compare: bool = False
+    """Show the fixed model's prediction beside it."""
     alpha: float = 0.55
+    """Opacity of the colors in the overlay, 0..1."""
     labels: bool = True
+    """Write names in the overlay."""
     masks: bool = True
+    """Write the prediction of every frame to label files."""
     formats: tuple[str, ...] = ()
+    """Their formats (FORMATS in run/label_files.py); empty means the task's defaults."""
     saturation: float = 1.0
+    """Factor applied to predicted colors."""
     classes: tuple[str, ...] = ()
+    """Only these classes are drawn and written; empty means all."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:

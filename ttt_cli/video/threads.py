@@ -1,4 +1,4 @@
-"""Work ahead in a thread: decoding the next frames while the model is busy with this one."""
+"""Works ahead in a thread: decodes the next frames while the model is busy with the current one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ T = TypeVar("T")
 
 @dataclass
 class Stopwatch:
-    """How long the source took to make the items yielded so far: `last_seconds` of it for the latest one."""
+    """How long the source took to make the items yielded so far."""
 
     total_seconds: float = 0.0
+    """For all items."""
     last_seconds: float = 0.0
+    """For the latest item."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class _Ended:
 def prefetch(items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None) -> Generator[T, None, None]:
     """Yields `items` in order while a thread makes up to `depth` (>= 1) of them ahead.
 
-    An exception of the source is raised here after the items before it. The thread ends, and closes the source, before
-    this generator does: at its end, on an exception, and on `close()`. `stopwatch` is brought up to date at every item.
+    An exception in the source is raised here after the items before it. The thread closes the source and ends before
+    this generator does: at its end, on an exception, and on `close()`. `stopwatch` is updated with every item.
     """
     made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
     stop = threading.Event()
@@ -51,7 +53,7 @@ def prefetch(items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None)
             raise entry.error
     finally:
         stop.set()
-        while thread.is_alive():  # It may be waiting for room in the queue: make some until it sees `stop`.
+        while thread.is_alive():  # It may be waiting for room in the queue: make room until it sees `stop`.
             _drain(made)
             thread.join(0.01)
 
@@ -66,7 +68,7 @@ def _produce(items: Iterator[T], made: queue.Queue[_Made[T] | _Ended], stop: thr
             except StopIteration:
                 break
             made.put(_Made(item, time.perf_counter() - started))
-    except BaseException as caught:  # Whatever it is, it belongs to the consumer's thread.
+    except BaseException as caught:  # Any exception is passed on to the consumer's thread.
         error = caught
     finally:
         close = getattr(items, "close", None)

@@ -1,4 +1,4 @@
-"""Frames on their way to the model: opened, changed, made smaller."""
+"""Prepares frames for the model: opens, changes, crops and shrinks them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ttt_cli.video.settings import InputSettings
 
 
 def open_input(source: str | Path, wanted: InputSettings) -> Video:
-    """The frames of `source` that are wanted, at full size. Raises what `open_video` does."""
+    """The frames of `source` that `wanted` selects, at full size. Raises what `open_video` raises."""
     return open_video(
         source,
         start_seconds=wanted.start,
@@ -29,42 +29,42 @@ def open_input(source: str | Path, wanted: InputSettings) -> Video:
 
 
 def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
-    """The same video, each image replaced by what `change` makes of its frame; `clean` keeps it, the size stays."""
+    """The same video with each image replaced by `change(frame)`, of the same size; `clean` keeps the old image."""
 
-    def replaced(frame: Frame) -> Frame:
+    def replace(frame: Frame) -> Frame:
         return dataclasses.replace(frame, image=change(frame), clean=frame.image)
 
-    return dataclasses.replace(video, frames=lambda: map(replaced, video.frames()))
+    return dataclasses.replace(video, frames=lambda: map(replace, video.frames()))
 
 
 def within(video: Video, area: Area | None) -> Video:
-    """The same video, of each image only what is in the area; `original` keeps it as it was. None is all of it."""
+    """The same video with each image cropped to the area; `original` keeps the whole image. None crops nothing."""
     if area is None:
         return video
 
-    def cut(frame: Frame) -> Frame:
+    def crop(frame: Frame) -> Frame:
         return dataclasses.replace(frame, image=area.of(frame.image), original=frame.whole().image)
 
-    return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(cut, video.frames()))
+    return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(crop, video.frames()))
 
 
 def for_model(video: Video, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Video:
-    """The same video, each frame as `frame_for_model` makes it."""
+    """The same video with each frame passed through `frame_for_model`."""
 
-    def shown(frame: Frame) -> Frame:
+    def prepare(frame: Frame) -> Frame:
         return frame_for_model(frame, shortest_side, preprocess)
 
-    return dataclasses.replace(video, frames=lambda: map(shown, video.frames()))
+    return dataclasses.replace(video, frames=lambda: map(prepare, video.frames()))
 
 
 def frame_for_model(frame: Frame, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Frame:
-    """The frame with its image made smaller, if need be, and preprocessed; `original` keeps it as it was."""
+    """The frame with its image shrunk if it is too large, then preprocessed; `original` keeps the full-size image."""
     image = preprocess(shrink(frame.image, shortest_side))
     return dataclasses.replace(frame, image=image, original=frame.whole().image)
 
 
 def shrink(image: Tensor, shortest_side: int) -> Tensor:
-    """Scales uint8 (3, H, W) so that its shortest side is `shortest_side`; a smaller image stays as it is."""
+    """Scales an image, uint8 (3, H, W), down to the given shortest side; a smaller image is returned unchanged."""
     height, width = image.shape[-2:]
     scale = shortest_side / min(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""Writes an H.264 video that plays everywhere, with the sound of the video it was made from."""
+"""Writes an H.264 video that plays everywhere, with the sound of its source video."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 
 QUEUED_FRAMES = 4
 COPIED_SOUND = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
-"""Kinds of sound that players expect in an mp4; all others are encoded anew, as AAC."""
+"""Sound codecs that players expect in an mp4; all others are re-encoded as AAC."""
 
 
 class VideoWriter:
-    """Takes frames and makes an mp4 (H.264, yuv420p, BT.709) out of them, by an ffmpeg process of its own.
+    """Writes frames to an mp4 (H.264, yuv420p, BT.709) with an ffmpeg process of its own.
 
-    path: the file to write, replaced if it exists; its folder must exist. fps: exact frames a second.
-    size: (height, width) of the frames; H.264 needs even numbers, so the last row or column is repeated where odd.
-    audio_from: a video whose sound is kept: what begins there at `audio_start_seconds`, as long as the written picture.
+    path: the file to write; an existing file is replaced, its folder must exist. fps: exact frames a second.
+    size: (height, width) of the frames; H.264 needs even numbers, so the last row or column is repeated if odd.
+    audio_from: a video whose sound is kept, from `audio_start_seconds` on and for as long as the picture lasts.
 
-    Use it in a `with`. The file grows under a temporary name beside `path`, in two steps (picture, then picture and
-    sound), and is moved into place at the end. When the block is left by Ctrl-C or a TttvError, such as PartialInput,
-    what was written is finished and kept; any other exception leaves no file. Raises TttvError, naming `path`, where
-    it cannot be written. Sound that cannot be kept never costs the picture: `audio_note` then says why.
+    Use it in a `with`. The file is written under a temporary name beside `path`, in two steps (picture, then picture
+    and sound), and moved into place at the end. If Ctrl-C or a TttvError, such as PartialInput, ends the block, what
+    was written is finished and kept; any other exception leaves no file. Raises TttvError, naming `path`, if it cannot
+    be written. If the sound cannot be kept, the picture still is, and `audio_note` says why.
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class VideoWriter:
             raise self._error(f"cannot be replaced ({error.strerror}); close it or choose another") from error
 
     def _add_sound(self, source: Path) -> bool:
-        """Joins picture and sound in a second file. False, and perhaps a note, where there is no sound to be joined."""
+        """Joins picture and sound in a second file. False if there is no sound or, with a note, if joining fails."""
         listing = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", "-i", ffmpeg.file_url(source)])[
             1
         ]
-        found = re.search(r"Stream #0:\d+.*: Audio: (\w+)", listing)
-        if found is None:
+        audio = re.search(r"Stream #0:\d+.*: Audio: (\w+)", listing)
+        if audio is None:
             return False
         messages = ""
-        for codec in ("copy", "aac") if found[1] in COPIED_SOUND else ("aac",):
+        for codec in ("copy", "aac") if audio[1] in COPIED_SOUND else ("aac",):
             code, messages = ffmpeg.run(self._joining(source, codec))
             if code == 0:
                 return True
@@ -146,7 +146,7 @@ class VideoWriter:
 
 
 class _Encoder:
-    """The ffmpeg process, a thread that feeds it from a short queue, and a thread that listens to it."""
+    """The ffmpeg process, a thread that feeds it from a short queue, and a thread that reads its messages."""
 
     def __init__(self, path: Path, fps: Fraction, size: tuple[int, int]) -> None:
         height, width = (number + number % 2 for number in size)
@@ -159,7 +159,7 @@ class _Encoder:
         )
         assert self._process.stdin is not None and self._process.stderr is not None
         self.failed = False
-        self._said: list[bytes] = []
+        self._messages: list[bytes] = []
         self._frames: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_FRAMES)
         self._feeder = threading.Thread(target=self._feed, args=(self._process.stdin,), name="encoder", daemon=True)
         self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), name="log", daemon=True)
@@ -171,20 +171,20 @@ class _Encoder:
         self._frames.put(image)
 
     def finish(self) -> tuple[int, str]:
-        """Ends the file after the queued frames: ffmpeg's exit code and what it said."""
+        """Ends the file after the queued frames; returns ffmpeg's exit code and messages."""
         if self._feeder.is_alive():
             self._frames.put(None)
         self._feeder.join()
         self._listener.join()
-        return self._process.wait(), b"".join(self._said).decode("utf-8", "replace")
+        return self._process.wait(), b"".join(self._messages).decode("utf-8", "replace")
 
     def kill(self) -> None:
-        """Ends everything at once; does nothing after `finish`."""
+        """Kills ffmpeg and ends the threads; has no effect after `finish`."""
         self._process.kill()
         self.finish()
 
     def _feed(self, pipe: IO[bytes]) -> None:
-        # After a failure frames are still taken, so that whoever puts them never waits for ever.
+        # After a failure frames are still taken from the queue, so that `put` never waits forever.
         while (image := self._frames.get()) is not None:
             if not self.failed:
                 try:
@@ -199,5 +199,5 @@ class _Encoder:
     def _listen(self, pipe: IO[bytes]) -> None:
         with pipe:
             for line in pipe:
-                if len(self._said) < 50:
-                    self._said.append(line)
+                if len(self._messages) < 50:
+                    self._messages.append(line)
