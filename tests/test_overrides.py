@@ -195,6 +195,15 @@ def test_tables_of_other_methods_are_checked_too(weights: Weights, tmp_path: Pat
         resolve(weights, config_of(tmp_path, text), Overrides(), CPU)
 
 
+def test_the_settings_of_a_run_are_a_config_file(weights: Weights, tmp_path: Path) -> None:
+    config = tmp_path / "again.toml"
+    config.write_text('[adaptation]\nmethod = "ln-adapt"\n\n[adaptation.constants]\nmomentum = 0.7\n')
+    assert resolve(weights, config, Overrides(), CPU).adaptation.constants == {"momentum": 0.7}
+    config.write_text('[adaptation]\nmethod = "online"\n\n[adaptation.constants]\nmomentum = 0.7\n')
+    with pytest.raises(UsageError, match="unknown setting 'momentum'"):
+        resolve(weights, config, Overrides(), CPU)
+
+
 def test_wrong_constants_are_named() -> None:
     with pytest.raises(UsageError, match="method tent: unknown constant 'momentum'; it has none"):
         method_named("tent", {"momentum": 0.1})

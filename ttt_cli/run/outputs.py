@@ -53,11 +53,13 @@ class Step:
 class Outputs:
     """A context manager that writes steps in the order they are put, and finishes the files at its end.
 
-    milliseconds: by stage, over all frames. audio_note: why sound could not be kept; set after the last frame.
+    frames: how many are written. milliseconds: by stage, over all frames. audio_note: why sound could not be kept; set
+    after the last frame.
     """
 
     def __init__(self, folder: RunFolder, video: Video, classes: tuple[Class, ...], settings: RunSettings) -> None:
         self.folder, self.video, self.classes, self.settings = folder, video, classes, settings
+        self.frames = 0
         self.milliseconds: Counter[str] = Counter()
         self.audio_note: str | None = None
         names = settings.output.classes
@@ -146,6 +148,7 @@ class Outputs:
         )
         log.write(to_json(record.as_json()) + "\n")
         log.flush()
+        self.frames += 1
 
     def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
         """The overlay of a step: uint8 (H, W, 3), or twice as wide with `compare`."""

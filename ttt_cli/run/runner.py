@@ -116,6 +116,7 @@ def run_video(
                             on_step(step)
                 finally:
                     totals.write_to(report)
+                    report.frames = outputs.frames  # Ctrl-C may come when a frame is written but not in the totals.
                     stages = {**totals.milliseconds, **outputs.milliseconds}
                     report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
                     report.seconds["total"] = round(time.perf_counter() - began, 3)

@@ -61,8 +61,12 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
 
 
 def table_for(method: str, adaptation: dict[str, Any]) -> dict[str, Any]:
-    """A section's settings for a method such as `tent+cb`: for all methods, then for `tent`, then for `tent+cb`."""
+    """A section's settings for a method such as `tent+cb`: for all methods, then for `tent`, then for `tent+cb`.
+
+    `constants`, which run.json has, are those of the method that the section names.
+    """
     table = {name: value for name, value in adaptation.items() if not isinstance(value, dict)}
+    table |= adaptation.get("constants", {})
     parts = method.split("+")
     for count in range(1, len(parts) + 1):
         table |= adaptation.get("+".join(parts[:count]), {})
@@ -125,7 +129,7 @@ def _merged(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _method_tables(adaptation: dict[str, Any]) -> Tables:
-    return {name: value for name, value in adaptation.items() if isinstance(value, dict)}
+    return {name: value for name, value in adaptation.items() if isinstance(value, dict) and name != "constants"}
 
 
 def _check_method_table(method: str, table: dict[str, Any]) -> None:
