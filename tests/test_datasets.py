@@ -461,13 +461,13 @@ def test_davis_classes_of_a_user_win_over_the_table(tmp_path: Path) -> None:
     assert [stream.name for stream in open_streams("davis", request(root, "instance"))] == ["cows", "dog"]
     (root / "classes.csv").write_text("sequence,class,why\ncows,,several\ndog,wolf,howls\nmy-cat,cat\n")
     dog, cat = open_streams("davis", request(root, "instance"))
-    assert [(one.name, one.classes[0].name) for one in (dog, cat)] == [("dog", "wolf"), ("my-cat", "cat")]
+    assert [(stream.name, stream.classes[0].name) for stream in (dog, cat)] == [("dog", "wolf"), ("my-cat", "cat")]
     assert dog.warnings == (f"{root / 'classes.csv'}: has no class for, and so left out: cows, goat",)
     assert cat.warnings == ()
 
 
 def test_davis_classes_are_those_of_coco() -> None:
-    assert set(CLASSES_2016.values()) <= {one.name for one in COCO_INSTANCE}
+    assert set(CLASSES_2016.values()) <= {kind.name for kind in COCO_INSTANCE}
 
 
 # A user's folder

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer.main
+from conftest import noise_frames
 
 from ttt_cli import __version__
+from ttt_cli.adaptation.methods import METHODS, base
+from ttt_cli.adaptation.online import Adapter
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import app
+from ttt_cli.core.classes import CAMVID
+from ttt_cli.model.settings import ReconstructionSettings
+from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.tasks.semantic import SemanticTask, class_probabilities
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,3 +86,19 @@ def test_links_lead_to_files(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if not link.startswith("http")]
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_method_in_architecture_md_works(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert example
+    names: dict[str, Any] = {**vars(base), "__name__": __name__, "class_probabilities": class_probabilities}
+    exec(textwrap.dedent(example[1]), names)
+    monkeypatch.setitem(METHODS, "confident", names["Confident"]("confident"))
+    before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
+    settings = AdaptationSettings(method="confident")
+    adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), torch.device("cpu"))
+    assert adapter.step(noise_frames(1)[0]).loss is not None
+    moved = {name for name, value in tiny_model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("encoder.") and name.endswith("bias") for name in moved)

@@ -125,7 +125,7 @@ def weights_for(method: str, weights: Weights) -> Weights:
     path = weights.path.with_name(f"{weights.path.stem}-{MAIN_ONLY}{weights.path.suffix}")
     if not path.is_file():
         raise UsageError(
-            f"method {MAIN_ONLY}: needs weights trained on the main task alone, and there is no {printable(path)}; "
+            f"method {MAIN_ONLY}: needs weights trained on only the main task, and there is no {printable(path)}; "
             "train them with tttv train --main-only"
         )
     return open_weights(str(path))

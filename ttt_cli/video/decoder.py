@@ -75,7 +75,7 @@ def _check_end(probed: Probe, code: int, end: float, errors: list[str]) -> None:
     """Raises BrokeOff if ffmpeg decoded less of a file than it should contain.
 
     That is the case if ffmpeg failed, or if it reported errors and the frames end before the length that the container
-    states. Errors alone are not enough: the decoder repairs a damaged frame in the middle. Nor is the length: the
+    states. Errors are not enough: the decoder repairs a damaged frame in the middle. Nor is the length: the
     picture may end before the sound, or the stated length may be too high, without any damage. Formats that state no
     length (transport streams, AVI without its index) show no sign of being cut off.
     """
