@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import noise_frames, save_frames
+from PIL import Image
 from video_fixtures import make_video
 
 import ttt_cli
@@ -55,9 +56,19 @@ def test_a_run_has_its_folder_its_report_and_its_frames(tiny_weights: Path, tmp_
     assert all(record.loss is not None and (run.folder.masks / f"{record.name}.png").is_file() for record in records)
 
 
+def test_a_run_can_be_scored(tiny_weights: Path, tmp_path: Path) -> None:
+    frames = save_frames([frame.image for frame in noise_frames(2)], tmp_path / "frames")
+    (tmp_path / "labels").mkdir()
+    for index in range(2):
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / "labels" / f"{index}.png")
+    run = ttt_cli.segment(frames, weights=tiny_weights, out=tmp_path / "run", truth=tmp_path / "labels")
+    assert run.scores is not None and run.folder.metrics.is_file()
+
+
 def test_color_videos_can_be_made(color_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([frame.image for frame in noise_frames(2)], tmp_path / "frames")
-    run = ttt_cli.colorize(frames, weights=color_weights, out=tmp_path / "run")
+    run = ttt_cli.colorize(frames, weights=color_weights, out=tmp_path / "run", gray_first=True)
+    assert run.scores is not None
     assert run.report.settings.task.task == "colorization"
     assert run.folder.overlay.is_file()
 
@@ -69,13 +80,14 @@ def test_own_frames_are_adapted_to_as_a_video_is(tiny_weights: Path, tmp_path: P
     before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
     settings = {"adaptation.learning_rate": 1e-3}
     arrays = [image.permute(1, 2, 0).numpy() for image in images]
-    inputs = (ttt_cli.open_video(folder), images, iter(arrays))
+    backward = [array[..., ::-1].copy()[..., ::-1] for array in arrays]
+    inputs = (ttt_cli.open_video(folder), images, iter(arrays), backward)
     losses = []
     for frames in inputs:
         results = list(ttt_cli.adapt(frames, loaded, method="online", window=2, settings=settings))
         losses.append([result.loss for result in results])
         assert results[0].prediction.class_map.shape == images[0].shape[1:]
-    assert losses[0] == losses[1] == losses[2]
+    assert losses[0] == losses[1] == losses[2] == losses[3]
     assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
 
 
@@ -100,3 +112,7 @@ def test_wrong_frames_and_settings_are_refused(tiny_weights: Path) -> None:
     for name in ("adaptation.learning", "adaptation", "learning_rate", "adaptation.ln-adapt.confidence"):
         with pytest.raises(UsageError):
             ttt_cli.adapt((), loaded, settings={name: 1.0})
+    with pytest.raises(TypeError, match="unknown option 'windw'; known: method, window"):
+        ttt_cli.adapt((), loaded, windw=3)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="weights of its own"):
+        ttt_cli.adapt((), loaded, method="main-only")

@@ -10,17 +10,18 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from ttt_cli.adaptation.online import Adapter, walk
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import COLOR, STREET, Weights, open_weights, save_weights, weights_for
+from ttt_cli.model.weights import COLOR, MAIN_ONLY, STREET, Weights, open_weights, save_weights, weights_for
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, assigned_tables
 from ttt_cli.run.runner import Run, RunRequest, run_video
 from ttt_cli.run.settings import RunSettings, choose_device, resolve
@@ -45,6 +46,22 @@ class LoadedModel:
     """What the weights file says about the model: `weights.classes`, `weights.tasks` and so on."""
     model: TwoHeadedModel
     device: torch.device
+
+
+class Options(TypedDict, total=False):
+    """What `adapt`, `segment` and `colorize` can be told. The rest is as the weights recommend, else the defaults."""
+
+    method: str
+    """A name in the README's table of methods."""
+    window: int
+    """Frames to train on: the current one and those just before it; 0 for all so far."""
+    task: str
+    """semantic, instance, panoptic or colorization, if the weights were trained for it."""
+    size: int
+    """Shortest side, in pixels, of the model's input."""
+    seed: int
+    settings: Mapping[str, Any]
+    """Any other settings, by the names that `--set` takes, such as {"adaptation.learning_rate": 1e-4}."""
 
 
 class Session:
@@ -72,9 +89,9 @@ class Session:
         seconds: its time stamp. The default assumes ten frames a second.
         Raises UsageError if the image is not uint8 RGB.
         """
-        index = self.frames_seen
+        tensor, index = _tensor(image), self.frames_seen
         self.frames_seen += 1
-        frame = Frame(index, f"{index:06d}", index / RATE if seconds is None else seconds, _tensor(image))
+        frame = Frame(index, f"{index:06d}", index / RATE if seconds is None else seconds, tensor)
         return self.adapter.step(frame_for_model(frame, self.settings.input.size, self.task.preprocess))
 
     def save(self, path: str | Path) -> Path:
@@ -94,27 +111,16 @@ def load(weights: str | Path = STREET, *, device: str = "auto") -> LoadedModel:
     return LoadedModel(opened, opened.load().to(chosen), chosen)
 
 
-def adapt(
-    frames: Video | Iterable[Image],
-    loaded: LoadedModel,
-    *,
-    method: str | None = None,
-    window: int | None = None,
-    task: str | None = None,
-    size: int | None = None,
-    seed: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-) -> Session:
+def adapt(frames: Video | Iterable[Image], loaded: LoadedModel, **options: Unpack[Options]) -> Session:
     """Starts test-time training on a video or on your own frames. Iterate over the session for one `Result` per frame.
 
     frames: from `open_video`, or any iterable of images, even an endless one such as a camera.
-    method, task: by name, as on the command line. window: frames to train on, 0 for all so far. size: shortest side of
-    the model's input, in pixels. settings: any other settings, by the names that `--set` takes, such as
-    {"adaptation.learning_rate": 1e-4}. The default is what the weights recommend, else the command line's default.
     Raises UsageError for values that make no sense.
     """
-    overrides = _overrides(method, window, task, size, seed, settings)
-    return Session(frames, loaded, resolve(loaded.weights, None, overrides, loaded.device))
+    settings = resolve(loaded.weights, None, _overrides(options), loaded.device)
+    if settings.adaptation.method.split("+")[0] == MAIN_ONLY:
+        raise UsageError(f"method {MAIN_ONLY} has weights of its own: load those, and take the method joint")
+    return Session(frames, loaded, settings)
 
 
 def segment(
@@ -124,24 +130,18 @@ def segment(
     out: str | Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    method: str | None = None,
-    window: int | None = None,
-    task: str | None = None,
-    size: int | None = None,
-    seed: int | None = None,
-    settings: Mapping[str, Any] | None = None,
+    truth: str | Path | None = None,
+    **options: Unpack[Options],
 ) -> Run:
     """Segments a video like `tttv segment`: writes a run folder with overlay.mp4, masks/, frames.jsonl and run.json.
 
     source: a video file, or a folder or glob of pictures. out: the folder to write, by default runs/NAME-METHOD.
-    overwrite: replace an earlier run in it. The other parameters are those of `load` and `adapt`.
+    overwrite: replace an earlier run in it. truth: a folder of label PNGs named like the frames, for metrics.json.
+    weights, device: as in `load`.
     Raises UsageError and TttvError, with the message that the command would print.
     """
-    opened, chosen = open_weights(str(weights)), choose_device(device)
-    resolved = resolve(opened, None, _overrides(method, window, task, size, seed, settings), chosen)
-    method_weights = weights_for(resolved.adaptation.method, opened)
-    folder = None if out is None else Path(out)
-    return run_video(RunRequest(str(source), method_weights, resolved, chosen, folder, overwrite=overwrite))
+    request = _request(source, weights, device, options)
+    return run_video(dataclasses.replace(request, out=_path(out), overwrite=overwrite, truth=_path(truth)))
 
 
 def colorize(
@@ -151,47 +151,49 @@ def colorize(
     out: str | Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
-    method: str | None = None,
-    window: int | None = None,
-    size: int | None = None,
-    seed: int | None = None,
-    settings: Mapping[str, Any] | None = None,
+    gray_first: bool = False,
+    **options: Unpack[Options],
 ) -> Run:
-    """Colors a video like `tttv colorize`. The parameters are those of `segment`."""
-    return segment(
-        source,
-        weights=weights,
-        out=out,
-        overwrite=overwrite,
-        device=device,
-        method=method,
-        window=window,
-        task="colorization",
-        size=size,
-        seed=seed,
-        settings=settings,
-    )
+    """Colors a video like `tttv colorize`: writes a run folder with overlay.mp4, frames.jsonl and run.json.
+
+    gray_first: the input's own colors are the truth, for metrics.json. The other parameters are those of `segment`.
+    """
+    options["task"] = "colorization"
+    request = _request(source, weights, device, options)
+    return run_video(dataclasses.replace(request, out=_path(out), overwrite=overwrite, gray_first=gray_first))
 
 
-def _overrides(
-    method: str | None,
-    window: int | None,
-    task: str | None,
-    size: int | None,
-    seed: int | None,
-    settings: Mapping[str, Any] | None,
-) -> Overrides:
+def _request(source: str | Path, weights: str | Path, device: str, options: Options) -> RunRequest:
+    opened, chosen = open_weights(str(weights)), choose_device(device)
+    settings = resolve(opened, None, _overrides(options), chosen)
+    return RunRequest(str(source), weights_for(settings.adaptation.method, opened), settings, chosen)
+
+
+def _overrides(options: Options) -> Overrides:
+    unknown = set(options) - set(Options.__annotations__)
+    if unknown:
+        raise TypeError(f"unknown option {unknown.pop()!r}; known: {', '.join(Options.__annotations__)}")
     return Overrides(
-        input=InputOverrides(size=size),
-        task=TaskOverrides(task=task),
-        adaptation=AdaptationOverrides(method=method, window=window, seed=seed),
-        assigned=assigned_tables(settings or {}),
+        input=InputOverrides(size=options.get("size")),
+        task=TaskOverrides(task=options.get("task")),
+        adaptation=AdaptationOverrides(
+            method=options.get("method"), window=options.get("window"), seed=options.get("seed")
+        ),
+        assigned=assigned_tables(options.get("settings", {})),
     )
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _tensor(image: Image) -> Tensor:
     """The image as a tensor, uint8 RGB (3, H, W). Raises UsageError if it is not uint8 RGB."""
-    tensor = torch.from_numpy(image).movedim(-1, 0) if isinstance(image, np.ndarray) and image.ndim == 3 else image
+    tensor = image
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).movedim(
+            -1, 0
+        )  # OpenCV's images turned to RGB run backward.
     if not isinstance(tensor, Tensor) or tensor.dtype != torch.uint8 or tensor.ndim != 3 or len(tensor) != 3:
         description = f"{image.dtype}, {tuple(image.shape)}" if hasattr(image, "dtype") else type(image).__name__
         raise UsageError(f"a frame must be uint8 RGB, an array (H, W, 3) or a tensor (3, H, W), not {description}")
