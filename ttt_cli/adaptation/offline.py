@@ -1,4 +1,4 @@
-"""Offline test-time training (paper, section 6.3): first train on the whole video, then predict every frame."""
+"""Offline test-time training (paper, section 6.1): first train on the whole video, then predict every frame."""
 
 from __future__ import annotations
 

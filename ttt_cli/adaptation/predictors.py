@@ -68,7 +68,7 @@ VIEWS = tuple(
 
 @dataclass
 class Vote(Predictor):
-    """The class that most augmented views of the frame give (paper, section 6.1); probabilities are shares of votes."""
+    """The class that most augmented views of the frame give (paper, section 5.1); probabilities are shares of votes."""
 
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = "objects of several views cannot be counted like the classes of a pixel"
@@ -92,7 +92,7 @@ class Vote(Predictor):
 
 @dataclass
 class Smoothing(Predictor):
-    """The mean of the last frames' predictions, probabilities or colors (paper, section 6.1)."""
+    """The mean of the last frames' predictions, probabilities or colors (paper, section 5.1)."""
 
     undefined_for: ClassVar[tuple[str, ...]] = ("instance", "panoptic")
     undefined_because: ClassVar[str] = "objects of several frames cannot be averaged like the classes of a pixel"

@@ -16,7 +16,7 @@ from ttt_cli.datasets.stream import Stream
 
 
 def shuffled(stream: Stream) -> Stream:
-    """The stream with its frames in a fixed random order, which destroys temporal smoothness (paper, section 6.4).
+    """The stream with its frames in a fixed random order, which destroys temporal smoothness (paper, section 6.1).
 
     All frames are in memory while it is read.
     """

@@ -1,4 +1,4 @@
-"""Class balance (Volpi et al. 2022; paper, section 6.2): back to f_0 when the adapted model has lost its classes."""
+"""Class balance (Volpi et al. 2022; paper, section 5.1): back to f_0 when the adapted model has lost its classes."""
 
 from __future__ import annotations
 

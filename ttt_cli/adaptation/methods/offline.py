@@ -1,4 +1,4 @@
-"""Offline test-time training (paper, section 6.3), and the oracle that the paper reports for it."""
+"""Offline test-time training (paper, section 6.1), and the oracle that the paper reports for it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
 
 NO_CONFIDENCE = (
-    "self-training needs to know how sure the model is of a pixel, and objects do not tell (paper, section 6)"
+    "self-training needs to know how sure the model is of a pixel, and objects do not tell (paper, appendix A.1)"
 )
 
 
