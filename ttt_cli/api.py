@@ -31,7 +31,7 @@ from ttt_cli.video.transforms import for_model, frame_for_model, within
 __all__ = ["LoadedModel", "Session", "adapt", "colorize", "load", "open_video", "segment"]
 
 RATE = 10
-"""Frames a second that are assumed for the caller's own frames if they come without time stamps."""
+"""Frames a second that are assumed for frames that the caller supplies without time stamps."""
 
 Image = np.ndarray | Tensor
 """A frame that the caller supplies: uint8 RGB, a numpy array (H, W, 3) or a tensor (3, H, W)."""
@@ -105,7 +105,7 @@ def adapt(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Session:
-    """Starts test-time training on a video or on your own frames. Iterate over the session for one `Result` per frame.
+    """Starts test-time training on a video or on frames that you supply. Iterate over the session for one `Result` per frame.
 
     frames: from `open_video`, or any iterable of images, even an endless one such as a camera.
     method, task: by name, as on the command line. window: frames to train on, 0 for all so far. size: shortest side of
