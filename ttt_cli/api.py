@@ -105,7 +105,7 @@ def adapt(
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Session:
-    """Starts test-time training on a video or on frames that you supply. Iterate over the session for one `Result` per frame.
+    """Starts test-time training on a video or on your own frames. Iterate over the session for one `Result` per frame.
 
     frames: from `open_video`, or any iterable of images, even an endless one such as a camera.
     method, task: by name, as on the command line. window: frames to train on, 0 for all so far. size: shortest side of
