@@ -32,7 +32,7 @@ from ttt_cli.video.transforms import for_model, frame_for_model, within
 __all__ = ["LoadedModel", "Session", "adapt", "colorize", "load", "open_video", "segment"]
 
 RATE = 10
-"""Frames a second that are assumed for the caller's own frames if they come without time stamps."""
+"""Frames a second that are assumed for frames that the caller supplies without time stamps."""
 
 Image = np.ndarray | Tensor
 """A frame that the caller supplies: uint8 RGB, a numpy array (H, W, 3) or a tensor (3, H, W)."""

@@ -30,13 +30,14 @@ class Drawing:
             pictures = [colored(image, chroma, settings.saturation) for chroma in chromas]
             return [picture.permute(1, 2, 0).contiguous().numpy() for picture in pictures]
         paints = [paint(labels, self.classes, self.shown_score) for labels in labelings]
-        for layer in paints:
-            self._seen |= frozenset(id for id in classes_in(layer.ids) if id < len(self.classes))
+        for painted in paints:
+            self._seen |= frozenset(id for id in classes_in(painted.ids) if id < len(self.classes))
         if not settings.labels:
             return [
-                overlay(image, layer.ids, layer.colors, alpha=settings.alpha, legend=frozenset()) for layer in paints
+                overlay(image, painted.ids, painted.colors, alpha=settings.alpha, legend=frozenset())
+                for painted in paints
             ]
         return [
-            overlay(image, layer.ids, layer.colors, alpha=settings.alpha, legend=self._seen, tags=layer.tags)
-            for layer in paints
+            overlay(image, painted.ids, painted.colors, alpha=settings.alpha, legend=self._seen, tags=painted.tags)
+            for painted in paints
         ]
