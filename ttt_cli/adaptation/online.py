@@ -76,7 +76,8 @@ class Adapter:
         began = self.compute.now()
         cut = self.cuts is not None and self.cuts.begins_scene(frame.image)
         if cut:
-            self.forget_scene()
+            self.window.clear()
+            self.predictor = self.method.predictor()
         known = self.task.prediction_without_model(frame.image)
         if known is not None:
             return Result(frame, known, None, 0, Timing((self.compute.now() - began) * 1000, 0.0), cut=cut)
@@ -128,11 +129,6 @@ class Adapter:
         """h_0(f_t(x)) for RGB in 0..255, (3, H, W)."""
         with self.compute.autocast():
             return self.task.predict(self.model, self.model.encode(image[None].to(self.compute.device)))
-
-    def forget_scene(self) -> None:
-        """Called when a new scene begins: empties the window, and drops the old scene's frames from any average."""
-        self.window.clear()
-        self.predictor = self.method.predictor()
 
     def reset(self) -> None:
         """Back to f_0, g_0, without any trace of past training; the window stays."""
