@@ -5,18 +5,16 @@ The functions in `__all__` come from api.py. They are imported on first use, so 
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
-
 from ttt_cli.core.version import __version__
 
+TYPE_CHECKING = False  # As in `typing`, which takes longer to import than all else here.
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from ttt_cli.api import adapt, colorize, load, open_video, segment
 
 __all__ = ["__version__", "adapt", "colorize", "load", "open_video", "segment"]
-
-# Whoever uses the library decides where its log goes; the command line says what its user must know by itself.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ Torch is imported inside commands, so that help appears at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -57,6 +58,8 @@ def _root(
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line, by default that of the process, and returns its exit code. Never raises."""
     _finish_files_when_terminated()
+    # The library's log is for programs; the command line tells its user what matters.
+    logging.getLogger("ttt_cli").addHandler(logging.NullHandler())
     try:
         with warnings.catch_warnings():
             if not os.environ.get(DEBUG_VARIABLE):

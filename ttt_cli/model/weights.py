@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.toml import from_table
-from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 
 if TYPE_CHECKING:
+    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
     from ttt_cli.model.two_headed import TwoHeadedModel
 
 FORMAT = "tttv-1"
@@ -191,6 +191,8 @@ def _american(text: str) -> str:
 
 
 def _parsed(path: Path, record: dict[str, Any]) -> Weights:
+    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
+
     return Weights(
         path=path,
         name=record["name"],
