@@ -148,6 +148,15 @@ def test_assigned_values_are_toml_and_words_need_no_quotes() -> None:
         ),
         ("adaptation.ln-adapt.momentum=x", "momentum: must be float, not 'x'"),
         ("adaptation.tent.method=online", "cannot name another one"),
+        ("adaptation.ln-adapt.momentum=0.0", "momentum must be above 0"),
+        ("adaptation.online+ln-adapt.probe_every=-1", "probe_every must not be negative"),
+        ("adaptation.online+ln-adapt.momentum=1.5", "momentum must be above 0 and at most 1"),
+        ("adaptation.online+self-train.confidence=2", "confidence must be within 0 and 1"),
+        ("adaptation.online+self-train.weight=-1", "weight must not be negative"),
+        ("adaptation.self-train+cb.confidence=-1", "confidence must be within 0 and 1"),
+        ("adaptation.tent+cb.largest_change=-1", "largest_change must not be negative"),
+        ("adaptation.no-memory.steps=0", "steps must be at least 1"),
+        ("adaptation.offline-oracle.epochs=0", "epochs must be at least 1"),
     ],
 )
 def test_an_invalid_assignment_is_one_line_and_exit_code_2(

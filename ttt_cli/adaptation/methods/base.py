@@ -43,6 +43,9 @@ class Method:
     undefined_because: ClassVar[str] = ""
     """The reason, for the error message."""
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
+
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """The parameters that test-time training changes; never those of h."""
         yield from ()

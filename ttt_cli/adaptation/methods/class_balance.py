@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.methods.self_train import SelfTrain
 from ttt_cli.adaptation.methods.tent import Tent
+from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Prediction
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ class ClassBalance(Method):
 
     Neither the paper nor Volpi et al. give a number; 2 of 11 classes is our choice.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.largest_change < 0:
+            raise UsageError(f"largest_change must not be negative: {self.largest_change}")
 
     def is_lost(self, fixed: Prediction, adapted: Prediction) -> bool:
         """Whether to reset, given both predictions of the same frame."""

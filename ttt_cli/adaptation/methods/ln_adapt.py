@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt_cli.adaptation.methods.base import Method
+from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.two_headed import TwoHeadedModel
 
@@ -29,6 +30,11 @@ class StatisticsAdapt(Method):
 
     Chosen from 0.03, 0.1, 0.3 and 1 on held-out stills (benchmarks/tune.py), with the forgetting of `street`.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.momentum <= 1:
+            raise UsageError(f"momentum must be above 0 and at most 1, not {self.momentum}")
 
     def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
         """Mean and variance of every batch normalization of f."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.offline import OnOfflineStep, train_offline
+from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Video
 
 if TYPE_CHECKING:
@@ -32,3 +33,8 @@ class OfflineOracle(Offline):
 
     epochs: int = 4
     """It may stop after each epoch. The paper's best iteration is near 1000 steps on videos of 100 to 1000 frames."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs < 1:
+            raise UsageError(f"epochs must be at least 1, not {self.epochs}")

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
+from ttt_cli.core.errors import UsageError
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
@@ -37,3 +38,8 @@ class NoMemory(MaskedReconstruction):
     window: int | None = 1
     steps: int = 4
     """The paper takes "more steps" a frame without giving a number; 4 is our choice."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise UsageError(f"steps must be at least 1, not {self.steps}")

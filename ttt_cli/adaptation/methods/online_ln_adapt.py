@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
+from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ class ReconstructAndFollow(MaskedReconstruction, StatisticsAdapt):
 
     probe_every: int = 50
     """Frames between checks whether the video is familiar; 0 never checks, and always follows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probe_every < 0:
+            raise UsageError(f"probe_every must not be negative: {self.probe_every}")
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Moves the statistics towards the frame's, unless the video is familiar."""
