@@ -142,8 +142,8 @@ class RunTotals:
                 self._first_losses.append(result.loss)
 
     def write_to(self, report: Report) -> None:
-        """Enters the totals in the report."""
-        report.frames, report.skipped_steps = self.frames, self.skipped_steps
+        """Enters the totals in the report; `frames` is for Outputs to say, which knows what is written."""
+        report.skipped_steps = self.skipped_steps
         report.cuts, report.gray_frames = self.cuts, self.gray_frames
         if self._last_losses:
             # In a short run the two means share no frame; in a run of one frame they are the same.
