@@ -14,7 +14,7 @@ import typer
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides
+from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Tables, parse_assignments
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings
 
@@ -223,6 +223,10 @@ class RunOptions:
     assignments: Assignments = None
     as_json: Json = False
     quiet: Quiet = False
+
+    def assigned(self) -> Tables:
+        """What `--set` says. Raises UsageError if it is not SECTION.NAME=VALUE."""
+        return parse_assignments(self.assignments or [])
 
 
 def parse_window(text: str) -> int:

@@ -12,7 +12,7 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli._signature import with_options
 from ttt_cli.cli.segment import build_request, finish
 from ttt_cli.model.weights import COLOR
-from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides, parse_assignments
+from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import OutputSettings
 
@@ -71,7 +71,7 @@ def colorize(
         adaptation=adaptation.overrides(compute.precision),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
         output=OutputOverrides(compare=True if compare else None, saturation=saturation),
-        assigned=parse_assignments(run.assignments or []),
+        assigned=run.assigned(),
     )
     request = build_request(
         source, overrides, weights=weights, run=run, device=compute.device, out=out, gray_first=gray_first

@@ -16,7 +16,7 @@ from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.evaluate.figures import UNKNOWN, format_number
 from ttt_cli.model.weights import COLOR, STREET, shipped_for
-from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides, parse_assignments
+from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.settings import AdaptationSettings
@@ -136,7 +136,7 @@ def evaluate(
         task=TaskOverrides(task=task or (default_task(dataset) if run.config is None else None)),
         adaptation=training.overrides(compute.precision),
         reconstruction=ReconstructionOverrides(mask_ratio=training.mask_ratio),
-        assigned=parse_assignments(run.assignments or []),
+        assigned=run.assigned(),
     )
     common = resolve(opened, run.config, overrides, device)
     method_tables = tables_of_methods(run.config, overrides)

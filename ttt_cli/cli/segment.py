@@ -13,7 +13,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._signature import with_options
 from ttt_cli.model.weights import STREET
-from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides, parse_assignments
+from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.video.settings import OutputSettings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def segment(
             formats=_listed(formats),
             classes=_listed(classes),
         ),
-        assigned=parse_assignments(run.assignments or []),
+        assigned=run.assigned(),
     )
     request = build_request(source, overrides, weights=weights, run=run, device=compute.device, out=out, truth=truth)
     finish(request, run)
