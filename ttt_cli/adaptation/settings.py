@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ttt_cli.core.errors import UsageError
+from ttt_cli.core.ranges import require_count, require_not_negative
 
 AtCuts = Literal["reset", "ignore"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -53,14 +54,11 @@ class AdaptationSettings:
     def __post_init__(self) -> None:
         if self.window < 0:
             raise UsageError(f"window must be at least 1, or inf for every frame, not {self.window}")
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_count(self, "steps", "batch")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if not 0 <= self.forgetting < 1:
             raise UsageError(f"forgetting must be at least 0 and below 1, not {self.forgetting}")
-        if not 0 <= self.reconstruction_rate_factor < math.inf:
-            raise UsageError(f"reconstruction_rate_factor must not be negative: {self.reconstruction_rate_factor}")
+        require_not_negative(self, "reconstruction_rate_factor")
         if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")

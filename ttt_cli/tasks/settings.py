@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ttt_cli.core.area import Area
 from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.ranges import require_count, require_share
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,7 @@ class TaskSettings:
     """colorization: detect title cards and leave them gray."""
 
     def __post_init__(self) -> None:
-        if self.largest_count < 1:
-            raise UsageError(f"largest_count must be at least 1, not {self.largest_count}")
-        for name in ("shown_score", "object_threshold", "overlap_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be within 0 and 1, not {getattr(self, name)}")
+        require_count(self, "largest_count")
+        require_share(self, "shown_score", "object_threshold", "overlap_threshold")
         if self.crop not in ("auto", "none") and Area.parse(self.crop) is None:
             raise UsageError(f"crop must be auto, none or WxH+X+Y such as 640x480+10+0, not {printable(self.crop)!r}")

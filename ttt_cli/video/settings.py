@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ttt_cli.core.errors import UsageError
+from ttt_cli.core.ranges import require_not_negative, require_share
 
 SMALLEST_SIZE = 32
 
@@ -56,7 +57,5 @@ class OutputSettings:
     """Only these classes are drawn and written; empty means all."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise UsageError(f"alpha must be within 0 and 1, not {self.alpha}")
-        if not 0 <= self.saturation < math.inf:
-            raise UsageError(f"saturation must not be negative: {self.saturation}")
+        require_share(self, "alpha")
+        require_not_negative(self, "saturation")

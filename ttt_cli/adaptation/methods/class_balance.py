@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.methods.self_train import SelfTrain
 from ttt_cli.adaptation.methods.tent import Tent
-from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Prediction
+from ttt_cli.core.ranges import require_not_negative
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -27,8 +27,7 @@ class ClassBalance(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.largest_change < 0:
-            raise UsageError(f"largest_change must not be negative: {self.largest_change}")
+        require_not_negative(self, "largest_change")
 
     def is_lost(self, fixed: Prediction, adapted: Prediction) -> bool:
         """Whether to reset, given both predictions of the same frame."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.offline import OnOfflineStep, train_offline
-from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Video
+from ttt_cli.core.ranges import require_count
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -36,5 +36,4 @@ class OfflineOracle(Offline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epochs < 1:
-            raise UsageError(f"epochs must be at least 1, not {self.epochs}")
+        require_count(self, "epochs")

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
-from ttt_cli.core.errors import UsageError
+from ttt_cli.core.ranges import require_count
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
@@ -41,5 +41,4 @@ class NoMemory(MaskedReconstruction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, not {self.steps}")
+        require_count(self, "steps")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
-from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
+from ttt_cli.core.ranges import require_not_negative
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -26,8 +26,7 @@ class ReconstructAndFollow(MaskedReconstruction, StatisticsAdapt):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.probe_every < 0:
-            raise UsageError(f"probe_every must not be negative: {self.probe_every}")
+        require_not_negative(self, "probe_every")
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Moves the statistics towards the frame's, unless the video is familiar."""

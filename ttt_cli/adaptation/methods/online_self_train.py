@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,8 +13,8 @@ from ttt_cli.adaptation.methods.self_train import NO_CONFIDENCE
 from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
 from ttt_cli.adaptation.reconstruction import draw_visible, reconstruction_error
 from ttt_cli.core.classes import VOID
-from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Prediction
+from ttt_cli.core.ranges import require_not_negative, require_share
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, class_probabilities, confident_classes, cross_entropy
@@ -49,12 +48,8 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.confidence <= 1:
-            raise UsageError(f"confidence must be within 0 and 1, not {self.confidence}")
-        if not 0 <= self.weight < math.inf:
-            raise UsageError(f"weight must not be negative: {self.weight}")
-        if self.probe_every < 0:
-            raise UsageError(f"probe_every must not be negative: {self.probe_every}")
+        require_share(self, "confidence")
+        require_not_negative(self, "weight", "probe_every")
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Checks every `probe_every` frames whether the video is familiar."""

@@ -13,7 +13,7 @@ from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
 from ttt_cli.adaptation.reconstruction import draw_visible
-from ttt_cli.core.errors import UsageError
+from ttt_cli.core.ranges import require_share
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
@@ -35,8 +35,7 @@ class SelfTrain(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.confidence <= 1:
-            raise UsageError(f"confidence must be within 0 and 1, not {self.confidence}")
+        require_share(self, "confidence")
 
     def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
         """All of f."""
