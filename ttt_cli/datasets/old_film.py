@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ttt_cli.datasets.blur import gaussian_blurred
+
 GAMMA = 2.2
 GRAIN_PIXELS = 2
 
@@ -42,21 +44,10 @@ def old_film(image: Tensor, seed: int, emulsion: Emulsion = STANDARD) -> Tensor:
     share = torch.tensor([emulsion.red, 1 - emulsion.red - emulsion.blue, emulsion.blue])
     light = torch.einsum("c,chw->hw", share, (image.float() / 255) ** GAMMA)
     light = light * (1 + emulsion.flicker * torch.randn((), generator=generator)).clamp(min=0)
-    value = _blurred(light ** (1 / GAMMA), emulsion.blur * min(light.shape) / 360)
+    value = gaussian_blurred(light[None] ** (1 / GAMMA), emulsion.blur * min(light.shape) / 360)[0]
     value = (0.5 + emulsion.contrast * (value - 0.5)).clamp(0, 1)
     height, width = value.shape
     coarse = torch.randn(1, 1, -(-height // GRAIN_PIXELS), -(-width // GRAIN_PIXELS), generator=generator)
     grain = functional.interpolate(coarse, size=(height, width), mode="nearest")[0, 0]
     value = (value * 255 + emulsion.grain * grain).clamp(0, 255).round()
     return value.to(torch.uint8).expand(3, -1, -1).contiguous()
-
-
-def _blurred(values: Tensor, deviation: float) -> Tensor:
-    """A Gaussian blur over (H, W) that repeats the edge pixels beyond the edge."""
-    radius = max(1, round(2 * deviation))
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-(offsets**2) / (2 * max(deviation, 0.1) ** 2))
-    kernel = kernel / kernel.sum()
-    padded = functional.pad(values[None, None], (radius,) * 4, mode="replicate")
-    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return functional.conv2d(rows, kernel.view(1, 1, -1, 1))[0, 0]

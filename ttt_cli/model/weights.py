@@ -21,7 +21,7 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.toml import from_table
 
 if TYPE_CHECKING:
-    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
+    from ttt_cli.model.settings import ModelSize, PictureStatistics, ReconstructionSettings
     from ttt_cli.model.two_headed import TwoHeadedModel
 
 FORMAT = "tttv-1"
@@ -77,6 +77,8 @@ class Weights:
     reconstruction: ReconstructionSettings
     adaptation: dict[str, Any]
     """Settings of test-time training chosen for these weights, by their names in AdaptationSettings."""
+    ordinary: PictureStatistics | None = None
+    """Exposure and white balance of frames are matched to these (model/exposure.py); None leaves frames as they are."""
 
     def load(self) -> TwoHeadedModel:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
@@ -143,6 +145,7 @@ def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
         "model": dataclasses.asdict(weights.model_size),
         "reconstruction": dataclasses.asdict(weights.reconstruction),
         "adaptation": weights.adaptation,
+        **({} if weights.ordinary is None else {"ordinary": dataclasses.asdict(weights.ordinary)}),
     }
     temporary = weights.path.with_suffix(".part")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -191,8 +194,9 @@ def _american(text: str) -> str:
 
 
 def _parsed(path: Path, record: dict[str, Any]) -> Weights:
-    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
+    from ttt_cli.model.settings import ModelSize, PictureStatistics, ReconstructionSettings
 
+    ordinary = record.get("ordinary")
     return Weights(
         path=path,
         name=record["name"],
@@ -202,4 +206,5 @@ def _parsed(path: Path, record: dict[str, Any]) -> Weights:
         model_size=from_table(ModelSize, record["model"], "model"),
         reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),
         adaptation=record["adaptation"],
+        ordinary=None if ordinary is None else from_table(PictureStatistics, ordinary, "ordinary"),
     )

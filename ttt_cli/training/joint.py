@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import Weights, save_weights
+from ttt_cli.model.weights import Weights, open_weights, save_weights
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
 from ttt_cli.training.recipe import Recipe, Schedule
@@ -55,12 +55,17 @@ class Trainer:
         self.schedule = recipe.schedule
         torch.manual_seed(self.schedule.seed)
         self.generator = Generator().manual_seed(self.schedule.seed)
+        self.ordinary = split.trained.statistics() if recipe.exposure == "match" else None
+        self.augmentation = replace(recipe.augmentation, ordinary=self.ordinary)
         self.recipe, self.split, self.device = recipe, split, device
         objective = OBJECTIVES[recipe.objective]
         self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
+        if recipe.start:
+            self.model.load_state_dict(open_weights(recipe.start).load().state_dict())
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.objective = objective(recipe, split).to(device)
+        self.objective.ordinary = self.ordinary
         self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
@@ -125,6 +130,7 @@ class Trainer:
             model_size=recipe.model,
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
             adaptation=recipe.adaptation,
+            ordinary=self.ordinary,
         )
         save_weights(self.average, record)
 
@@ -135,7 +141,7 @@ class Trainer:
         if not stills or not self.schedule.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
-        images = [self.objective.preprocess(still.image[None].to(self.device)) for still in stills]
+        images = [self.objective.shown(still.image)[None].to(self.device) for still in stills]
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
@@ -169,7 +175,7 @@ class Trainer:
 
     def draw(self, count: int) -> tuple[list[Still], Tensor]:
         """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
-        batch = self.split.trained.draw(count, self.recipe.augmentation, self.generator)
+        batch = self.split.trained.draw(count, self.augmentation, self.generator)
         return batch, torch.stack([still.image for still in batch]).to(self.device)
 
     @torch.no_grad()

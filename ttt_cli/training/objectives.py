@@ -14,6 +14,8 @@ from ttt_cli.core.color import gray_of, lab_of
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.color import ColorMetric
+from ttt_cli.model.exposure import exposure_matched
+from ttt_cli.model.settings import PictureStatistics
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
@@ -39,6 +41,14 @@ class TrainingObjective(nn.Module):
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__()
+
+    ordinary: PictureStatistics | None = None
+    """Pictures are matched to these (model/exposure.py); None leaves them."""
+
+    def shown(self, image: Tensor) -> Tensor:
+        """What the model sees of a whole picture, uint8 RGB (3, H, W), at test time."""
+        image = image if self.ordinary is None else exposure_matched(image, self.ordinary)
+        return self.preprocess(image)
 
     def preprocess(self, images: Tensor) -> Tensor:
         """The model's input made from images in 0..255, (B, 3, H, W)."""
@@ -75,7 +85,7 @@ class Segmentation(TrainingObjective):
         device = next(model.parameters()).device
         for seed, still in enumerate(held_out):
             for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
-                queries = model.segment(model.encode(image[None].to(device)))
+                queries = model.segment(model.encode(self.shown(image)[None].to(device)))
                 pooled[name].update(ClassMap(task.postprocess(queries).class_map), ClassMap(still.classes))
         return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 

@@ -81,6 +81,10 @@ class Recipe:
     """What the main head is taught: a name in OBJECTIVES."""
     imagenet: bool = True
     """Whether the encoder starts from ImageNet weights."""
+    start: str = ""
+    """Name or path of weights of the same size to start from; empty starts anew."""
+    exposure: Literal["match", "off"] = "off"
+    """Whether exposure and white balance are taken out of pictures and video (model/exposure.py)."""
     model: ModelSize = field(default_factory=ModelSize)
     """Sizes of the encoder and the heads."""
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -17,6 +17,9 @@ from torch.nn import functional
 from ttt_cli.core.classes import CAMVID, VOID, things_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.regions import components
+from ttt_cli.model.exposure import exposure_matched, picture_statistics
+from ttt_cli.model.settings import PictureStatistics
+from ttt_cli.training.camera import Camera, seen_by_camera
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +131,10 @@ class Pool:
         chosen = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
         return [augment(self.stills[index], augmentation, generator) for index in chosen]
 
+    def statistics(self) -> PictureStatistics:
+        """Mean and deviation of the pictures, each source counting alike."""
+        return picture_statistics(still.image for still in self.stills)
+
     def pixel_share(self) -> Tensor:
         """The share of each class among the labeled pixels: float32 (K,)."""
         counts = torch.zeros(VOID + 1, dtype=torch.float64)
@@ -178,6 +185,10 @@ class Augmentation:
     """Lower end of the zoom, which is drawn uniformly on a log scale."""
     largest_scale: float = 1.75
     """Upper end of the zoom."""
+    camera: Camera = Camera()
+    """Changes to the whole picture before it is cropped."""
+    ordinary: PictureStatistics | None = None
+    """Then its mean and deviation are set to these (model/exposure.py), as they will be on video; None leaves them."""
     color: float = 0.3
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color."""
 
@@ -192,8 +203,11 @@ def augment(still: Still, settings: Augmentation, generator: Generator) -> Still
     areas = [_window((height, width), window, generator) for _ in range(settings.windows)]
     area = max(areas, key=lambda area: int(still.classes[area].flatten().bincount().count_nonzero()))
 
+    whole = seen_by_camera(still.image, settings.camera, generator)
+    if settings.ordinary is not None:
+        whole = exposure_matched(whole, settings.ordinary)
     image = functional.interpolate(
-        still.image[area].float()[None], size=crop, mode="bilinear", align_corners=False, antialias=scale < 1
+        whole[area].float()[None], size=crop, mode="bilinear", align_corners=False, antialias=scale < 1
     )[0]
     classes = functional.interpolate(still.classes[area][None, None], size=crop, mode="nearest-exact")[0, 0]
     instances = functional.interpolate(still.instances[area][None, None].float(), size=crop, mode="nearest-exact")
