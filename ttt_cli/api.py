@@ -24,8 +24,7 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import COLOR, MAIN_ONLY, STREET, Weights, open_weights, save_weights, weights_for
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, assigned_tables
 from ttt_cli.run.runner import Run, RunRequest, run_video
-from ttt_cli.run.settings import RunSettings, choose_device, resolve
-from ttt_cli.tasks.table import TASKS
+from ttt_cli.run.settings import RunSettings, choose_device, resolve, task_of
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import for_model, frame_for_model, within
 
@@ -70,7 +69,7 @@ class Session:
     def __init__(self, frames: Video | Iterable[Image], loaded: LoadedModel, settings: RunSettings) -> None:
         self.weights, self.settings = loaded.weights, settings
         self.model = copy.deepcopy(loaded.model)
-        self.task = TASKS[settings.task.task](loaded.weights.classes, settings.task)
+        self.task = task_of(loaded.weights, settings)
         self.adapter = Adapter(self.model, self.task, settings.adaptation, settings.reconstruction, loaded.device)
         self.frames_seen = 0
         self._frames = frames

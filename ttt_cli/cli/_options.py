@@ -37,6 +37,13 @@ class Precision(str, Enum):
     fp16 = "fp16"
 
 
+class ExposureName(str, Enum):
+    """What happens to the exposure of frames."""
+
+    match = "match"
+    off = "off"
+
+
 class AtCuts(str, Enum):
     """What happens to the window at a cut between scenes."""
 
@@ -133,6 +140,14 @@ Stride = Annotated[
 MaxFrames = Annotated[
     int | None, typer.Option("--max-frames", metavar="N", help="Use at most N frames. (default: all)")
 ]
+Exposure = Annotated[
+    ExposureName | None,
+    typer.Option(
+        "--exposure",
+        help="match sets each frame's brightness, contrast and white balance to those of the training pictures. "
+        f"(default: {_ELSE} {InputSettings.exposure})",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only a JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the path of the output.")]
@@ -195,10 +210,12 @@ class FrameOptions:
     size: Size = None
     stride: Stride = None
     max_frames: MaxFrames = None
+    exposure: Exposure = None
 
     def overrides(self) -> InputOverrides:
         """The given options."""
-        return InputOverrides(size=self.size, stride=self.stride, max_frames=self.max_frames)
+        exposure = None if self.exposure is None else self.exposure.value
+        return InputOverrides(size=self.size, stride=self.stride, max_frames=self.max_frames, exposure=exposure)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,9 +29,8 @@ from ttt_cli.metrics.table import metric_from_json
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, weights_for
-from ttt_cli.run.settings import RunSettings
+from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.tasks.base import Task
-from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.transforms import for_model
 
 
@@ -143,7 +142,7 @@ def prepare_methods(
         path = method_weights.path
         if path not in models:
             models[path] = method_weights.load().to(device)
-        task = TASKS[chosen.task.task](weights.classes, chosen.task)
+        task = task_of(weights, chosen)
         methods[name] = PreparedMethod(
             models[path], task, chosen.adaptation, chosen.reconstruction, chosen.input.size, consistency
         )

@@ -30,8 +30,7 @@ from ttt_cli.model.weights import Weights, sha256, weights_for
 from ttt_cli.run.folder import REPORT, locked, write_json
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
-from ttt_cli.run.settings import RunSettings, adaptation_record
-from ttt_cli.tasks.table import TASKS
+from ttt_cli.run.settings import RunSettings, adaptation_record, task_of
 from ttt_cli.video.writer import VideoWriter
 
 OnFrame = Callable[[Result], None]
@@ -65,7 +64,7 @@ class Experiment:
     @property
     def warnings(self) -> list[str]:
         """Data that is left out and metrics that are missing, one line each."""
-        metric = TASKS[self.common.task.task](self.weights.classes, self.common.task).new_metric()
+        metric = task_of(self.weights, self.common).new_metric()
         return [*(warning for stream in self.streams for warning in stream.warnings), *metric.missing_metrics()]
 
     def subject(self) -> dict[str, Any]:

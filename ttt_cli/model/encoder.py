@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ttt_cli.core.pictures import IMAGENET
 from ttt_cli.model.settings import EncoderSize
 
 INPUT_CHANNELS = 4
 
 # The color channels are normalized with ImageNet's statistics, in 0..255, as in Mask2Former and the authors' release.
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
+PIXEL_MEAN, PIXEL_STANDARD_DEVIATION = IMAGENET.mean, IMAGENET.deviation
 
 # EfficientNet-Lite0's ImageNet weights were trained with (pixel - 127) / 128 instead.
 LITE_MEAN, LITE_SCALE = 127.0, 128.0

@@ -81,13 +81,3 @@ class ReconstructionSettings:
             raise UsageError(f"mask ratio must lie between 0 and 1, not {self.mask_ratio}")
         if self.patch_pixels < 1:
             raise UsageError(f"a patch must have at least one pixel, not {self.patch_pixels}")
-
-
-@dataclass(frozen=True)
-class PictureStatistics:
-    """Mean and deviation of each channel of ordinary pictures, in 0..255, in the order red, green, blue."""
-
-    mean: tuple[float, ...]
-    """Mean over pictures of a picture's mean."""
-    deviation: tuple[float, ...]
-    """Mean over pictures of a picture's deviation."""

@@ -18,10 +18,11 @@ from safetensors import SafetensorError, safe_open
 
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
 from ttt_cli.core.toml import from_table
 
 if TYPE_CHECKING:
-    from ttt_cli.model.settings import ModelSize, PictureStatistics, ReconstructionSettings
+    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
     from ttt_cli.model.two_headed import TwoHeadedModel
 
 FORMAT = "tttv-1"
@@ -77,8 +78,10 @@ class Weights:
     reconstruction: ReconstructionSettings
     adaptation: dict[str, Any]
     """Settings of test-time training chosen for these weights, by their names in AdaptationSettings."""
-    ordinary: PictureStatistics | None = None
-    """Exposure and white balance of frames are matched to these (model/exposure.py); None leaves frames as they are."""
+    ordinary: PictureStatistics = IMAGENET
+    """Of the training pictures."""
+    exposure: Exposure = "off"
+    """Whether the weights were trained on pictures matched to `ordinary` (core/exposure.py)."""
 
     def load(self) -> TwoHeadedModel:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
@@ -145,7 +148,8 @@ def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
         "model": dataclasses.asdict(weights.model_size),
         "reconstruction": dataclasses.asdict(weights.reconstruction),
         "adaptation": weights.adaptation,
-        **({} if weights.ordinary is None else {"ordinary": dataclasses.asdict(weights.ordinary)}),
+        "ordinary": dataclasses.asdict(weights.ordinary),
+        "exposure": weights.exposure,
     }
     temporary = weights.path.with_suffix(".part")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -194,7 +198,7 @@ def _american(text: str) -> str:
 
 
 def _parsed(path: Path, record: dict[str, Any]) -> Weights:
-    from ttt_cli.model.settings import ModelSize, PictureStatistics, ReconstructionSettings
+    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 
     ordinary = record.get("ordinary")
     return Weights(
@@ -206,5 +210,7 @@ def _parsed(path: Path, record: dict[str, Any]) -> Weights:
         model_size=from_table(ModelSize, record["model"], "model"),
         reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),
         adaptation=record["adaptation"],
-        ordinary=None if ordinary is None else from_table(PictureStatistics, ordinary, "ordinary"),
+        # Files of tttv 0.1 have neither.
+        ordinary=IMAGENET if ordinary is None else from_table(PictureStatistics, ordinary, "ordinary"),
+        exposure=record.get("exposure", "off"),
     )

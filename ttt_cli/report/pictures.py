@@ -18,8 +18,7 @@ from ttt_cli.core.toml import from_table
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.report.collect import SegmentRun
-from ttt_cli.run.settings import RunSettings
-from ttt_cli.tasks.table import TASKS
+from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import open_input, shrink
 
@@ -68,9 +67,9 @@ def reconstructions(run: SegmentRun) -> list[Picture]:
     settings = from_table(RunSettings, run.report["settings"], str(run.folder.run))
     weights = open_weights(run.report["weights"]["path"])
     frame = _frame(open_input(Path(run.report["input"]), settings.input), len(run.frames) // 2)
-    image = shrink(frame, settings.input.size)
     model = weights.load()
-    task = TASKS[settings.task.task](weights.classes, settings.task)
+    task = task_of(weights, settings)
+    image = task.preprocess(shrink(frame, settings.input.size))
     adapter = Adapter(model, task, settings.adaptation, settings.reconstruction, CPU)
     if not adapter.moving:
         return []

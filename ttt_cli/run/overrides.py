@@ -22,6 +22,7 @@ class InputOverrides:
     max_frames: int | None = None
     fps: float | None = None
     size: int | None = None
+    exposure: str | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.label_files import check_formats
 from ttt_cli.run.outputs import Outputs, Step
 from ttt_cli.run.record import Report, RunScores, RunTotals, new_report
-from ttt_cli.run.settings import RunSettings
+from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.threads import Stopwatch, prefetch
@@ -145,7 +145,7 @@ def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) ->
     """Passes the video through the model: yields a step for each frame, with labels at the size of the input."""
     settings = request.settings
     model = request.weights.load().to(request.device)
-    task = TASKS[settings.task.task](request.weights.classes, settings.task)
+    task = task_of(request.weights, settings)
     fixed: Adapter | None = None
     if settings.output.compare:
         fixed_settings = dataclasses.replace(settings.adaptation, method="joint")

@@ -17,6 +17,7 @@ from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import Overrides, Tables
+from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.settings import InputSettings, OutputSettings
@@ -46,6 +47,7 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
     check_tables(overrides.assigned, "--set")
     given = {section: _given(getattr(overrides, section)) for section in SECTIONS}
     recommended: Tables = {
+        "input": {"exposure": weights.exposure},
         "task": {"task": weights.tasks[0]},
         "adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32", **weights.adaptation},
         "reconstruction": dataclasses.asdict(weights.reconstruction),
@@ -58,6 +60,12 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
     settings = from_table(RunSettings, merged, "settings")
     _check(settings, weights)
     return settings
+
+
+def task_of(weights: Weights, settings: RunSettings) -> Task:
+    """The task that the settings name, for these weights."""
+    ordinary = weights.ordinary if settings.input.exposure == "match" else None
+    return TASKS[settings.task.task](weights.classes, settings.task, ordinary)
 
 
 def table_for(method: str, adaptation: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ttt_cli.core.area import Area
 from ttt_cli.core.classes import Class, things_of
+from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.core.labels import Labels
+from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
 from ttt_cli.tasks.settings import TaskSettings
@@ -27,6 +29,8 @@ class Task(ABC):
     classes: tuple[Class, ...]
     """The classes of the weights, in the order of the class logits."""
     settings: TaskSettings = field(default_factory=TaskSettings)
+    ordinary: PictureStatistics | None = None
+    """Frames are matched to these before the model sees them (core/exposure.py); None leaves them as they are."""
 
     @property
     def things(self) -> frozenset[int]:
@@ -35,7 +39,7 @@ class Task(ABC):
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Turns an image, uint8 RGB (3, H, W), into what the model sees: the same size and type."""
-        return image
+        return image if self.ordinary is None else exposure_matched(image, self.ordinary)
 
     def prediction_without_model(self, image: Tensor) -> Prediction | None:
         """The prediction for an image that the model does not see or train on; None for all others."""

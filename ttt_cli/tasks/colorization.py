@@ -46,7 +46,7 @@ class ColorizationTask(Task):
 
     def preprocess(self, image: Tensor) -> Tensor:
         """The image in gray of the same lightness."""
-        return gray_of(image)
+        return gray_of(super().preprocess(image))
 
     def prediction_without_model(self, image: Tensor) -> ColorPrediction | None:
         """Title cards stay gray."""

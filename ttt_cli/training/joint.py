@@ -55,8 +55,9 @@ class Trainer:
         self.schedule = recipe.schedule
         torch.manual_seed(self.schedule.seed)
         self.generator = Generator().manual_seed(self.schedule.seed)
-        self.ordinary = split.trained.statistics() if recipe.exposure == "match" else None
-        self.augmentation = replace(recipe.augmentation, ordinary=self.ordinary)
+        self.ordinary = split.trained.statistics()
+        matched = self.ordinary if recipe.exposure == "match" else None
+        self.augmentation = replace(recipe.augmentation, ordinary=matched)
         self.recipe, self.split, self.device = recipe, split, device
         objective = OBJECTIVES[recipe.objective]
         self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
@@ -65,7 +66,7 @@ class Trainer:
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.objective = objective(recipe, split).to(device)
-        self.objective.ordinary = self.ordinary
+        self.objective.ordinary = matched
         self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
@@ -131,6 +132,7 @@ class Trainer:
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
             adaptation=recipe.adaptation,
             ordinary=self.ordinary,
+            exposure=recipe.exposure,
         )
         save_weights(self.average, record)
 

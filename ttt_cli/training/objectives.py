@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from ttt_cli.core.classes import CAMVID, Class
 from ttt_cli.core.color import gray_of, lab_of
+from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
+from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.color import ColorMetric
-from ttt_cli.model.exposure import exposure_matched
-from ttt_cli.model.settings import PictureStatistics
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
@@ -43,7 +43,7 @@ class TrainingObjective(nn.Module):
         super().__init__()
 
     ordinary: PictureStatistics | None = None
-    """Pictures are matched to these (model/exposure.py); None leaves them."""
+    """Pictures are matched to these (core/exposure.py); None leaves them."""
 
     def shown(self, image: Tensor) -> Tensor:
         """What the model sees of a whole picture, uint8 RGB (3, H, W), at test time."""

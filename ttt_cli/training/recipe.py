@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ttt_cli.core.pictures import Exposure
 from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 from ttt_cli.model.weights import MAIN_ONLY
 from ttt_cli.training.losses import MainLossSettings
@@ -83,8 +84,8 @@ class Recipe:
     """Whether the encoder starts from ImageNet weights."""
     start: str = ""
     """Name or path of weights of the same size to start from; empty starts anew."""
-    exposure: Literal["match", "off"] = "off"
-    """Whether exposure and white balance are taken out of pictures and video (model/exposure.py)."""
+    exposure: Exposure = "off"
+    """Whether exposure and white balance are taken out of pictures and video (core/exposure.py)."""
     model: ModelSize = field(default_factory=ModelSize)
     """Sizes of the encoder and the heads."""
     augmentation: Augmentation = field(default_factory=Augmentation)

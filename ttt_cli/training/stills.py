@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from ttt_cli.core.classes import CAMVID, VOID, things_of
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.exposure import exposure_matched, picture_statistics
+from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.datasets.regions import components
-from ttt_cli.model.exposure import exposure_matched, picture_statistics
-from ttt_cli.model.settings import PictureStatistics
 from ttt_cli.training.camera import Camera, seen_by_camera
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Augmentation:
     camera: Camera = Camera()
     """Changes to the whole picture before it is cropped."""
     ordinary: PictureStatistics | None = None
-    """Then its mean and deviation are set to these (model/exposure.py), as they will be on video; None leaves them."""
+    """Then its mean and deviation are set to these (core/exposure.py), as they will be on video; None leaves them."""
     color: float = 0.3
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color."""
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ttt_cli.core.errors import UsageError
+from ttt_cli.core.pictures import Exposure
 from ttt_cli.core.ranges import require_not_negative, require_share
 
 SMALLEST_SIZE = 32
@@ -27,6 +28,8 @@ class InputSettings:
     """Frames a second of a folder of pictures; a video file has its own rate."""
     size: int = 360
     """Shortest side of the model's input, in pixels. Frames are only scaled down. `street` was trained at this size."""
+    exposure: Exposure = "off"
+    """Whether each frame's exposure and white balance are matched to ordinary pictures (core/exposure.py)."""
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST_SIZE:

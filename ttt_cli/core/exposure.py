@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ttt_cli.model.settings import PictureStatistics
+from ttt_cli.core.pictures import PictureStatistics
 
 LARGEST_GAIN = 8.0
 """The noise of a nearly black or even frame is not amplified further."""

@@ -1,0 +1,23 @@
+"""What ordinary pictures are like. Importing this does not import torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Exposure = Literal["match", "off"]
+"""Whether exposure and white balance are taken out of frames (core/exposure.py)."""
+
+
+@dataclass(frozen=True)
+class PictureStatistics:
+    """Mean and deviation of each channel of ordinary pictures, in 0..255, in the order red, green, blue."""
+
+    mean: tuple[float, ...]
+    """Mean over pictures of a picture's mean."""
+    deviation: tuple[float, ...]
+    """Mean over pictures of a picture's deviation."""
+
+
+IMAGENET = PictureStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""Stands in for the training pictures of weights that do not record theirs."""
