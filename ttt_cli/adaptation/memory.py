@@ -96,6 +96,19 @@ class Snapshot:
             torch._foreach_lerp_(self.parameters, self.values, share)
 
     @torch.no_grad()
+    def approach(self, share: float) -> None:
+        """Moves the remembered values this share of the way to the parameters, so that they become an average."""
+        if self.parameters:
+            torch._foreach_lerp_(self.values, self.parameters, share)
+
+    @torch.no_grad()
+    def restore_some(self, chance: float, generator: Generator) -> None:
+        """Sets each single weight to its remembered value with this chance. generator: on the CPU."""
+        for parameter, value in zip(self.parameters, self.values, strict=True):
+            chosen = torch.rand(parameter.shape, generator=generator).to(parameter.device) < chance
+            parameter.copy_(torch.where(chosen, value, parameter))
+
+    @torch.no_grad()
     def restore(self) -> None:
         """Sets the parameters to the remembered values, bit for bit."""
         if self.parameters:

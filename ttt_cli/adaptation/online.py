@@ -57,6 +57,7 @@ class Adapter:
         self.method = method_named(settings.method, settings.constants)
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
         self.start = Snapshot(self.moving)
+        self.average = Snapshot(self.moving)
         self.start_statistics = Snapshot(self.method.statistics(model))
         self.optimizer = GuardedOptimizer(model, self.moving, settings, self.compute) if self.moving else None
         steps = settings.steps if self.method.steps is None else self.method.steps
@@ -69,6 +70,7 @@ class Adapter:
         self.familiarity = Familiarity()
         self.predictor = self.method.predictor()
         self.generator = Generator().manual_seed(settings.seed)
+        self.frames = 0
         self.offline_seconds = 0.0
 
     def step(self, frame: Frame) -> Result:
@@ -83,13 +85,15 @@ class Adapter:
             return Result(frame, known, None, 0, Timing((self.compute.now() - began) * 1000, 0.0), cut=cut)
         if self.steps:
             self.window.push(frame.image)
-        if not self.method.carry:
+        due = self.frames % self.settings.every == 0
+        self.frames += 1
+        if due and not self.method.carry:
             self.reset()
         estimate = self.auto_window.update(self) if self.auto_window else None
-        self.method.before_step(self, frame)
-        losses = [self.update() for _ in range(self.steps)]
+        losses = self.adapt_to(frame) if due else []
         adapted = self.compute.now()
-        prediction = self.method.after_predict(self, frame, self.predict(frame))
+        with self.method.predicting(self):
+            prediction = self.method.after_predict(self, frame, self.predict(frame))
         predicted = self.compute.now()
 
         finite = [loss for loss in losses if loss is not None]
@@ -103,16 +107,23 @@ class Adapter:
             cut=cut,
         )
 
+    def adapt_to(self, frame: Frame) -> list[float | None]:
+        """Takes the steps of a frame that is in the window. Returns the loss of each, None if it was undone."""
+        self.method.before_step(self, frame)
+        return [self.update() for _ in range(self.steps)]
+
     def update(self) -> float | None:
         """One gradient step on a batch from the window: the only place where an optimizer steps.
 
-        Returns the loss, or None if loss or gradient was not finite and the step was undone.
+        A loss without gradient asks for no step. Returns the loss, or None if loss or gradient was not finite and the
+        step was undone.
         """
         assert self.optimizer is not None
         loss = self.loss(self.window.sample(self.settings.batch, self.settings.crop, self.generator), self.generator)
-        if not self.optimizer.step(loss):
+        if loss.requires_grad and not self.optimizer.step(loss):
             return None
         self.start.pull(self.settings.forgetting)
+        self.method.after_step(self)
         return float(loss.detach())
 
     def loss(self, batch: Batch, generator: Generator) -> Tensor:

@@ -91,6 +91,20 @@ class Vote(Predictor):
 
 
 @dataclass
+class Mirror(Predictor):
+    """The mean of the predictions of the frame and of its mirror image, the simplest test-time augmentation."""
+
+    undefined_for: ClassVar[tuple[str, ...]] = ("instance", "panoptic")
+    undefined_because: ClassVar[str] = "objects of a frame and its mirror image cannot be averaged"
+
+    def __call__(self, predict: Predict, image: Tensor) -> Prediction:
+        # The probabilities' cells have to lie on the same pixels in both, so the width becomes a multiple of theirs.
+        padded = functional.pad(image, (0, -image.shape[-1] % OUTPUT_STRIDE, 0, 0), mode="replicate")
+        now = predict(image)
+        return now.averaged([now, predict(padded.flip(-1)).mirrored()])
+
+
+@dataclass
 class Smoothing(Predictor):
     """The mean of the last frames' predictions, probabilities or colors (paper, section 5.1)."""
 
@@ -109,4 +123,4 @@ class Smoothing(Predictor):
         return now.averaged(self.past)
 
 
-PREDICTORS = {"vote": Vote, "smoothing": Smoothing}
+PREDICTORS = {"vote": Vote, "smoothing": Smoothing, "mirror": Mirror}

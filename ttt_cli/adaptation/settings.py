@@ -25,6 +25,8 @@ class AdaptationSettings:
     """Start with `window`, then estimate the size from the video (auto_window.py)."""
     steps: int = 1
     """Gradient steps a frame (paper: 1)."""
+    every: int = 1
+    """Adapt on every so manyth frame only; those between are predicted with the weights as they are (paper: 1)."""
     batch: int = 1
     """Images a step, drawn with replacement from the window."""
     crop: float = 1.0
@@ -54,7 +56,7 @@ class AdaptationSettings:
     def __post_init__(self) -> None:
         if self.window < 0:
             raise UsageError(f"window must be at least 1, or inf for every frame, not {self.window}")
-        require_count(self, "steps", "batch")
+        require_count(self, "steps", "batch", "every")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if not 0 <= self.forgetting < 1:

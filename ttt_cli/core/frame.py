@@ -87,6 +87,10 @@ class Prediction(ABC):
         """The mean of past predictions, this one included. Raises TypeError if the task cannot average."""
         raise TypeError(f"{type(self).__name__} cannot be averaged")
 
+    def mirrored(self) -> Prediction:
+        """Left and right swapped. Raises TypeError if the task cannot."""
+        raise TypeError(f"{type(self).__name__} cannot be mirrored")
+
     @abstractmethod
     def at_size(self, size: tuple[int, int]) -> Labels:
         """The prediction at the size (height, width) of the frame, on the CPU."""

@@ -18,17 +18,20 @@ LITE_MEAN, LITE_SCALE = 127.0, 128.0
 
 
 class Encoder(nn.Module):
-    """Any backbone with four maps. channels: the maps' widths, finest first.
+    """Any backbone with four maps.
+
+    channels: the maps' widths, finest first. blocks: the parts of the backbone whose outputs `watched` measures.
 
     The statistics of batch normalization stay constant: full and masked images pass through the same layers, and
     running statistics would be a mixture that fits neither. The affine parameters of these layers are trained like
     all others.
     """
 
-    def __init__(self, backbone: nn.Module, channels: list[int]) -> None:
+    def __init__(self, backbone: nn.Module, channels: list[int], blocks: list[nn.Module]) -> None:
         super().__init__()
         self.backbone = backbone
         self.channels = channels
+        self.blocks = blocks
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         outputs = self.backbone(inputs)
@@ -51,7 +54,9 @@ def build_encoder(size: EncoderSize, pretrained: bool) -> Encoder:
     backbone = timm.create_model(size.name, features_only=True, in_chans=INPUT_CHANNELS, out_indices=(1, 2, 3, 4))
     if pretrained:
         _load_imagenet(backbone, size.name)
-    return Encoder(backbone, list(backbone.feature_info.channels()))
+    stages = getattr(backbone, "blocks", None)
+    blocks = list(backbone.children()) if stages is None else [block for stage in stages for block in stage]
+    return Encoder(backbone, list(backbone.feature_info.channels()), blocks)
 
 
 def _swin(size: EncoderSize) -> Encoder:
@@ -66,7 +71,9 @@ def _swin(size: EncoderSize) -> Encoder:
         drop_path_rate=size.swin_drop_path,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )
-    return Encoder(SwinBackbone(config), [size.swin_channels * 2**stage for stage in range(4)])
+    backbone = SwinBackbone(config)
+    blocks = [block for stage in backbone.swin.encoder.layers for block in stage.blocks]
+    return Encoder(backbone, [size.swin_channels * 2**stage for stage in range(4)], blocks)
 
 
 def _load_imagenet(backbone: nn.Module, name: str) -> None:

@@ -21,6 +21,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, build_encoder
+from ttt_cli.model.feature_statistics import FeatureStatistics, recorded_channels
 from ttt_cli.model.settings import HeadSize, ModelSize
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
@@ -161,6 +162,7 @@ class TwoHeadedModel(nn.Module):
             self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
         reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
         self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
+        self.ordinary_features: FeatureStatistics | None = None
         # On a CPU convolutions are a third faster in this order. Saturated masks leave gradients that are denormal
         # floats, on which a CPU is many times slower, so those become zero.
         self.to(memory_format=torch.channels_last)
@@ -175,6 +177,12 @@ class TwoHeadedModel(nn.Module):
             visible = images.new_ones((), dtype=torch.float32).expand(len(images), 1, *images.shape[-2:])
         inputs = torch.cat([normalize(images) * visible, visible], dim=1)
         return Features(self.encoder(self._pad(inputs)), (images.shape[-2], images.shape[-1]))
+
+    def channel_statistics(self, images: Tensor) -> list[Tensor]:
+        """Each channel's mean and log deviation after every block of f, (B, C, 2) each. images: as for `encode`."""
+        with recorded_channels(self.encoder.blocks) as measured:
+            self.encode(images)
+        return measured
 
     def segment(self, features: Features) -> MaskQueries:
         """h of a model with mask queries."""

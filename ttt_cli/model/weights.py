@@ -87,11 +87,14 @@ class Weights:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
         from safetensors.torch import load_file
 
+        from ttt_cli.model.feature_statistics import FeatureStatistics
         from ttt_cli.model.two_headed import TwoHeadedModel
 
         model = TwoHeadedModel(self.model_size, len(self.classes))
         try:
-            model.load_state_dict({_american(name): tensor for name, tensor in load_file(self.path).items()})
+            tensors = {_american(name): tensor for name, tensor in load_file(self.path).items()}
+            model.ordinary_features = FeatureStatistics.read(tensors)
+            model.load_state_dict(tensors)
         except (RuntimeError, SafetensorError, OSError) as error:
             cause = str(error).splitlines()[0]
             raise TttvError(f"{printable(self.path)}: tensors do not fit its architecture ({cause})") from error

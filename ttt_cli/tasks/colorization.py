@@ -33,6 +33,9 @@ class ColorPrediction(Prediction):
         chroma = [prediction.chroma for prediction in past if isinstance(prediction, ColorPrediction)]
         return ColorPrediction(torch.stack(chroma).mean(0))
 
+    def mirrored(self) -> ColorPrediction:
+        return ColorPrediction(self.chroma.flip(-1))
+
     def at_size(self, size: tuple[int, int]) -> Chroma:
         """Chroma stays at its size; core.color.colored enlarges it along the edges of the picture."""
         return Chroma(self.chroma.cpu())

@@ -81,6 +81,9 @@ class SemanticPrediction(Prediction):
         image_size = (self.class_map.shape[0], self.class_map.shape[1])
         return SemanticPrediction(upsample(mean[None], image_size)[0].argmax(dim=0).to(torch.uint8), mean)
 
+    def mirrored(self) -> SemanticPrediction:
+        return SemanticPrediction(self.class_map.flip(-1), self.probabilities.flip(-1))
+
     def at_size(self, size: tuple[int, int]) -> ClassMap:
         """The most likely class of every pixel in a frame of `size` (height, width).
 

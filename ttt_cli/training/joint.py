@@ -14,12 +14,17 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
+from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, open_weights, save_weights
+from ttt_cli.training.camera import seen_by_camera
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
 from ttt_cli.training.recipe import Recipe, Schedule
 from ttt_cli.training.stills import Split, Still
+
+PICTURES_MEASURED = 256
+"""Training pictures behind the statistics of f's channels."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class Trainer:
     def export(self, path: Path) -> None:
         """Writes the averaged weights with everything needed to use them."""
         recipe = self.recipe
+        self.average.ordinary_features = self._ordinary_features()
         record = Weights(
             path=path,
             name=recipe.name,
@@ -146,6 +152,15 @@ class Trainer:
         images = [self.objective.shown(still.image)[None].to(self.device) for still in stills]
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
+
+    @torch.no_grad()
+    def _ordinary_features(self) -> FeatureStatistics:
+        """The statistics of f's channels on whole training pictures, changed as in training but not cropped."""
+        generator = Generator().manual_seed(0)
+        chosen = self.split.trained.choose(PICTURES_MEASURED, generator)
+        seen = (seen_by_camera(still.image, self.augmentation.camera, generator) for still in chosen)
+        shown = (self.objective.shown(image)[None].to(self.device) for image in seen)
+        return FeatureStatistics.of(map(self.average.channel_statistics, shown))
 
     def _joint_step(self) -> Losses:
         schedule = self.schedule

@@ -127,9 +127,12 @@ class Pool:
 
     def draw(self, count: int, augmentation: Augmentation, generator: Generator) -> list[Still]:
         """Draws `count` stills with replacement and augments them."""
+        return [augment(still, augmentation, generator) for still in self.choose(count, generator)]
+
+    def choose(self, count: int, generator: Generator) -> list[Still]:
+        """Draws `count` stills with replacement."""
         weights = torch.tensor(self.weights)
-        chosen = torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
-        return [augment(self.stills[index], augmentation, generator) for index in chosen]
+        return [self.stills[index] for index in weights.multinomial(count, True, generator=generator).tolist()]
 
     def statistics(self) -> PictureStatistics:
         """Mean and deviation of the pictures, each source counting alike."""

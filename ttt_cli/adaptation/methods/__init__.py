@@ -10,16 +10,19 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from ttt_cli.adaptation.methods.align import Align
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.methods.class_balance import BalancedSelfTrain, BalancedTent
+from ttt_cli.adaptation.methods.cotta import AverageTeacher
 from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
+from ttt_cli.adaptation.methods.ln_prior import StatisticsWithPrior
 from ttt_cli.adaptation.methods.offline import Offline, OfflineOracle
 from ttt_cli.adaptation.methods.online import MaskedReconstruction, NoMemory
 from ttt_cli.adaptation.methods.online_ln_adapt import ReconstructAndFollow
 from ttt_cli.adaptation.methods.online_self_train import ReconstructAndSelfTrain
 from ttt_cli.adaptation.methods.self_train import SelfTrain
 from ttt_cli.adaptation.methods.tent import Tent
-from ttt_cli.adaptation.predictors import PREDICTORS, Smoothing, Vote
+from ttt_cli.adaptation.predictors import PREDICTORS, Mirror, Smoothing, Vote
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import converted
 
@@ -35,14 +38,18 @@ METHODS: dict[str, Method] = {
         Offline("offline"),
         OfflineOracle("offline-oracle"),
         StatisticsAdapt("ln-adapt"),
+        StatisticsWithPrior("ln-prior"),
         Tent("tent"),
         BalancedTent("tent+cb"),
         SelfTrain("self-train"),
         BalancedSelfTrain("self-train+cb"),
+        AverageTeacher("cotta"),
+        Align("align"),
         ReconstructAndSelfTrain("online+self-train"),
         ReconstructAndFollow("online+ln-adapt"),
         Method("majority-vote", predictor=Vote),
         Method("temporal-smoothing", predictor=Smoothing),
+        Method("mirror", predictor=Mirror),
     )
 }
 

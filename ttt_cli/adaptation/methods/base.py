@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,6 +66,13 @@ class Method:
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Called once a frame, after it enters the window and before the model is trained on it."""
+
+    def after_step(self, adapter: Adapter) -> None:
+        """Called after each step that was not undone."""
+
+    def predicting(self, adapter: Adapter) -> AbstractContextManager[None]:
+        """The context in which the frame is predicted; a method can predict with other weights than it trains."""
+        return nullcontext()
 
     def after_predict(self, adapter: Adapter, frame: Frame, prediction: Prediction) -> Prediction:
         """Called with each prediction; returns the prediction to use."""

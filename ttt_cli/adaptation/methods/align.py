@@ -1,0 +1,47 @@
+"""Alignment of feature statistics (ActMAD, Mirza et al. 2023; ViTTA, Lin et al. 2023), with a dead zone: ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+
+from ttt_cli.adaptation.memory import Batch
+from ttt_cli.adaptation.methods.base import Method
+from ttt_cli.core.errors import UsageError
+from ttt_cli.core.ranges import require_not_negative
+from ttt_cli.model.settings import ReconstructionSettings
+from ttt_cli.model.two_headed import TwoHeadedModel
+
+
+@dataclass(frozen=True)
+class Align(Method):
+    """f takes a step that brings the channels of its features back to where they are on ordinary pictures.
+
+    Single pictures differ, so a channel counts only from `dead_zone` spreads on; on familiar video the loss is almost 0
+    everywhere, and below `familiar` no step is taken, so that the model stays what it is. Nothing is hidden and nothing
+    reconstructed: the method needs no g.
+    """
+
+    dead_zone: float = 2.0
+    """Distance from the mean over ordinary pictures, in spreads, that is not counted."""
+    familiar: float = 0.002
+    """Distance of a frame up to which no step is taken."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_not_negative(self, "dead_zone", "familiar")
+
+    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+        """All of f."""
+        yield from model.encoder.parameters()
+
+    def loss(
+        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+    ) -> Tensor:
+        """The distance from ordinary features, without a gradient if the frame is familiar."""
+        if model.ordinary_features is None:
+            raise UsageError(f"method {self.name}: the weights do not record what f's features are like; others do")
+        distance = model.ordinary_features.distance(model.channel_statistics(batch.images), self.dead_zone)
+        return distance if float(distance) > self.familiar else distance.detach()
