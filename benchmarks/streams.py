@@ -18,7 +18,7 @@ from ttt_cli.cli._options import parse_window
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.changes import shuffled
-from ttt_cli.datasets.degrade import degraded
+from ttt_cli.datasets.degrade import degraded, parse_degradation
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
@@ -55,7 +55,7 @@ def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Str
     settings = InputSettings(fps=recipe.fps, max_frames=max_frames)
     stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, settings, "semantic"))[0]
     if recipe.degrade:
-        stream = degraded(stream, recipe.degrade)
+        stream = degraded(stream, parse_degradation(recipe.degrade))
     return dataclasses.replace(stream, name=recipe.name)
 
 
