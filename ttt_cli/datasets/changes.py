@@ -13,7 +13,7 @@ from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Instances, Labels
-from ttt_cli.datasets.degrade import parse_degradation
+from ttt_cli.datasets.degrade import Degradation, parse_degradation
 from ttt_cli.datasets.stream import Stream
 
 
@@ -49,22 +49,25 @@ class Segment:
         return range(self.first, self.last + step, step)
 
 
-def joined(stream: Stream, segments: Sequence[Segment], every: int = 1) -> Stream:
-    """A stream of the segments of a stream, one after the other; then only its frames 0, every, 2 every ...
+def joined(stream: Stream, segments: Sequence[Segment], every: int = 1, max_frames: int | None = None) -> Stream:
+    """A stream of the segments of a stream, one after the other.
+
+    every, max_frames: of all this, only the frames 0, every, 2 every ..., and at most so many; None is no limit.
 
     Frames keep their names, and so their labels, also if they are shown twice; they are numbered anew, and time goes
     on. All frames are in memory while it is read, and reading raises TttvError if the stream has fewer than the
     segments want. Raises UsageError for an unknown degradation.
     """
     source = stream.video
-    parts = [
-        (segment.positions(), parse_degradation(segment.degrade) if segment.degrade else None) for segment in segments
-    ]
-    plan = [(position, degradation) for positions, degradation in parts for position in positions]
+    plan: list[tuple[int, Degradation | None]] = []
+    for segment in segments:
+        degradation = parse_degradation(segment.degrade) if segment.degrade else None
+        plan += [(position, degradation) for position in segment.positions()]
+    shown = range(0, len(plan), every)[:max_frames]
 
     def frames() -> Iterator[Frame]:
         originals = list(source.frames())
-        for index in range(0, len(plan), every):
+        for index in shown:
             position, degradation = plan[index]
             if not 0 <= position < len(originals):
                 raise TttvError(f"{printable(stream.name)}: has no frame {position}, only {len(originals)} frames")
@@ -73,8 +76,7 @@ def joined(stream: Stream, segments: Sequence[Segment], every: int = 1) -> Strea
                 frame = dataclasses.replace(frame, image=degradation.change(frame), clean=frame.image)
             yield frame
 
-    length = len(range(0, len(plan), every))
-    video = dataclasses.replace(source, fps=source.fps / every, length=length, frames=frames)
+    video = dataclasses.replace(source, fps=source.fps / every, length=len(shown), frames=frames)
     return dataclasses.replace(stream, name=f"{stream.name} joined", video=video)
 
 
