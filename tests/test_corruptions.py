@@ -30,8 +30,13 @@ NEW_IN_EVERY_FRAME = ("gaussian-noise", "shot-noise", "impulse-noise", "speckle-
 FALLING = ("snow", "rain")
 
 # Mean absolute differences grow only within these severities. Saturation is lowered, then raised; water, then mud, is
-# on the lens; ice takes the place of a picture that gets darker.
-GROWING = {"saturate": ((1, 2), (3, 4, 5)), "spatter": ((1, 2, 3), (4, 5)), "frost": ((1, 2, 3),)}
+# on the lens; ice takes the place of a picture that gets darker; there is as much fog in 3 as in 4, of other clouds.
+GROWING = {
+    "saturate": ((1, 2), (3, 4, 5)),
+    "spatter": ((1, 2, 3), (4, 5)),
+    "frost": ((1, 2, 3),),
+    "fog": ((1, 2, 3), (2, 4, 5)),
+}
 
 
 CLOUDS = torch.stack([fractal(480, 1.5, f"channel {number}")[:360] for number in range(3)])

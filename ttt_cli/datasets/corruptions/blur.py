@@ -1,7 +1,7 @@
 """Blur of lens, motion, patterned glass and zoom, with the constants of ImageNet-C (Hendrycks and Dietterich, 2019).
 
-ImageNet-C states lengths in pixels of a picture of 224 pixels, and Cityscapes-C (Michaelis et al., 2019) takes the same
-at 1024. Here they are pixels at 360, the size that `street` sees, and are scaled with the picture.
+ImageNet-C states lengths in pixels of a picture of 224 pixels. Here the same numbers are pixels at 360, the size that
+`street` sees, and are scaled with the picture: a blur is a little smaller, next to what is in the picture, than there.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def contrast(image: Tensor, index: int, severity: int) -> Tensor:
 def pixelate(image: Tensor, index: int, severity: int) -> Tensor:
     """Shrinks the picture by a factor, and enlarges it to squares.
 
-    The factor is ImageNet-C's at any size, as in Cityscapes-C (Michaelis et al., 2019).
+    The factor is ImageNet-C's at any size, so at a size above 224 pixels the squares are smaller next to the picture.
     """
     height, width = size_of(image)
     factor = PIXELATE_FACTOR[severity - 1]

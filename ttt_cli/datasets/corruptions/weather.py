@@ -59,8 +59,8 @@ def fog(image: Tensor, index: int, severity: int) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _clouds(side: int, decay: float) -> Tensor:
-    """decay: by how much each halving of the wavelength lowers the amplitude."""
-    return FOG_THINNEST + (1 - FOG_THINNEST) * fractal(side, 1 + float(np.log2(decay)), "fog")
+    """decay: ImageNet-C's, whose square divides the amplitude with each halving of the wavelength."""
+    return FOG_THINNEST + (1 - FOG_THINNEST) * fractal(side, 1 + 2 * float(np.log2(decay)), "fog")
 
 
 def frost(image: Tensor, index: int, severity: int) -> Tensor:
