@@ -1,78 +1,60 @@
-"""The README's main table: methods on the three test streams with several seeds.
+"""The README's main table: methods on the three test streams with several seeds, or on the suite of changes.
 
 python benchmarks/streams.py --data data --methods all
+python benchmarks/streams.py --data data --recipe recipes/shifts.toml --out runs/shifts --only fog:3,fog:5 --every 2
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from shift_recipes import groups_of, open_stream, read_streams
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli._options import parse_window
-from ttt_cli.core.toml import from_table, read_toml
-from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.changes import shuffled
-from ttt_cli.datasets.degrade import degraded
-from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
 from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run_experiment
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 from ttt_cli.run.settings import resolve
-from ttt_cli.video.settings import InputSettings
 
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class StreamRecipe:
-    """An entry of recipes/streams.toml."""
+def print_table(summary: list[Summary], groups: dict[str, list[str]]) -> None:
+    """Prints pooled mIoU in percent and gain over joint by method and stream, means by group, and time next to joint.
 
-    name: str
-    """Name of the stream in the table."""
-    folder: str
-    """Path relative to the data folder."""
-    fps: float
-    """Frames per second."""
-    degrade: str = ""
-    """A key of DEGRADATIONS; empty leaves the frames as they are."""
-
-
-def read_streams(recipe: Path) -> list[StreamRecipe]:
-    """Reads the entries of a file such as recipes/streams.toml."""
-    return [from_table(StreamRecipe, table, str(recipe)) for table in read_toml(recipe)["streams"]]
-
-
-def open_stream(recipe: StreamRecipe, data: Path, max_frames: int | None) -> Stream:
-    """Opens the labeled video of an entry."""
-    settings = InputSettings(fps=recipe.fps, max_frames=max_frames)
-    stream = open_streams("camvid", StreamRequest(data / recipe.folder, None, settings, "semantic"))[0]
-    if recipe.degrade:
-        stream = degraded(stream, recipe.degrade)
-    return dataclasses.replace(stream, name=recipe.name)
-
-
-def print_table(summary: list[Summary]) -> None:
-    """Prints pooled mIoU in percent by method and stream, then mean, gain over joint, and time relative to joint."""
+    The longer of the two, methods or streams, goes down the page.
+    """
     rows = [row for row in summary if row.stream != ALL_STREAMS]
-    streams = list(dict.fromkeys(row.stream for row in rows))
-    by_title_and_stream = {(row.title, row.stream): row for row in rows}
-    print(f"{'method':24s}" + "".join(f"{name:>24s}" for name in streams) + f"{'mean':>8s}{'gain':>8s}{'x joint':>9s}")
-    for title in dict.fromkeys(row.title for row in rows):
-        results = [by_title_and_stream[title, stream] for stream in streams]
-        scores = [f"{row.pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for row in results]
-        mean = statistics.fmean(row.pooled for row in results)
-        gain = statistics.fmean(row.gain or 0 for row in results)
-        ratio = statistics.fmean(row.time_ratio or 0 for row in results)
-        print(f"{title:24s}" + "".join(f"{score:>24s}" for score in scores) + f"{mean:8.2f}{gain:+8.2f}{ratio:9.2f}")
+    by_title: dict[str, dict[str, Summary]] = {}
+    for row in rows:
+        by_title.setdefault(row.title, {})[row.stream] = row
+    table = {title: _texts(by_stream, groups) for title, by_stream in by_title.items()}
+    columns = list(next(iter(table.values())))
+    if len(columns) > len(table):
+        table = {column: {title: texts[column] for title, texts in table.items()} for column in columns}
+        columns = list(by_title)
+    print(" " * 26 + "".join(f"{column:>26s}" for column in columns))
+    for title, texts in table.items():
+        print(f"{title:26s}" + "".join(f"{texts[column]:>26s}" for column in columns))
     print("per frame (protocol paper): " + "; ".join(f"{row.title}, {row.stream} {row.paper:.2f}" for row in rows))
+
+
+def _texts(by_stream: dict[str, Summary], groups: dict[str, list[str]]) -> dict[str, str]:
+    """What is printed of one method, by column."""
+    texts = {name: f"{row.pooled:.2f} +- {row.deviation:.2f} ({row.gain or 0:+.2f})" for name, row in by_stream.items()}
+    for group, names in groups.items():
+        mean = statistics.fmean(by_stream[name].pooled for name in names)
+        gain = statistics.fmean(by_stream[name].gain or 0 for name in names)
+        texts[f"mean, {group} ({len(names)})"] = f"{mean:.2f} ({gain:+.2f})"
+    texts["x joint"] = f"{statistics.fmean(row.time_ratio or 0 for row in by_stream.values()):.2f}"
+    return texts
 
 
 class Lines(Watcher):
@@ -92,26 +74,34 @@ def main() -> None:
     parser.add_argument("--windows", default=str(AdaptationSettings.window), help="such as 1,4,16,inf")
     parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", metavar="NAME,NAME", help="only these streams of the recipe")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th frame of each stream")
     parser.add_argument("--max-frames", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/streams"), help="continues a stopped evaluation")
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
     names = all_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
-    streams = [open_stream(recipe, arguments.data, arguments.max_frames) for recipe in read_streams(arguments.recipe)]
+    recipes = read_streams(arguments.recipe, arguments.only.split(",") if arguments.only else ())
+    streams = [open_stream(recipe, arguments.data, arguments.every, arguments.max_frames) for recipe in recipes]
+    groups = groups_of(recipes)
+    if arguments.shuffle:
+        streams = [shuffled(stream) for stream in streams]
+        groups = {group: [f"{name} shuffled" for name in names] for group, names in groups.items()}
+    chosen = InputOverrides(stride=arguments.every, max_frames=arguments.max_frames)
     experiment = Experiment(
-        data={"dataset": "recipes/streams.toml"},
-        streams=[shuffled(stream) for stream in streams] if arguments.shuffle else streams,
+        data={"dataset": arguments.recipe.as_posix()},
+        streams=streams,
         weights=weights,
         settings={
             name: resolve(weights, None, Overrides(adaptation=AdaptationOverrides(method=name)), CPU) for name in names
         },
-        common=resolve(weights, None, Overrides(input=InputOverrides(max_frames=arguments.max_frames)), CPU),
+        common=resolve(weights, None, Overrides(input=chosen), CPU),
         windows=[parse_window(text) for text in arguments.windows.split(",")],
         seeds=range(arguments.seeds),
         device=CPU,
     )
-    print_table(run_experiment(experiment, arguments.out, overwrite=False, watcher=Lines()).summary)
+    print_table(run_experiment(experiment, arguments.out, overwrite=False, watcher=Lines()).summary, groups)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Helps to choose settings of test-time training on stills held out of the training drives, never on a test stream.
 
 The held-out stills of each drive, in time order and each shown `--repeats` times, stand in for a video; the last
-showing is scored. Each trial runs on the stills as they are and in low light. A `--try` lists the settings to change.
+showing is scored. Each trial runs on the stills as they are and on each change of `--shifts`, none of which is in the
+suite that is reported (recipes/shifts.toml). A `--try` lists the settings to change.
 `method="tent"` tries another method than `online`; `self-train.confidence=0.8` changes a setting of the method itself.
 
     python benchmarks/tune.py --try learning_rate=1e-4 --try learning_rate=3e-4,forgetting=0.1
@@ -16,12 +17,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
+from shift_recipes import read_shifts
 
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import ClassMap
 from ttt_cli.core.toml import from_table, parse_toml, read_toml
-from ttt_cli.datasets.degrade import degraded
+from ttt_cli.datasets.degrade import degraded, parse_degradation
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.comparison import ALL_STREAMS, records_of
 from ttt_cli.evaluate.evaluation import measure, plan, prepare_methods
@@ -53,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="street")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/street.toml"))
+    parser.add_argument("--shifts", type=Path, default=Path("recipes/development.toml"))
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=1)
@@ -63,21 +66,27 @@ def main() -> None:
     recipe = from_table(Recipe, read_toml(arguments.recipe), str(arguments.recipe))
     held_out = load_split(recipe.sources, arguments.data).held_out
     day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
-    night = [degraded(stream, "low-light") for stream in day]
+    shifts = [parse_degradation(text) for text in read_shifts(arguments.shifts)]
+    columns = ["as is", *(shift.title for shift in shifts), "shifts"]
+    widths = [max(6, len(column)) for column in columns]
 
-    print(f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills: as they are, in low light, mean")
+    print(
+        f"pooled mIoU on {sum(map(len, held_out.values()))} held-out stills; the last column is the mean over changes"
+    )
+    print(*(f"{column:>{width}s}" for column, width in zip(columns, widths, strict=True)))
     for text in ['method="joint"', *arguments.tries]:
         changes = {"method": "online", **parse_toml(text.replace(",", "\n"), "--try")}
         method = changes["method"]
         settings = resolve(weights, None, Overrides(assigned={"adaptation": changes}), CPU)
         ready = prepare_methods(weights, {method: settings}, CPU)
         scores = []
-        for streams in (day, night):
+        for streams in (day, *([degraded(stream, shift) for stream in day] for shift in shifts)):
             by_name = {stream.name: stream for stream in streams}
             cells = plan(ready, streams, [settings.adaptation.window], range(arguments.seeds))
             records = records_of({cell: measure(cell, by_name[cell.stream], ready[method]) for cell in cells})
             scores.append(statistics.fmean(record.pooled for record in records if record.stream == ALL_STREAMS))
-        print(f"{scores[0]:6.2f} {scores[1]:6.2f} {statistics.fmean(scores):6.2f}  {text}", flush=True)
+        scores.append(statistics.fmean(scores[1:]))
+        print(*(f"{score:{width}.2f}" for score, width in zip(scores, widths, strict=True)), f" {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ttt_cli.core.color import colored, gray_of, lab_of
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Chroma, Picture
-from ttt_cli.datasets.degrade import degraded
+from ttt_cli.datasets.degrade import degraded, parse_degradation
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.metrics import perceptual
@@ -196,7 +196,7 @@ def test_old_film_is_blind_to_red_and_the_same_for_the_same_seed() -> None:
 
 def test_degraded_colors_are_scored_by_the_clean_ones() -> None:
     video = video_of([Frame(index, str(index), index / 10, picture(index)) for index in range(2)])
-    stream = degraded(Stream("film", (), video, lambda name: None), "old-film")
+    stream = degraded(Stream("film", (), video, lambda name: None), parse_degradation("old-film"))
     for clean, frame in zip(video.frames(), for_model(stream.video, 32, gray_of).frames(), strict=True):
         assert not torch.equal(frame.whole().image, clean.image)
         assert torch.equal(ColorizationTask(()).truth_of(frame, stream.truth).image, clean.image)

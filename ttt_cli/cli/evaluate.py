@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -12,19 +11,19 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.evaluate.figures import UNKNOWN, format_number
 from ttt_cli.model.weights import COLOR, STREET, shipped_for
 from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.settings import AdaptationSettings
     from ttt_cli.core.frame import Result
+    from ttt_cli.datasets.degrade import Degradation
     from ttt_cli.datasets.stream import Stream
-    from ttt_cli.evaluate.comparison import Summary
     from ttt_cli.evaluate.evaluation import Cell
-    from ttt_cli.evaluate.experiment import Outcome, Watcher
+    from ttt_cli.evaluate.experiment import Watcher
 
 EPILOG = """Examples:
 
@@ -32,12 +31,11 @@ tttv eval --dataset camvid --gt camvid/video_0016E5_15hz
 
 tttv eval --dataset camvid --gt camvid --method all --seeds 3 --degrade low-light
 
+tttv eval --dataset camvid --gt camvid --degrade fog:3
+
 tttv eval --dataset camvid --gt camvid --method joint,online --window 1,4,16,64,inf
 
 tttv eval --dataset coco-videos --gt annotations/ --task panoptic"""
-
-MOST_ROWS = 20
-METHODS_ABREAST = 3
 
 
 class Protocol(str, Enum):
@@ -93,7 +91,12 @@ def evaluate(
     compute: options.ComputeOptions,
     frames: options.FrameOptions,
     degrade: Annotated[
-        str | None, typer.Option("--degrade", metavar="NAME", help="Degrade every frame: low-light or old-film.")
+        str | None,
+        typer.Option(
+            "--degrade",
+            metavar="NAME[:1-5]",
+            help="Degrade every frame: low-light, old-film, or a corruption and its severity, such as fog:3.",
+        ),
     ] = None,
     consistency: Annotated[
         bool,
@@ -124,6 +127,7 @@ def evaluate(
     """
     from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.changes import fitting
+    from ttt_cli.datasets.degrade import parse_degradation
     from ttt_cli.datasets.stream import StreamRequest
     from ttt_cli.evaluate import experiment
     from ttt_cli.model.weights import open_weights
@@ -144,10 +148,11 @@ def evaluate(
     task_name = common.task.task
     names = [name.strip() for name in method.split(",")]
     methods, left_out = experiment.all_methods(opened, task_name) if method == "all" else (names, [])
+    degradation = None if degrade is None else parse_degradation(degrade)
     streams = open_streams(dataset, StreamRequest(truth, images, common.input, task_name, every, split))
     plan = experiment.Experiment(
         data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
-        streams=fitting(_changed(streams, degrade, shuffle), opened.classes, task_name),
+        streams=fitting(_changed(streams, degradation, shuffle), opened.classes, task_name),
         weights=opened,
         settings={name: resolve(opened, run.config, _of_method(overrides, name), device) for name in methods},
         common=common,
@@ -158,14 +163,15 @@ def evaluate(
         videos=videos,
         method_tables=method_tables,
     )
-    parts = ["eval", dataset, "" if task_name == "semantic" else task_name, degrade, "shuffled" if shuffle else ""]
+    change = None if degradation is None else degradation.file_name
+    parts = ["eval", dataset, "" if task_name == "semantic" else task_name, change, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
     visible = not (run.quiet or run.as_json)
     for warning in plan.warnings if visible else ():
         _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", visible) as bar:
         outcome = experiment.run_experiment(plan, folder, run.overwrite, _watcher(bar))
-    _present(outcome, folder, run, protocol, left_out, videos)
+    present(outcome, folder, run, protocol.value, left_out, videos)
 
 
 def _of_method(overrides: Overrides, method: str) -> Overrides:
@@ -188,27 +194,6 @@ def _windows(window: str | None, common: AdaptationSettings, overrides: Override
     if window is None or "window" in overrides.assigned.get("adaptation", {}):
         return [common.window]
     return [options.parse_window(frames) for frames in window.split(",")]
-
-
-def _present(
-    outcome: Outcome, folder: Path, run: options.RunOptions, protocol: Protocol, left_out: list[str], videos: bool
-) -> None:
-    """Shows a finished evaluation: tables and the paths of its files, JSON, or only the folder."""
-    from ttt_cli.evaluate.experiment import LATEX, METRICS, TABLE
-    from ttt_cli.run.folder import to_json
-
-    if run.as_json:
-        print(to_json({"folder": str(folder), **outcome.content}))
-    elif run.quiet:
-        _console.line(folder)
-    else:
-        _show(outcome, protocol.value)
-        for reason in left_out:
-            _console.line(f"left out: {reason}")
-        for name in (METRICS, TABLE, LATEX):
-            _console.line(folder / name)
-        for path in sorted(folder.glob("*.mp4")) if videos else ():
-            _console.line(path)
 
 
 def _watcher(bar: _console.Bar) -> Watcher:
@@ -241,59 +226,10 @@ def parse_seeds(text: str) -> list[int]:
     return numbers
 
 
-def _changed(streams: list[Stream], degrade: str | None, shuffle: bool) -> list[Stream]:
+def _changed(streams: list[Stream], degradation: Degradation | None, shuffle: bool) -> list[Stream]:
     from ttt_cli.datasets.changes import shuffled
     from ttt_cli.datasets.degrade import degraded
 
-    if degrade is not None:
-        streams = [degraded(stream, degrade) for stream in streams]
+    if degradation is not None:
+        streams = [degraded(stream, degradation) for stream in streams]
     return [shuffled(stream) for stream in streams] if shuffle else streams
-
-
-def _show(outcome: Outcome, protocol: str) -> None:
-    """Prints tables of scores, details and classes for each stream, narrow enough for 80 columns."""
-    protocols = [name for name in ("pooled", "paper") if protocol in (name, "both")]
-    columns = ("method", protocols[0], "gain", *protocols[1:], "s/frame", "x joint", "MiB")
-    score, unit = outcome.content["score"], outcome.content["unit"]
-    scored = {record.stream: f"{record.frames_scored} of {record.frames} frames scored" for record in outcome.records}
-    for stream in dict.fromkeys(row.stream for row in outcome.summary):
-        rows = [row for row in outcome.summary if row.stream == stream]
-        title = f"{stream}: {score} in {unit}; {scored[stream]}"
-        _console.table(title, columns, [_row(row, protocols) for row in rows])
-        details = {row.title: row.shown_details() for row in rows}
-        if outcome.content["consistency"]:
-            details = {row.title: {**details[row.title], "consistency": format_number(row.consistency)} for row in rows}
-        _numbers(f"{stream}, pooled", details)
-        by_class = {row.title: {name: format_number(value) for name, value in row.by_class.items()} for row in rows}
-        _numbers(f"{stream}: {score} by class, pooled", by_class)
-
-
-def _numbers(title: str, methods: dict[str, dict[str, str]]) -> None:
-    """Prints a row for each quantity that any method has, a few methods side by side; nothing above MOST_ROWS rows."""
-    names = [
-        name for name in next(iter(methods.values())) if any(values[name] != UNKNOWN for values in methods.values())
-    ]
-    if not 0 < len(names) <= MOST_ROWS:
-        return
-    for first in range(0, len(methods), METHODS_ABREAST):
-        block = list(methods)[first : first + METHODS_ABREAST]
-        _console.table(title, ("", *block), [(name, *(methods[method][name] for method in block)) for name in names])
-
-
-def _row(row: Summary, protocols: list[str]) -> tuple[str, ...]:
-    measured = {
-        "pooled": (row.pooled, row.deviation, row.gain),
-        "paper": (row.paper, row.paper_deviation, row.paper_gain),
-    }
-    chosen = [measured[name] for name in protocols]
-    scores = [format_number(mean, row.spread(deviation), 2) for mean, deviation, _ in chosen]
-    gain = measured[protocols[0]][2]
-    return (
-        row.title,
-        scores[0],
-        UNKNOWN if gain is None or math.isnan(gain) else f"{gain:+.2f}",
-        *scores[1:],
-        format_number(row.seconds, digits=3),
-        format_number(row.time_ratio, digits=2),
-        format_number(row.peak_mebibytes, digits=0),
-    )

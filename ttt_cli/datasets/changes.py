@@ -1,9 +1,10 @@
-"""Streams with their frames shuffled, or with the classes of given weights."""
+"""Streams with their frames shuffled or put together from parts, or with the classes of given weights."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Generator
@@ -12,6 +13,7 @@ from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import Instances, Labels
+from ttt_cli.datasets.degrade import Degradation, parse_degradation
 from ttt_cli.datasets.stream import Stream
 
 
@@ -28,6 +30,54 @@ def shuffled(stream: Stream) -> Stream:
 
     video: Video = dataclasses.replace(stream.video, frames=frames)
     return dataclasses.replace(stream, name=f"{stream.name} shuffled", video=video)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a stream."""
+
+    first: int
+    """Its first frame, as a position in the stream, from 0."""
+    last: int
+    """Its last frame, itself included. Before `first`, the part runs backwards in time."""
+    degrade: str = ""
+    """A degradation for `parse_degradation`; empty leaves the frames as they are."""
+
+    def positions(self) -> range:
+        """The positions of its frames, in order."""
+        step = 1 if self.first <= self.last else -1
+        return range(self.first, self.last + step, step)
+
+
+def joined(stream: Stream, segments: Sequence[Segment], every: int = 1, max_frames: int | None = None) -> Stream:
+    """A stream of the segments of a stream, one after the other.
+
+    every, max_frames: of all this, only the frames 0, every, 2 every ..., and at most so many; None is no limit.
+
+    Frames keep their names, and so their labels, also if they are shown twice; they are numbered anew, and time goes
+    on. All frames are in memory while it is read, and reading raises TttvError if the stream has fewer than the
+    segments want. Raises UsageError for an unknown degradation.
+    """
+    source = stream.video
+    plan: list[tuple[int, Degradation | None]] = []
+    for segment in segments:
+        degradation = parse_degradation(segment.degrade) if segment.degrade else None
+        plan += [(position, degradation) for position in segment.positions()]
+    shown = range(0, len(plan), every)[:max_frames]
+
+    def frames() -> Iterator[Frame]:
+        originals = list(source.frames())
+        for index in shown:
+            position, degradation = plan[index]
+            if not 0 <= position < len(originals):
+                raise TttvError(f"{printable(stream.name)}: has no frame {position}, only {len(originals)} frames")
+            frame = dataclasses.replace(originals[position], index=index, seconds=float(index / source.fps))
+            if degradation is not None:
+                frame = dataclasses.replace(frame, image=degradation.change(frame), clean=frame.image)
+            yield frame
+
+    video = dataclasses.replace(source, fps=source.fps / every, length=len(shown), frames=frames)
+    return dataclasses.replace(stream, name=f"{stream.name} joined", video=video)
 
 
 def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> list[Stream]:

@@ -1,18 +1,40 @@
-"""Streams with degraded frames. To add a degradation, write a function and add a line to DEGRADATIONS."""
+"""Streams with degraded frames: in low light, as an old film, or with one of CORRUPTIONS in a severity of 1 to 5.
+
+To add a degradation that has no severities, write a function and add a line to PLAIN.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.frame import Frame
+from ttt_cli.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import old_film
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.video.transforms import changed
+
+DEFAULT_SEVERITY = 3
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A change to every frame of a stream."""
+
+    title: str
+    """Its name, with the severity if it has any: "low-light", "fog:3"."""
+    change: Callable[[Frame], Tensor]
+    """The degraded image, of the same size, uint8 RGB (3, H, W). The frame's index is the seed of what is random."""
+
+    @property
+    def file_name(self) -> str:
+        """The title as a part of a file's name: "fog-3"."""
+        return self.title.replace(":", "-")
 
 
 def _in_low_light(frame: Frame) -> Tensor:
@@ -23,11 +45,34 @@ def _on_old_film(frame: Frame) -> Tensor:
     return old_film(frame.image, frame.index)
 
 
-DEGRADATIONS: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light, "old-film": _on_old_film}
+PLAIN: dict[str, Callable[[Frame], Tensor]] = {"low-light": _in_low_light, "old-film": _on_old_film}
 
 
-def degraded(stream: Stream, name: str) -> Stream:
-    """The stream with the degradation `name`, a key of DEGRADATIONS, on every frame. Labels do not change."""
-    if name not in DEGRADATIONS:
-        raise UsageError(f"degradation {printable(name)!r} is unknown; known: {', '.join(DEGRADATIONS)}")
-    return dataclasses.replace(stream, name=f"{stream.name} {name}", video=changed(stream.video, DEGRADATIONS[name]))
+def parse_degradation(text: str) -> Degradation:
+    """The degradation `text`: a name in PLAIN, or NAME:SEVERITY or NAME of CORRUPTIONS; NAME alone is in severity 3.
+
+    Raises UsageError for an unknown name and for a severity that there is not.
+    """
+    name, colon, wanted = text.partition(":")
+    if name in PLAIN:
+        if colon:
+            raise UsageError(f"degradation {name} has no severities: {printable(text)!r}; say {name}")
+        return Degradation(name, PLAIN[name])
+    if name not in CORRUPTIONS:
+        known = ", ".join((*PLAIN, *CORRUPTIONS))
+        raise UsageError(f"degradation {printable(name)!r} is unknown; known: {known}")
+    severities = {str(severity): severity for severity in SEVERITIES}
+    severity = severities.get(wanted) if colon else DEFAULT_SEVERITY
+    if severity is None:
+        raise UsageError(f"the severity of {name} must be one of {', '.join(severities)}, not {printable(wanted)!r}")
+
+    def change(frame: Frame) -> Tensor:
+        return CORRUPTIONS[name](frame.image, frame.index, severity)
+
+    return Degradation(f"{name}:{severity}", change)
+
+
+def degraded(stream: Stream, degradation: Degradation) -> Stream:
+    """The stream with the degradation on every frame. Labels do not change."""
+    name = f"{stream.name} {degradation.title}"
+    return dataclasses.replace(stream, name=name, video=changed(stream.video, degradation.change))

@@ -167,7 +167,8 @@ def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path)
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
     drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
     window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
-    with VideoWriter(folder / f"{stream.name}-{cell.method}{window}.mp4", stream.video.fps, size) as writer:
+    name = f"{stream.name}-{cell.method}{window}.mp4".replace(":", "-")  # Windows allows no colon in names of files.
+    with VideoWriter(folder / name, stream.video.fps, size) as writer:
 
         def record(result: Result) -> None:
             labels = tracks.numbered(result.prediction.at_size(size))
