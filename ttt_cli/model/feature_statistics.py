@@ -1,8 +1,9 @@
-"""How far f's features are from those of ordinary pictures, channel by channel (as in ActMAD, Mirza et al. 2023)."""
+"""What the channels of f are like on ordinary pictures, how far a frame's are from that, and how to bring them back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 PREFIX = "ordinary_features."
 SMALLEST_SPREAD = 1e-3
 SMALLEST_DEVIATION = 1e-4
+Output = Tensor | tuple[Tensor, ...]
+"""Of a block of f: a map (B, C, H, W), or tokens (B, N, C), with or without other things after it."""
 
 
 class FeatureStatistics(nn.Module):
@@ -19,22 +22,22 @@ class FeatureStatistics(nn.Module):
     means, spreads: for each block of f, (C, 2).
     """
 
-    def __init__(self, means: list[Tensor], spreads: list[Tensor]) -> None:
+    def __init__(self, means: Sequence[Tensor], spreads: Sequence[Tensor]) -> None:
         super().__init__()
         for block, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
             self.register_buffer(f"mean_{block}", mean)
             self.register_buffer(f"spread_{block}", spread)
 
     @staticmethod
-    def of(pictures: Iterable[list[Tensor]]) -> FeatureStatistics:
-        """The statistics over some pictures. pictures: for each, what `channel_statistics` gives for it alone."""
+    def of(pictures: Iterable[Sequence[Tensor]]) -> FeatureStatistics:
+        """The statistics over some pictures. pictures: what `measured_channels` gives for each alone."""
         blocks = [torch.cat(of_pictures) for of_pictures in zip(*pictures, strict=True)]
         spreads = [block.std(dim=0).clamp(min=SMALLEST_SPREAD) for block in blocks]
         return FeatureStatistics([block.mean(dim=0) for block in blocks], spreads)
 
     @staticmethod
     def read(tensors: Mapping[str, Tensor]) -> FeatureStatistics | None:
-        """The statistics in the tensors of a weights file, if it has any."""
+        """The statistics among the tensors of a weights file, if it has any."""
         blocks = range(sum(name.startswith(f"{PREFIX}mean_") for name in tensors))
         if not blocks:
             return None
@@ -46,11 +49,11 @@ class FeatureStatistics(nn.Module):
         for block in range(len(self._buffers) // 2):
             yield self.get_buffer(f"mean_{block}"), self.get_buffer(f"spread_{block}")
 
-    def distance(self, measured: list[Tensor], dead_zone: float) -> Tensor:
+    def distance(self, measured: Sequence[Tensor], dead_zone: float) -> Tensor:
         """How far features lie outside of what is usual: a scalar, 0 on most ordinary pictures.
 
-        measured: what `channel_statistics` gives. The distance from the mean, in spreads, counts from `dead_zone` on;
-        it is averaged over a block's channels, then over blocks.
+        measured: see `measured_channels`. The distance of a channel from its mean, in spreads, counts from `dead_zone`
+        on. It is averaged over the channels of a block, then over blocks.
         """
         distances = []
         for values, (mean, spread) in zip(measured, self.blocks(), strict=True):
@@ -58,23 +61,66 @@ class FeatureStatistics(nn.Module):
         return torch.stack(distances).mean()
 
 
+def channels_of(values: Tensor) -> Tensor:
+    """A channel's mean over positions, and the logarithm of its deviation: (B, C, 2) of a block's map or tokens."""
+    positions = (-2, -1) if values.dim() == 4 else (1,)
+    deviation, mean = torch.std_mean(values.float(), dim=positions, correction=0)
+    return torch.stack([mean, (deviation + SMALLEST_DEVIATION).log()], dim=-1)
+
+
 @contextmanager
-def recorded_channels(blocks: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Within the context, a forward pass appends each block's channel statistics to the list, (B, C, 2) each:
-    a channel's mean and the logarithm of its deviation, over positions.
-    """
+def measured_channels(blocks: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within the context, a forward pass of f appends what `channels_of` gives for each of its blocks to the list."""
     measured: list[Tensor] = []
-
-    def measure(block: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        values = (output if isinstance(output, Tensor) else output[0]).float()
-        # Convolutions have their channels at dimension 1; transformers have them last, after one dimension of tokens.
-        positions = (-2, -1) if values.dim() == 4 else (1,)
-        deviation, mean = torch.std_mean(values, dim=positions, correction=0)
-        measured.append(torch.stack([mean, (deviation + SMALLEST_DEVIATION).log()], dim=-1))
-
-    handles = [block.register_forward_hook(measure) for block in blocks]
-    try:
+    with _changed_outputs([(block, lambda values: measured.append(channels_of(values))) for block in blocks]):
         yield measured
+
+
+@contextmanager
+def clamped_channels(
+    blocks: Iterable[nn.Module], ordinary: FeatureStatistics, dead_zone: float, largest_gain: float
+) -> Iterator[None]:
+    """Within the context, the channels of each block of f are shifted and scaled to lie within `dead_zone` spreads.
+
+    Single pictures differ from each other that much. largest_gain: a channel is not amplified more than this; its noise
+    would be, too.
+    """
+
+    def clamp(mean: Tensor, spread: Tensor) -> Callable[[Tensor], Tensor]:
+        def change(values: Tensor) -> Tensor:
+            now = channels_of(values)
+            wanted = torch.clamp(now, mean - dead_zone * spread, mean + dead_zone * spread)
+            # (B, C, 2) becomes two tensors that multiply maps or tokens.
+            (mean_now, log_now), (mean_wanted, log_wanted) = (
+                (statistics[:, None] if values.dim() == 3 else statistics[:, :, None, None]).unbind(-1)
+                for statistics in (now, wanted)
+            )
+            gain = (log_wanted - log_now).clamp(max=math.log(largest_gain)).exp()
+            return ((values - mean_now) * gain + mean_wanted).to(values.dtype)
+
+        return change
+
+    changes = [(block, clamp(*usual)) for block, usual in zip(blocks, ordinary.blocks(), strict=True)]
+    with _changed_outputs(changes):
+        yield
+
+
+@contextmanager
+def _changed_outputs(changes: Iterable[tuple[nn.Module, Callable[[Tensor], Tensor | None]]]) -> Iterator[None]:
+    """Within the context, the output of each module goes through its function, or stays if that returns None."""
+
+    def hook(change: Callable[[Tensor], Tensor | None]) -> Callable[[nn.Module, object, Output], Output | None]:
+        def call(module: nn.Module, inputs: object, output: Output) -> Output | None:
+            if isinstance(output, Tensor):
+                return change(output)
+            changed = change(output[0])
+            return None if changed is None else (changed, *output[1:])
+
+        return call
+
+    handles = [module.register_forward_hook(hook(change)) for module, change in changes]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -21,7 +21,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, build_encoder
-from ttt_cli.model.feature_statistics import FeatureStatistics, recorded_channels
+from ttt_cli.model.feature_statistics import FeatureStatistics, measured_channels
 from ttt_cli.model.settings import HeadSize, ModelSize
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
@@ -180,7 +180,7 @@ class TwoHeadedModel(nn.Module):
 
     def channel_statistics(self, images: Tensor) -> list[Tensor]:
         """Each channel's mean and log deviation after every block of f, (B, C, 2) each. images: as for `encode`."""
-        with recorded_channels(self.encoder.blocks) as measured:
+        with measured_channels(self.encoder.blocks) as measured:
             self.encode(images)
         return measured
 
