@@ -96,7 +96,8 @@ def clamped_channels(
                 for statistics in (now, wanted)
             )
             gain = (log_wanted - log_now).clamp(max=math.log(largest_gain)).exp()
-            return ((values - mean_now) * gain + mean_wanted).to(values.dtype)
+            # Where nothing is clamped, this is values * 1 + 0, so that not a bit changes.
+            return (values * gain + (mean_wanted - mean_now * gain)).to(values.dtype)
 
         return change
 
