@@ -17,6 +17,7 @@ from video_fixtures import make_video
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Video
+from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
@@ -41,19 +42,26 @@ TINY_HEAD = HeadSize(
 TINY = ModelSize(encoder=EncoderSize("test_efficientnet"), main_head=TINY_HEAD, reconstruction_head=TINY_HEAD)
 
 
+@torch.no_grad()
+def new_model(size: ModelSize, classes: int) -> TwoHeadedModel:
+    """A model with random weights, always the same, which knows what its features are like on `picture`s."""
+    torch.manual_seed(0)
+    model = TwoHeadedModel(size, classes).eval()
+    model.ordinary_features = FeatureStatistics.of(model.channel_statistics(picture(seed)[None]) for seed in range(4))
+    return model
+
+
 @pytest.fixture
 def tiny_model() -> TwoHeadedModel:
-    """A model with random weights, the same in every test."""
-    torch.manual_seed(0)
-    return TwoHeadedModel(TINY, len(CAMVID)).eval()
+    """The same model in every test."""
+    return new_model(TINY, len(CAMVID))
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of a tiny model for segmentation."""
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    model = TwoHeadedModel(TINY, len(CAMVID))
+    model = new_model(TINY, len(CAMVID))
     settings = ReconstructionSettings(target="image")
     save_weights(model, Weights(path, "tiny", ALL_TASKS, CAMVID, "none", TINY, settings, {}))
     return path
@@ -65,9 +73,8 @@ COLOR = dataclasses.replace(TINY, color_outputs=2)
 @pytest.fixture(scope="session")
 def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of a tiny model for colorization."""
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "colors.safetensors"
-    model = TwoHeadedModel(COLOR, 0)
+    model = new_model(COLOR, 0)
     save_weights(model, Weights(path, "colors", ("colorization",), (), "none", COLOR, ReconstructionSettings(), {}))
     return path
 

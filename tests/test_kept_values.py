@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, noise_frames, video_of
+from conftest import TINY, new_model, noise_frames, video_of
 
 from ttt_cli.adaptation.methods import METHODS, constants_of
 from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticTask
 
 KEPT = Path(__file__).with_name("kept_values.json")
@@ -46,8 +45,7 @@ def measure(case: str) -> list[dict[str, Any]]:
     """Loss, checksum of the probabilities, and their weighted sum, for each frame."""
     method, _, familiarity = case.partition(", ")
     automatic = familiarity == "auto window"
-    torch.manual_seed(0)
-    model = TwoHeadedModel(TINY, len(CAMVID)).eval()
+    model = new_model(TINY, len(CAMVID))
     reconstruction = ReconstructionSettings(familiar_loss=FAMILIAR_LOSSES.get(familiarity))
     settings = AdaptationSettings(
         method=method,

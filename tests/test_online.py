@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from conftest import noise_frames, video_of
+from conftest import noise_frames, picture, video_of
 
 from ttt_cli.adaptation.memory import Window
 from ttt_cli.adaptation.methods import METHODS, constants_of, method_named
@@ -19,14 +19,14 @@ from ttt_cli.adaptation.predictors import View, Vote
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import UsageError
-from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_classes, cross_entropy
 
 CPU = torch.device("cpu")
-CHANGING = {"main-only": False, "joint": False, "majority-vote": False, "temporal-smoothing": False}
-ADAPTING = [name for name in METHODS if CHANGING.get(name, True)]
+FIXED = ("main-only", "joint", "clamp", "majority-vote", "temporal-smoothing", "mirror")
+ADAPTING = [name for name in METHODS if name not in FIXED]
 # Offline training sees the whole video in advance.
 ONLINE = [name for name in ADAPTING if not isinstance(METHODS[name], Offline)]
 
@@ -410,3 +410,86 @@ def test_forgetting_keeps_the_weights_near_the_start(tiny_model: TwoHeadedModel)
         adapter.restore()
         assert same(start, values(tiny_model))
     assert 0 < distances[1] <= 1.01e-3 < distances[0]
+
+
+def probabilities_of(results: Iterator[Result]) -> list[torch.Tensor]:
+    return [result.prediction.probabilities for result in results]  # type: ignore[attr-defined]
+
+
+def test_alignment_leaves_familiar_video_alone(tiny_model: TwoHeadedModel) -> None:
+    frames = noise_frames(3)
+    fixed = probabilities_of(adapt(video_of(frames), adapter_for(tiny_model, "joint")))
+    for familiar, same_as_fixed in ((1e6, True), (0.0, False)):
+        settings = AdaptationSettings(method="align", constants={"familiar": familiar, "dead_zone": 0.0})
+        adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), CPU)
+        results = list(adapt(video_of(frames), adapter))
+        assert all(result.loss is not None and result.loss > 0 for result in results)
+        aligned = probabilities_of(iter(results))
+        assert all(torch.equal(*pair) for pair in zip(aligned, fixed, strict=True)) == same_as_fixed
+
+
+def test_alignment_lowers_the_distance(tiny_model: TwoHeadedModel) -> None:
+    frames = [noise_frames(1)[0]] * 12
+    losses = [result.loss for result in adapt(video_of(frames), adapter_for(tiny_model, "align", learning_rate=1e-3))]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_clamping_changes_unusual_frames_only(tiny_model: TwoHeadedModel) -> None:
+    usual = Frame(0, "usual", 0.0, picture(1))
+    for frame, changes in ((usual, False), (noise_frames(1)[0], True)):
+        fixed, clamped = (
+            probabilities_of(adapt(video_of([frame]), adapter_for(tiny_model, method)))[0]
+            for method in ("joint", "clamp")
+        )
+        assert torch.equal(fixed, clamped) != changes
+
+
+def test_cotta_predicts_with_the_average_and_restores_weights(tiny_model: TwoHeadedModel) -> None:
+    frames = noise_frames(3)
+    fixed = probabilities_of(adapt(video_of(frames), adapter_for(tiny_model, "joint")))
+    for constants, same_as_fixed in (({"decay": 1.0}, True), ({"decay": 0.5}, False)):
+        settings = AdaptationSettings(method="cotta", constants=constants, learning_rate=1e-3)
+        adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), CPU)
+        averaged = probabilities_of(adapt(video_of(frames), adapter))
+        assert all(torch.equal(*pair) for pair in zip(averaged, fixed, strict=True)) == same_as_fixed
+    settings = AdaptationSettings(method="cotta", constants={"restored": 1.0}, learning_rate=1e-3)
+    adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), CPU)
+    before = values(tiny_model)
+    for frame in frames:
+        adapter.step(frame)
+        assert same(before, values(tiny_model))
+
+
+def test_the_prior_keeps_a_share_of_the_training_statistics(tiny_model: TwoHeadedModel) -> None:
+    frames = noise_frames(2)
+    batch_norm = tiny_model.encoder.backbone.bn1  # type: ignore[union-attr]
+    trained = batch_norm.running_mean.clone()
+    adapter = adapter_for(tiny_model, "ln-prior")
+    means = []
+    for frame in (frames[0], frames[1], frames[0]):
+        adapter.step(frame)
+        means.append(batch_norm.running_mean.clone())
+    assert torch.equal(means[0], means[2])
+    assert not torch.equal(means[0], means[1])
+    settings = AdaptationSettings(method="ln-prior", constants={"momentum": 1.0})
+    adapter.restore()
+    Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), CPU).step(frames[0])
+    assert torch.allclose(means[0], 0.9 * trained + 0.1 * batch_norm.running_mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [96, 94])
+def test_mirror_averages_both_views(tiny_model: TwoHeadedModel, width: int) -> None:
+    image = picture(3)[..., :width]
+    adapter = adapter_for(tiny_model, "mirror")
+    averaged = adapter.predict(Frame(0, "0", 0.0, image)).probabilities
+    padded = torch.nn.functional.pad(image, (0, -width % 4, 0, 0), mode="replicate")
+    views = [adapter.predict_image(image).probabilities, adapter.predict_image(padded.flip(-1)).probabilities.flip(-1)]
+    assert torch.allclose(averaged, torch.stack(views).mean(dim=0))
+    if width % 4 == 0:
+        mirrored = adapter.predict(Frame(0, "0", 0.0, image.flip(-1))).probabilities
+        assert torch.allclose(averaged, mirrored.flip(-1), atol=1e-5)
+
+
+def test_frames_between_are_not_trained_on(tiny_model: TwoHeadedModel) -> None:
+    results = list(adapt(video_of(noise_frames(5)), adapter_for(tiny_model, "online", every=2)))
+    assert [result.loss is not None for result in results] == [True, False, True, False, True]

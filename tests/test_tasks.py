@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticM
 from ttt_cli.draw.paint import object_color, paint
 from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
 from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.model.weights import open_weights
 from ttt_cli.run.folder import RunFolder
 from ttt_cli.run.label_files import FORMATS, check_formats, label_files
 from ttt_cli.tasks.instance import MASKS_AT_ONCE, InstanceTask
@@ -236,17 +238,28 @@ def test_formats_of_another_task_are_refused() -> None:
 
 
 @pytest.mark.parametrize("task", ["instance", "panoptic"])
-def test_methods_that_need_a_confidence_for_each_pixel_are_refused(task: str) -> None:
-    refused = set()
+def test_methods_that_need_a_confidence_for_each_pixel_are_refused(tiny_weights: Path, task: str) -> None:
+    refused, weights = set(), open_weights(str(tiny_weights))
     for name in METHODS:
         try:
-            check_defined(name, task)
+            check_defined(name, task, weights)
         except UsageError:
             refused.add(name)
-    assert refused == {"self-train", "self-train+cb", "online+self-train", "majority-vote", "temporal-smoothing"}
+    assert refused == {
+        *("self-train", "self-train+cb", "online+self-train", "cotta"),
+        *("majority-vote", "temporal-smoothing", "mirror"),
+    }
     with pytest.raises(UsageError, match="objects of several views"):
-        check_defined("online+vote", task)
-    check_defined("self-train", "semantic")
+        check_defined("online+vote", task, weights)
+    check_defined("self-train", "semantic", weights)
+
+
+def test_methods_that_compare_features_need_weights_that_record_them(tiny_weights: Path) -> None:
+    without = replace(open_weights(str(tiny_weights)), has_ordinary_features=False)
+    for name in ("clamp", "align"):
+        check_defined(name, "semantic", open_weights(str(tiny_weights)))
+        with pytest.raises(UsageError, match=f"method {name}: weights tiny do not record the features"):
+            check_defined(name, "semantic", without)
 
 
 def test_the_table_has_a_format_for_every_task() -> None:

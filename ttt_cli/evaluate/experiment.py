@@ -114,7 +114,7 @@ def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
     for name in METHODS:
         try:
             weights_for(name, weights)
-            check_defined(name, task)
+            check_defined(name, task, weights)
             runnable.append(name)
         except UsageError as error:
             reasons.append(str(error))

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-PREFIX = "ordinary_features."
 SMALLEST_SPREAD = 1e-3
 SMALLEST_DEVIATION = 1e-4
 Output = Tensor | tuple[Tensor, ...]
@@ -36,12 +35,12 @@ class FeatureStatistics(nn.Module):
         return FeatureStatistics([block.mean(dim=0) for block in blocks], spreads)
 
     @staticmethod
-    def read(tensors: Mapping[str, Tensor]) -> FeatureStatistics | None:
-        """The statistics among the tensors of a weights file, if it has any."""
-        blocks = range(sum(name.startswith(f"{PREFIX}mean_") for name in tensors))
+    def read(tensors: Mapping[str, Tensor], prefix: str) -> FeatureStatistics | None:
+        """The statistics among the tensors of a weights file, if it has any. prefix: of their names."""
+        blocks = range(sum(name.startswith(f"{prefix}mean_") for name in tensors))
         if not blocks:
             return None
-        means, spreads = ([tensors[f"{PREFIX}{kind}_{block}"] for block in blocks] for kind in ("mean", "spread"))
+        means, spreads = ([tensors[f"{prefix}{kind}_{block}"] for block in blocks] for kind in ("mean", "spread"))
         return FeatureStatistics(means, spreads)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT = "tttv-1"
 ALL_TASKS = ("semantic", "instance", "panoptic")
 FOLDER_VARIABLE = "TTTV_WEIGHTS"
+ORDINARY_FEATURES = "ordinary_features."
+"""What the names of the tensors of `TwoHeadedModel.ordinary_features` begin with."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Weights:
     """Of the training pictures."""
     exposure: Exposure = "off"
     """Whether the weights were trained on pictures matched to `ordinary` (core/exposure.py)."""
+    has_ordinary_features: bool = False
+    """Whether the file has the statistics of f's features on ordinary pictures (model/feature_statistics.py)."""
 
     def load(self) -> TwoHeadedModel:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
@@ -93,7 +97,7 @@ class Weights:
         model = TwoHeadedModel(self.model_size, len(self.classes))
         try:
             tensors = {_american(name): tensor for name, tensor in load_file(self.path).items()}
-            model.ordinary_features = FeatureStatistics.read(tensors)
+            model.ordinary_features = FeatureStatistics.read(tensors, ORDINARY_FEATURES)
             model.load_state_dict(tensors)
         except (RuntimeError, SafetensorError, OSError) as error:
             cause = str(error).splitlines()[0]
@@ -113,14 +117,16 @@ def open_weights(name_or_path: str) -> Weights:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
+            names = file.keys()
     except (SafetensorError, OSError) as error:
         raise TttvError(f"{shown}: not a readable weights file ({error}); it may be damaged or cut short") from error
     if metadata.get("format") != FORMAT:
         raise TttvError(f"{shown}: weights of another program or version (no {FORMAT!r} record inside)")
     try:
-        return _parsed(path, json.loads(_american(metadata["record"])))
+        weights = _parsed(path, json.loads(_american(metadata["record"])))
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise TttvError(f"{shown}: its record cannot be understood ({error})") from error
+    return replace(weights, has_ordinary_features=any(name.startswith(ORDINARY_FEATURES) for name in names))
 
 
 def weights_for(method: str, weights: Weights) -> Weights:

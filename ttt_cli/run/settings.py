@@ -178,7 +178,7 @@ def _check(settings: RunSettings, weights: Weights) -> None:
     if settings.task.task not in weights.tasks:
         known = ", ".join(weights.tasks)
         raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
-    check_defined(settings.adaptation.method, settings.task.task)
+    check_defined(settings.adaptation.method, settings.task.task, weights)
     names = [kind.name for kind in weights.classes]
     for name in settings.output.classes:
         if name not in names:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ttt_cli.adaptation.methods.align import Align
 from ttt_cli.adaptation.methods.base import Method
+from ttt_cli.adaptation.methods.clamp import Clamp
 from ttt_cli.adaptation.methods.class_balance import BalancedSelfTrain, BalancedTent
 from ttt_cli.adaptation.methods.cotta import AverageTeacher
 from ttt_cli.adaptation.methods.ln_adapt import StatisticsAdapt
@@ -25,6 +26,7 @@ from ttt_cli.adaptation.methods.tent import Tent
 from ttt_cli.adaptation.predictors import PREDICTORS, Mirror, Smoothing, Vote
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import converted
+from ttt_cli.model.weights import Weights
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -44,6 +46,7 @@ METHODS: dict[str, Method] = {
         SelfTrain("self-train"),
         BalancedSelfTrain("self-train+cb"),
         AverageTeacher("cotta"),
+        Clamp("clamp"),
         Align("align"),
         ReconstructAndSelfTrain("online+self-train"),
         ReconstructAndFollow("online+ln-adapt"),
@@ -100,9 +103,14 @@ def _of_table(name: str) -> Method:
     )
 
 
-def check_defined(name: str, task: str) -> None:
-    """Raises UsageError if the method makes no sense for the task."""
+def check_defined(name: str, task: str, weights: Weights) -> None:
+    """Raises UsageError if the method makes no sense for the task, or needs what the weights do not have."""
     method = method_named(name)
+    if method.needs_ordinary_features and not weights.has_ordinary_features:
+        raise UsageError(
+            f"method {printable(name)}: weights {printable(weights.name)} do not record the features of ordinary "
+            "pictures; tttv train writes weights that do"
+        )
     for part in (method, method.predictor):
         if task in part.undefined_for:
             raise UsageError(f"method {printable(name)} is not defined for the task {task}: {part.undefined_because}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
-from ttt_cli.core.errors import UsageError
 from ttt_cli.core.ranges import require_not_negative
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -29,6 +29,8 @@ class Align(Method):
     familiar: float = 0.002
     """Distance of a frame up to which no step is taken."""
 
+    needs_ordinary_features: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_not_negative(self, "dead_zone", "familiar")
@@ -41,7 +43,6 @@ class Align(Method):
         self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """The distance from ordinary features, without a gradient if the frame is familiar."""
-        if model.ordinary_features is None:
-            raise UsageError(f"method {self.name}: the weights do not record what f's features are like; others do")
+        assert model.ordinary_features is not None
         distance = model.ordinary_features.distance(model.channel_statistics(batch.images), self.dead_zone)
-        return distance if float(distance) > self.familiar else distance.detach()
+        return distance if float(distance.detach()) > self.familiar else distance.detach()

@@ -43,6 +43,8 @@ class Method:
     """Tasks that the method makes no sense for."""
     undefined_because: ClassVar[str] = ""
     """The reason, for the error message."""
+    needs_ordinary_features: ClassVar[bool] = False
+    """Whether it compares f's features with those of ordinary pictures, which the weights must then record."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
