@@ -21,7 +21,7 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.core.area import Area
 from ttt_cli.core.color import colored, gray_of, lab_of
-from ttt_cli.core.errors import TttvError
+from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Chroma, Picture
 from ttt_cli.datasets.degrade import degraded, parse_degradation
@@ -37,6 +37,7 @@ from ttt_cli.run.overrides import Overrides, TaskOverrides
 from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
+from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video import ffmpeg
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import for_model
@@ -143,6 +144,37 @@ def test_options_of_colorize(color_weights: Path, tmp_path: Path, capsys: Captur
     assert list(smooth["metrics"]["methods"]) == ["joint+smoothing"]
     _, beside = colorize("--compare")
     assert beside.shape[-1] >= 2 * image.shape[-1]
+
+
+def test_the_score_is_of_the_colors_shown(color_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    frames = save_frames([picture(seed) for seed in range(2)], tmp_path / "frames")
+    command = ["colorize", str(frames), "--weights", str(color_weights), "--method", "joint", "--gray-first", "--json"]
+    colorfulness_of, shown = {}, {}
+    for arguments in ((), ("--saturation", "1"), ("--saturation", "0"), ("--set", "task.saturation=1000")):
+        out = tmp_path / "-".join(["out", *arguments])
+        assert main([*command, "--out", str(out), *arguments]) == 0
+        content = json.loads(capsys.readouterr().out)
+        saturation = content["settings"]["task"]["saturation"]
+        details = content["metrics"]["methods"]["joint"]["details"]
+        colorfulness_of[saturation] = details["colorfulness"]
+        shown[saturation] = float(lab_of(next(open_video(str(out / "overlay.mp4")).frames()).image)[1:].abs().mean())
+    assert list(colorfulness_of) == [TaskSettings.saturation, 1.0, 0.0, 1000.0]
+    assert colorfulness_of[0.0] == pytest.approx(0, abs=0.5) and shown[0.0] < 1
+    assert colorfulness_of[1000.0] > colorfulness_of[TaskSettings.saturation] and shown[1000.0] > 1
+
+
+def test_saturation_is_a_factor_on_the_prediction() -> None:
+    torch.manual_seed(0)
+    model = TwoHeadedModel(COLOR, 0).eval()
+    with torch.no_grad():
+        features = model.encode(gray_of(picture())[None])
+        plain, strong = (
+            ColorizationTask((), TaskSettings(saturation=factor)).predict(model, features).chroma
+            for factor in (1.0, 2.0)
+        )
+    assert torch.equal(strong, 2 * plain) and float(plain.abs().max()) > 0
+    with pytest.raises(UsageError, match="saturation must not be negative"):
+        TaskSettings(saturation=-1.0)
 
 
 def test_ten_bits_and_interlaced(color_weights: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from ttt_cli.cli.segment import build_request, finish
 from ttt_cli.model.weights import COLOR
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.tasks.settings import TaskSettings
-from ttt_cli.video.settings import OutputSettings
 
 EPILOG = """Examples:
 
@@ -45,7 +44,10 @@ def colorize(
     saturation: Annotated[
         float | None,
         typer.Option(
-            "--saturation", metavar="S", help=f"Multiply the colors by S. (default: {OutputSettings.saturation:g})"
+            "--saturation",
+            metavar="S",
+            help="Multiply the predicted colors by S: 1 leaves them as they are, pale; 0 is gray. "
+            f"(default: {TaskSettings.saturation:g})",
         ),
     ] = None,
     smooth: Annotated[
@@ -67,10 +69,10 @@ def colorize(
         adaptation = replace(adaptation, method=f"{adaptation.method or AdaptationSettings.method}+smoothing")
     overrides = Overrides(
         input=frames.overrides(),
-        task=TaskOverrides(task="colorization", crop=crop),
+        task=TaskOverrides(task="colorization", crop=crop, saturation=saturation),
         adaptation=adaptation.overrides(compute.precision),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
-        output=OutputOverrides(compare=True if compare else None, saturation=saturation),
+        output=OutputOverrides(compare=True if compare else None),
         assigned=run.assigned(),
     )
     request = build_request(

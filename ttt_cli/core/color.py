@@ -54,12 +54,12 @@ def is_colored(image: Tensor) -> bool:
     return float((chroma - chroma.mean(dim=(1, 2), keepdim=True)).norm(dim=0).mean()) > FAINTEST_COLORS
 
 
-def colored(image: Tensor, chroma: Chroma, saturation: float = 1.0) -> Tensor:
-    """An image, uint8 RGB (3, H, W), with its own lightness and `chroma` times `saturation`; gray outside its area."""
+def colored(image: Tensor, chroma: Chroma) -> Tensor:
+    """An image, uint8 RGB (3, H, W), with its own lightness and `chroma`; gray outside its area."""
     lightness = lab_of(image)[:1]
     ab = torch.zeros(2, *image.shape[-2:])
     area = chroma.area or Area(0, 0, *image.shape[-2:])
-    area.of(ab)[:] = guided(chroma.ab * saturation, area.of(lightness)[0])
+    area.of(ab)[:] = guided(chroma.ab, area.of(lightness)[0])
     return rgb_of(torch.cat([lightness, ab]))
 
 

@@ -27,7 +27,7 @@ class Drawing:
         settings = self.settings
         chromas = [chroma for labels in labelings if (chroma := labels.chroma()) is not None]
         if chromas:
-            pictures = [colored(image, chroma, settings.saturation) for chroma in chromas]
+            pictures = [colored(image, chroma) for chroma in chromas]
             return [picture.permute(1, 2, 0).contiguous().numpy() for picture in pictures]
         paints = [paint(labels, self.classes, self.shown_score) for labels in labelings]
         for painted in paints:

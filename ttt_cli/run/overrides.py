@@ -31,6 +31,7 @@ class TaskOverrides:
 
     task: str | None = None
     crop: str | None = None
+    saturation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,6 @@ class OutputOverrides:
     labels: bool | None = None
     masks: bool | None = None
     formats: list[str] | None = None
-    saturation: float | None = None
     classes: list[str] | None = None
 
 

@@ -24,7 +24,7 @@ class ColorPrediction(Prediction):
     """The colors of a frame."""
 
     chroma: Tensor
-    """float32 (2, h, w), a and b of Lab at the resolution of the head."""
+    """float32 (2, h, w), a and b of Lab at the resolution of the head, times TaskSettings.saturation."""
 
     def present(self) -> frozenset[int]:
         return frozenset()
@@ -66,8 +66,8 @@ class ColorizationTask(Task):
         return Picture(frame.whole().image if frame.clean is None else frame.clean)
 
     def predict(self, model: TwoHeadedModel, features: Features) -> ColorPrediction:
-        """h's prediction from the features of a batch of one."""
-        return ColorPrediction(model.color(features).ab[0].float())
+        """h's prediction from the features of a batch of one, as strong as the settings say."""
+        return ColorPrediction(model.color(features).ab[0].float() * self.settings.saturation)
 
     def new_metric(self) -> ColorMetric:
         """PSNR and the other scores of colors."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ttt_cli.core.area import Area
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.core.ranges import require_count, require_share
+from ttt_cli.core.ranges import require_count, require_not_negative, require_share
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,16 @@ class TaskSettings:
     """
     title_cards: bool = True
     """colorization: detect title cards and leave them gray."""
+    saturation: float = 1.75
+    """colorization: factor on the predicted chroma, also before it is scored; 1 is what the model was trained to say.
+
+    The model says a mean of what is likely, which is grayer than any of it. The default was chosen on held-out stills
+    (benchmarks/saturation.py): the largest factor, in steps of a quarter, that costs no PSNR.
+    """
 
     def __post_init__(self) -> None:
         require_count(self, "largest_count")
         require_share(self, "shown_score", "object_threshold", "overlap_threshold")
+        require_not_negative(self, "saturation")
         if self.crop not in ("auto", "none") and Area.parse(self.crop) is None:
             raise UsageError(f"crop must be auto, none or WxH+X+Y such as 640x480+10+0, not {printable(self.crop)!r}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.pictures import Exposure
-from ttt_cli.core.ranges import require_not_negative, require_share
+from ttt_cli.core.ranges import require_share
 
 SMALLEST_SIZE = 32
 
@@ -54,11 +54,8 @@ class OutputSettings:
     """Write the prediction of every frame to label files."""
     formats: tuple[str, ...] = ()
     """Their formats (FORMATS in run/label_files.py); empty means the task's defaults."""
-    saturation: float = 1.0
-    """Factor applied to predicted colors."""
     classes: tuple[str, ...] = ()
     """Only these classes are drawn and written; empty means all."""
 
     def __post_init__(self) -> None:
         require_share(self, "alpha")
-        require_not_negative(self, "saturation")
