@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from conftest import noise_frames, picture, video_of
 
+from ttt_cli.adaptation.agreement import MARGIN, mirror_agreement
 from ttt_cli.adaptation.memory import Window
 from ttt_cli.adaptation.methods import METHODS, constants_of, method_named
+from ttt_cli.adaptation.methods.auto import DEAD_ZONES
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
 from ttt_cli.adaptation.methods.offline import Offline
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.online import Adapter, adapt
-from ttt_cli.adaptation.predictors import View, Vote
+from ttt_cli.adaptation.predictors import View, Vote, mirrored
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import UsageError
@@ -25,7 +29,7 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, confident_classes, cross_entropy
 
 CPU = torch.device("cpu")
-FIXED = ("main-only", "joint", "clamp", "majority-vote", "temporal-smoothing", "mirror")
+FIXED = ("main-only", "joint", "clamp", "auto", "majority-vote", "temporal-smoothing", "mirror")
 ADAPTING = [name for name in METHODS if name not in FIXED]
 # Offline training sees the whole video in advance.
 ONLINE = [name for name in ADAPTING if not isinstance(METHODS[name], Offline)]
@@ -493,3 +497,50 @@ def test_mirror_averages_both_views(tiny_model: TwoHeadedModel, width: int) -> N
 def test_frames_between_are_not_trained_on(tiny_model: TwoHeadedModel) -> None:
     results = list(adapt(video_of(noise_frames(5)), adapter_for(tiny_model, "online", every=2)))
     assert [result.loss is not None for result in results] == [True, False, True, False, True]
+
+
+def test_agreement_is_the_share_of_cells_that_do_not_depend_on_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(3)[None].float()
+
+    def probabilities(view: torch.Tensor) -> torch.Tensor:
+        by_color = (view[:, 0] > 128).float()
+        by_side = (torch.arange(view.shape[-1]) < view.shape[-1] / 2).float().expand_as(by_color)
+        upper = (torch.arange(view.shape[-2]) < view.shape[-2] / 4).view(-1, 1)
+        first = torch.where(upper, by_side, by_color)
+        return torch.stack([first, 1 - first], dim=1)
+
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.class_probabilities", probabilities)
+    model: Any = SimpleNamespace(encode=lambda view: view, segment=lambda view: view)
+    assert mirror_agreement(model, image) == pytest.approx(0.75)
+    assert mirrored(image[..., :94]).shape == image.shape
+
+
+def test_auto_clamps_as_the_agreement_says(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def agreement(model: TwoHeadedModel, image: torch.Tensor) -> float:
+        asked.append(len(asked) % 3)
+        return [0.5, 0.9, 0.7][asked[-1]]
+
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", agreement)
+    frames = noise_frames(4)
+    settings = AdaptationSettings(method="auto", constants={"choose_every": 3})
+    adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), CPU)
+    chosen = probabilities_of(adapter.step(frame) for frame in frames)
+    assert len(asked) == 6
+    assert adapter.clamp.dead_zone == DEAD_ZONES[0]
+    expected = AdaptationSettings(method="clamp", constants={"dead_zone": DEAD_ZONES[0]})
+    clamping = Adapter(tiny_model, SemanticTask(CAMVID), expected, ReconstructionSettings(), CPU)
+    assert all(map(torch.equal, chosen, probabilities_of(clamping.step(frame) for frame in frames)))
+
+
+def test_auto_is_the_fixed_model_unless_another_is_better_by_a_margin(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values_in_turn = iter([0.5, 0.5 + 0.9 * MARGIN, 0.5])
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(values_in_turn))
+    adapter, fixed = adapter_for(tiny_model, "auto"), adapter_for(tiny_model, "joint")
+    frames = noise_frames(2)
+    pairs = zip(*(probabilities_of(map(each.step, frames)) for each in (adapter, fixed)), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+    assert math.isinf(adapter.clamp.dead_zone)

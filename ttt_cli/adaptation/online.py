@@ -20,6 +20,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor
 
+from ttt_cli.adaptation.agreement import ChosenClamp
 from ttt_cli.adaptation.auto_window import LARGEST, AutoWindow
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.familiarity import Familiarity
@@ -68,6 +69,7 @@ class Adapter:
         self.window = Window(window or None, LARGEST if automatic else None)
         self.cuts = Cuts() if settings.cuts == "reset" else None
         self.familiarity = Familiarity()
+        self.clamp = ChosenClamp()
         self.predictor = self.method.predictor()
         self.generator = Generator().manual_seed(settings.seed)
         self.frames = 0
@@ -95,7 +97,6 @@ class Adapter:
         with self.method.predicting(self):
             prediction = self.method.after_predict(self, frame, self.predict(frame))
         predicted = self.compute.now()
-
         finite = [loss for loss in losses if loss is not None]
         return Result(
             frame=frame,

@@ -90,6 +90,15 @@ class Vote(Predictor):
         return SemanticPrediction(votes.argmax(dim=0).to(torch.uint8), shares)
 
 
+def mirrored(image: Tensor) -> Tensor:
+    """The mirror image of (..., H, W), first widened to a multiple of OUTPUT_STRIDE by repeating its last column.
+
+    So the cells of its probabilities lie on the same pixels as those of the image itself.
+    """
+    missing = -image.shape[-1] % OUTPUT_STRIDE
+    return torch.cat([image, image[..., -1:].expand(*image.shape[:-1], missing)], dim=-1).flip(-1)
+
+
 @dataclass
 class Mirror(Predictor):
     """The mean of the predictions of the frame and of its mirror image, the simplest test-time augmentation."""
@@ -98,10 +107,8 @@ class Mirror(Predictor):
     undefined_because: ClassVar[str] = "objects of a frame and its mirror image cannot be averaged"
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
-        # The probabilities' cells have to lie on the same pixels in both, so the width becomes a multiple of theirs.
-        padded = functional.pad(image, (0, -image.shape[-1] % OUTPUT_STRIDE, 0, 0), mode="replicate")
         now = predict(image)
-        return now.averaged([now, predict(padded.flip(-1)).mirrored()])
+        return now.averaged([now, predict(mirrored(image)).mirrored()])
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, build_encoder
-from ttt_cli.model.feature_statistics import FeatureStatistics, measured_channels
+from ttt_cli.model.feature_statistics import FeatureStatistics, clamped_channels, measured_channels
 from ttt_cli.model.settings import HeadSize, ModelSize
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
@@ -183,6 +184,14 @@ class TwoHeadedModel(nn.Module):
         with measured_channels(self.encoder.blocks) as measured:
             self.encode(images)
         return measured
+
+    def clamped(self, dead_zone: float, largest_gain: float) -> AbstractContextManager[None]:
+        """A context in which f's channels are clamped, see `clamped_channels`. An infinite dead zone clamps nothing."""
+        if math.isinf(dead_zone):
+            return nullcontext()
+        if self.ordinary_features is None:
+            raise ValueError("nothing is known of the features of ordinary pictures")
+        return clamped_channels(self.encoder.blocks, self.ordinary_features, dead_zone, largest_gain)
 
     def segment(self, features: Features) -> MaskQueries:
         """h of a model with mask queries."""

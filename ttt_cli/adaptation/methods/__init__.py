@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ttt_cli.adaptation.methods.align import Align
+from ttt_cli.adaptation.methods.auto import Auto
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.methods.clamp import Clamp
 from ttt_cli.adaptation.methods.class_balance import BalancedSelfTrain, BalancedTent
@@ -47,6 +48,7 @@ METHODS: dict[str, Method] = {
         BalancedSelfTrain("self-train+cb"),
         AverageTeacher("cotta"),
         Clamp("clamp"),
+        Auto("auto"),
         Align("align"),
         ReconstructAndSelfTrain("online+self-train"),
         ReconstructAndFollow("online+ln-adapt"),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.ranges import require_not_negative
-from ttt_cli.model.feature_statistics import clamped_channels
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -30,11 +29,14 @@ class Clamp(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_not_negative(self, "dead_zone")
-        if not 1 <= self.largest_gain < math.inf:
-            raise UsageError(f"the largest gain must be at least 1, not {self.largest_gain}")
+        require_gain(self.largest_gain)
 
     def predicting(self, adapter: Adapter) -> AbstractContextManager[None]:
         """f's channels are clamped."""
-        ordinary = adapter.model.ordinary_features
-        assert ordinary is not None
-        return clamped_channels(adapter.model.encoder.blocks, ordinary, self.dead_zone, self.largest_gain)
+        return adapter.model.clamped(self.dead_zone, self.largest_gain)
+
+
+def require_gain(largest_gain: float) -> None:
+    """Raises UsageError if the largest gain is out of range."""
+    if not 1 <= largest_gain < math.inf:
+        raise UsageError(f"the largest gain must be at least 1, not {largest_gain}")
