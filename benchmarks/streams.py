@@ -20,7 +20,7 @@ from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
 from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run_experiment
 from ttt_cli.model.weights import open_weights
-from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
+from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, parse_assignments
 from ttt_cli.run.settings import resolve
 
 CPU = torch.device("cpu")
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME,NAME", help="only these streams of the recipe")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th frame of each stream")
     parser.add_argument("--max-frames", type=int)
+    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="SECTION.NAME=VALUE")
     parser.add_argument("--out", type=Path, default=Path("runs/streams"), help="continues a stopped evaluation")
     arguments = parser.parse_args()
 
@@ -88,15 +89,17 @@ def main() -> None:
     if arguments.shuffle:
         streams = [shuffled(stream) for stream in streams]
         groups = {group: [f"{name} shuffled" for name in names] for group, names in groups.items()}
+    assigned = parse_assignments(arguments.assignments)
     chosen = InputOverrides(stride=arguments.every, max_frames=arguments.max_frames)
     experiment = Experiment(
         data={"dataset": arguments.recipe.as_posix()},
         streams=streams,
         weights=weights,
         settings={
-            name: resolve(weights, None, Overrides(adaptation=AdaptationOverrides(method=name)), CPU) for name in names
+            name: resolve(weights, None, Overrides(adaptation=AdaptationOverrides(method=name), assigned=assigned), CPU)
+            for name in names
         },
-        common=resolve(weights, None, Overrides(input=chosen), CPU),
+        common=resolve(weights, None, Overrides(input=chosen, assigned=assigned), CPU),
         windows=[parse_window(text) for text in arguments.windows.split(",")],
         seeds=range(arguments.seeds),
         device=CPU,
