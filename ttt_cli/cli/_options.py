@@ -73,7 +73,10 @@ Assignments = Annotated[
 Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
 Method = Annotated[
     str | None,
-    typer.Option("--method", help=f"online adapts; joint is the fixed model. (default: {AdaptationSettings.method})"),
+    typer.Option(
+        "--method",
+        help=f"online is the paper's; joint is the fixed model. (default: {_ELSE} {AdaptationSettings.method})",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")]
 Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip everything before this time.")]
