@@ -43,7 +43,12 @@ class Camera:
 
 
 def seen_by_camera(image: Tensor, camera: Camera, generator: Generator) -> Tensor:
-    """Changes a picture, or with a chance of 1 - share does not. image and result: RGB, uint8 (3, H, W)."""
+    """Changes a picture, or with a chance of 1 - share does not. image and result: RGB, uint8 (3, H, W).
+
+    A share of 0 draws no random number.
+    """
+    if camera.share == 0:
+        return image
     random = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     if random.random() >= camera.share:
         return image
