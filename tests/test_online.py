@@ -528,6 +528,7 @@ def test_auto_clamps_as_the_agreement_says(tiny_model: TwoHeadedModel, monkeypat
     adapter = Adapter(tiny_model, SemanticTask(CAMVID), settings, ReconstructionSettings(), CPU)
     chosen = probabilities_of(adapter.step(frame) for frame in frames)
     assert len(asked) == 6
+    assert adapter.step(frames[0]).dead_zone == DEAD_ZONES[0]
     assert adapter.clamp.dead_zone == DEAD_ZONES[0]
     expected = AdaptationSettings(method="clamp", constants={"dead_zone": DEAD_ZONES[0]})
     clamping = Adapter(tiny_model, SemanticTask(CAMVID), expected, ReconstructionSettings(), CPU)

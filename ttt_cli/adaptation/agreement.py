@@ -44,6 +44,11 @@ class ChosenClamp:
         self.dead_zone = math.inf
         self.agreement: dict[float, float] = {}
 
+    @property
+    def chosen(self) -> float | None:
+        """The dead zone, None if nothing is clamped."""
+        return None if math.isinf(self.dead_zone) else self.dead_zone
+
     def update(
         self, adapter: Adapter, frame: Frame, dead_zones: Iterable[float], largest_gain: float, every: int
     ) -> None:

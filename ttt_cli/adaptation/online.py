@@ -106,6 +106,7 @@ class Adapter:
             timing=Timing((adapted - began) * 1000, (predicted - adapted) * 1000),
             window_estimate=estimate,
             cut=cut,
+            dead_zone=self.clamp.chosen,
         )
 
     def adapt_to(self, frame: Frame) -> list[float | None]:

@@ -111,3 +111,5 @@ class Result:
     """The estimate, if the window's size was estimated on this frame."""
     cut: bool = False
     """True if a new scene begins with this frame; the window was emptied."""
+    dead_zone: float | None = None
+    """How far f's channels could lie from ordinary ones, in spreads, as the method `auto` chose; None for any far."""

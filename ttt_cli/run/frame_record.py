@@ -32,15 +32,13 @@ class FrameRecord:
     """A new scene begins with this frame."""
     window_estimate: WindowEstimate | None = None
     """The estimate of the window's size, if one was made on this frame."""
+    dead_zone: float | None = None
+    """How far f's channels could lie from ordinary ones, in spreads, if the method `auto` chose to clamp them."""
 
     def as_json(self) -> dict[str, Any]:
-        """The line of frames.jsonl; `cut` and `window_estimate` are left out if they are not set."""
-        entry = dataclasses.asdict(self)
-        if not self.cut:
-            del entry["cut"]
-        if self.window_estimate is None:
-            del entry["window_estimate"]
-        return entry
+        """The line of frames.jsonl; `cut`, `window_estimate` and `dead_zone` are left out if they are not set."""
+        optional = ("cut", "window_estimate", "dead_zone")
+        return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in optional}
 
 
 def read_frame_records(path: Path) -> Iterator[FrameRecord]:

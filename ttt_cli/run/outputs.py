@@ -145,6 +145,7 @@ class Outputs:
             milliseconds={stage: round(value, 2) for stage, value in {**step.milliseconds, **spent}.items()},
             cut=result.cut,
             window_estimate=result.window_estimate,
+            dead_zone=result.dead_zone,
         )
         log.write(to_json(record.as_json()) + "\n")
         log.flush()
