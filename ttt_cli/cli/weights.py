@@ -45,6 +45,8 @@ def show(name: Name = STREET) -> None:
         ("encoder", weights.model_size.encoder.name),
         ("classes", ", ".join(kind.name for kind in weights.classes)),
         ("reconstruction", str(weights.reconstruction)),
+        ("exposure", weights.exposure),
+        ("ordinary features", "recorded" if weights.has_ordinary_features else "not recorded"),
         ("recommended", ", ".join(f"{key} = {value}" for key, value in weights.adaptation.items()) or "-"),
     ]
     _console.facts(weights.name, rows)
