@@ -13,6 +13,8 @@ from PIL import Image
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID, VOID
+from ttt_cli.core.errors import TttvError
+from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.tasks.semantic import class_probabilities
@@ -192,6 +194,37 @@ def test_exported_weights_open_with_everything_needed(data: Path, tmp_path: Path
     model = weights.load()
     for left, right in zip(model.state_dict().values(), trained.average.state_dict().values(), strict=True):
         assert torch.equal(left, right)
+
+
+def test_exporting_does_not_change_the_averaged_model(data: Path, tmp_path: Path) -> None:
+    """Batch norm would, if the model were still in training mode because no validation came before."""
+    trained = trainer(data, 1)
+    before = {name: value.clone() for name, value in trained.average.state_dict().items()}
+    trained.export(tmp_path / "made-up.safetensors")
+    after = trained.average.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert open_weights(str(tmp_path / "made-up.safetensors")).has_ordinary_features
+
+
+def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path) -> None:
+    settings = dataclasses.replace(recipe(1), start=str(tiny_weights))
+    started = Trainer(settings, load_split(settings.sources, data), CPU)
+    given = open_weights(str(tiny_weights)).load().state_dict()
+    assert all(torch.equal(value, given[name]) for name, value in started.model.state_dict().items())
+    other = dataclasses.replace(settings, model=dataclasses.replace(TINY, size_divisor=8))
+    with pytest.raises(TttvError, match="of another size"):
+        Trainer(other, load_split(other.sources, data), CPU)
+
+
+def test_exposure_is_matched_in_training_and_recorded(data: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(recipe(1), exposure="match")
+    trained = Trainer(settings, load_split(settings.sources, data), CPU)
+    assert trained.augmentation.ordinary == trained.ordinary
+    image = trained.split.all_held_out[0].image
+    assert torch.equal(trained.objective.shown(image), exposure_matched(image, trained.ordinary))
+    trained.export(tmp_path / "made-up.safetensors")
+    weights = open_weights(str(tmp_path / "made-up.safetensors"))
+    assert (weights.exposure, weights.ordinary) == ("match", trained.ordinary)
 
 
 def test_main_only_trains_without_reconstruction(data: Path, tmp_path: Path) -> None:

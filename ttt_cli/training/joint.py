@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, open_weights, save_weights
@@ -67,15 +68,22 @@ class Trainer:
         objective = OBJECTIVES[recipe.objective]
         self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
         if recipe.start:
-            self.model.load_state_dict(open_weights(recipe.start).load().state_dict())
+            self._start_from(open_weights(recipe.start))
         self.model.to(device)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.objective = objective(recipe, split).to(device)
         self.objective.ordinary = matched
         self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
+
+    def _start_from(self, weights: Weights) -> None:
+        """Raises TttvError if the weights are of a model of another size."""
+        if weights.model_size != self.recipe.model:
+            raise TttvError(f"{printable(weights.path)}: of another size than the recipe's model; see start there")
+        state = weights.load().state_dict()
+        self.model.load_state_dict({name: state[name] for name in self.model.state_dict()})
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
         """Joint training, then look-ahead training. Yields once per step; saves the state to `checkpoint` regularly."""
@@ -94,7 +102,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Scores of the averaged model on the held-out stills."""
-        return self.objective.validate(self.average.eval(), self.split.all_held_out)
+        return self.objective.validate(self.average, self.split.all_held_out)
 
     def save(self, path: Path) -> None:
         """Writes the whole state to a temporary file and renames it, so that a crash never leaves half a checkpoint."""
