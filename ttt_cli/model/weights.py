@@ -57,6 +57,11 @@ RELEASES = {
         "a4edc801896a83bb25f1e34fb8e70ace9c2d585f42f81875537300636f4a821a",
         f"the same trained without reconstruction, for --method {MAIN_ONLY}",
     ),
+    f"{STREET}-strong": Release(
+        f"{STREET}-strong.safetensors",
+        "756a10d556b5e72b3a9a4e95e3ccd155b2e5a9c2b3d85f29c57465bef76cfcae",
+        f"{STREET} trained further on pictures as other cameras would have taken them",
+    ),
     COLOR: Release(
         "color.safetensors",
         "13a10d3e5b8e72868a83330b19393e427c8eb5be133e3cdf04fa80ae94bd0cd5",
