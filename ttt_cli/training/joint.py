@@ -61,9 +61,6 @@ class Trainer:
         self.schedule = recipe.schedule
         torch.manual_seed(self.schedule.seed)
         self.generator = Generator().manual_seed(self.schedule.seed)
-        self.ordinary = split.trained.statistics()
-        matched = self.ordinary if recipe.exposure == "match" else None
-        self.augmentation = replace(recipe.augmentation, ordinary=matched)
         self.recipe, self.split, self.device = recipe, split, device
         objective = OBJECTIVES[recipe.objective]
         self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
@@ -72,7 +69,7 @@ class Trainer:
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.objective = objective(recipe, split).to(device)
-        self.objective.ordinary = matched
+        self.augmentation = replace(recipe.augmentation, ordinary=self.objective.ordinary)
         self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
@@ -135,7 +132,8 @@ class Trainer:
     def export(self, path: Path) -> None:
         """Writes the averaged weights with everything needed to use them."""
         recipe = self.recipe
-        self.average.ordinary_features = self._ordinary_features()
+        model = copy.deepcopy(self.average)
+        model.ordinary_features = self._ordinary_features()
         record = Weights(
             path=path,
             name=recipe.name,
@@ -145,10 +143,10 @@ class Trainer:
             model_size=recipe.model,
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
             adaptation=recipe.adaptation,
-            ordinary=self.ordinary,
+            ordinary=self.split.trained.statistics(),
             exposure=recipe.exposure,
         )
-        save_weights(self.average, record)
+        save_weights(model, record)
 
     @torch.no_grad()
     def _familiar_loss(self) -> float | None:

@@ -13,7 +13,6 @@ from ttt_cli.core.classes import CAMVID, Class
 from ttt_cli.core.color import gray_of, lab_of
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
-from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.color import ColorMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -41,9 +40,8 @@ class TrainingObjective(nn.Module):
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__()
-
-    ordinary: PictureStatistics | None = None
-    """Pictures are matched to these (core/exposure.py); None leaves them."""
+        # Exposure and white balance are matched to these; None leaves pictures as they are.
+        self.ordinary = split.trained.statistics() if recipe.exposure == "match" else None
 
     def shown(self, image: Tensor) -> Tensor:
         """What the model sees of a whole picture, uint8 RGB (3, H, W), at test time."""

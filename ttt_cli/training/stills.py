@@ -135,7 +135,7 @@ class Pool:
         return [self.stills[index] for index in weights.multinomial(count, True, generator=generator).tolist()]
 
     def statistics(self) -> PictureStatistics:
-        """Mean and deviation of the pictures, each source counting alike."""
+        """Mean and deviation of the pictures, each still counting alike."""
         return picture_statistics(still.image for still in self.stills)
 
     def pixel_share(self) -> Tensor:
