@@ -13,11 +13,13 @@ LARGEST_GAIN = 8.0
 """The noise of a nearly black or even frame is not amplified further."""
 
 
-def exposure_matched(image: Tensor, ordinary: PictureStatistics) -> Tensor:
-    """The picture with each channel's mean and deviation set to those of ordinary pictures.
+def exposure_matched(image: Tensor, ordinary: PictureStatistics | None) -> Tensor:
+    """The picture with each channel's mean and deviation set to those of ordinary pictures; None leaves it as it is.
 
     image and result: RGB, uint8 (3, H, W).
     """
+    if ordinary is None:
+        return image
     values = image.float()
     deviation, mean = torch.std_mean(values, dim=(-2, -1), keepdim=True, correction=0)
     wanted_mean, wanted_deviation = (

@@ -39,7 +39,7 @@ class Task(ABC):
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Turns an image, uint8 RGB (3, H, W), into what the model sees: the same size and type."""
-        return image if self.ordinary is None else exposure_matched(image, self.ordinary)
+        return exposure_matched(image, self.ordinary)
 
     def prediction_without_model(self, image: Tensor) -> Prediction | None:
         """The prediction for an image that the model does not see or train on; None for all others."""

@@ -5,16 +5,15 @@ A careful practitioner trains on such pictures, so test-time training has to bea
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 
 from ttt_cli.datasets.blur import gaussian_blurred
+from ttt_cli.datasets.corruptions.digital import compressed
 from ttt_cli.datasets.low_light import low_light
 
 
@@ -80,9 +79,7 @@ def _noisy(image: Tensor, camera: Camera, random: np.random.Generator) -> Tensor
 
 
 def _compressed(image: Tensor, camera: Camera, random: np.random.Generator) -> Tensor:
-    file = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=round(_between(camera.quality, random)))
-    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).contiguous()
+    return compressed(image, round(_between(camera.quality, random)))
 
 
 CHANGES: tuple[Callable[[Tensor, Camera, np.random.Generator], Tensor], ...] = (

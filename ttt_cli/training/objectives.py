@@ -45,8 +45,7 @@ class TrainingObjective(nn.Module):
 
     def shown(self, image: Tensor) -> Tensor:
         """What the model sees of a whole picture, uint8 RGB (3, H, W), at test time."""
-        image = image if self.ordinary is None else exposure_matched(image, self.ordinary)
-        return self.preprocess(image)
+        return self.preprocess(exposure_matched(image, self.ordinary))
 
     def preprocess(self, images: Tensor) -> Tensor:
         """The model's input made from images in 0..255, (B, 3, H, W)."""

@@ -206,9 +206,7 @@ def augment(still: Still, settings: Augmentation, generator: Generator) -> Still
     areas = [_window((height, width), window, generator) for _ in range(settings.windows)]
     area = max(areas, key=lambda area: int(still.classes[area].flatten().bincount().count_nonzero()))
 
-    whole = seen_by_camera(still.image, settings.camera, generator)
-    if settings.ordinary is not None:
-        whole = exposure_matched(whole, settings.ordinary)
+    whole = exposure_matched(seen_by_camera(still.image, settings.camera, generator), settings.ordinary)
     image = functional.interpolate(
         whole[area].float()[None], size=crop, mode="bilinear", align_corners=False, antialias=scale < 1
     )[0]

@@ -46,8 +46,13 @@ def pixelate(image: Tensor, index: int, severity: int) -> Tensor:
 
 def jpeg(image: Tensor, index: int, severity: int) -> Tensor:
     """Compresses the frame as a JPEG. As in ImageNet-C."""
+    return compressed(image, JPEG_QUALITY[severity - 1])
+
+
+def compressed(image: Tensor, quality: int) -> Tensor:
+    """A picture, uint8 RGB (3, H, W), as a JPEG of this quality, 1 to 100, shows it."""
     file = io.BytesIO()
-    _to_pillow(image).save(file, "JPEG", quality=JPEG_QUALITY[severity - 1])
+    _to_pillow(image).save(file, "JPEG", quality=quality)
     return _from_pillow(Image.open(file))
 
 
