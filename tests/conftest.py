@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,13 +14,17 @@ from torch import Tensor
 from torch.nn import functional
 from video_fixtures import make_video
 
+from ttt_cli.adaptation.methods import constants_of
+from ttt_cli.adaptation.online import Adapter
+from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID
-from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
+from ttt_cli.tasks.semantic import SemanticTask
 
 # The models here are tiny: handing work to a second thread costs more than it saves.
 torch.set_num_threads(1)
@@ -133,3 +137,33 @@ def video_of(frames: list[Frame]) -> Video:
     """A video that yields these frames."""
     size = (frames[0].image.shape[1], frames[0].image.shape[2])
     return Video("made-up", Path("made-up"), Fraction(10), size, len(frames), lambda: iter(frames))
+
+
+def adapter_for(
+    model: TwoHeadedModel,
+    method: str = "online",
+    familiar_loss: float | None = None,
+    constants: dict[str, float] | None = None,
+    **settings: object,
+) -> Adapter:
+    """An adapter for one video. constants, settings: others than the defaults."""
+    # The tiny model is never confident, so self-training would have nothing to learn from.
+    usual = {"confidence": 0.0} if "confidence" in constants_of(method) else {}
+    adaptation = AdaptationSettings(method=method, constants=usual | (constants or {}), **settings)  # type: ignore[arg-type]
+    reconstruction = ReconstructionSettings(familiar_loss=familiar_loss)
+    return Adapter(model, SemanticTask(CAMVID), adaptation, reconstruction, torch.device("cpu"))
+
+
+def values(model: TwoHeadedModel) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    """Whether two such copies are equal, bit for bit."""
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def probabilities_of(results: Iterator[Result]) -> list[Tensor]:
+    """The class probabilities of each result."""
+    return [result.prediction.probabilities for result in results]  # type: ignore[attr-defined]

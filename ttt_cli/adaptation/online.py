@@ -58,9 +58,10 @@ class Adapter:
         self.method = method_named(settings.method, settings.constants)
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
         self.start = Snapshot(self.moving)
-        self.average = Snapshot(self.moving)
+        self.average: Snapshot | None = None
         self.start_statistics = Snapshot(self.method.statistics(model))
         self.optimizer = GuardedOptimizer(model, self.moving, settings, self.compute) if self.moving else None
+        self.forgetting = settings.forgetting if self.method.forgetting is None else self.method.forgetting
         steps = settings.steps if self.method.steps is None else self.method.steps
         self.steps = steps if self.moving else 0
         window = settings.window if self.method.window is None else self.method.window
@@ -124,7 +125,7 @@ class Adapter:
         loss = self.loss(self.window.sample(self.settings.batch, self.settings.crop, self.generator), self.generator)
         if loss.requires_grad and not self.optimizer.step(loss):
             return None
-        self.start.pull(self.settings.forgetting)
+        self.start.pull(self.forgetting)
         self.method.after_step(self)
         return float(loss.detach())
 

@@ -191,7 +191,9 @@ class Augmentation:
     camera: Camera = Camera()
     """Changes to the whole picture before it is cropped."""
     ordinary: PictureStatistics | None = None
-    """Then its mean and deviation are set to these (core/exposure.py), as they will be on video; None leaves them."""
+    """Then its mean and deviation may be set to these (core/exposure.py); None leaves them."""
+    matched: float = 1.0
+    """Chance of that. Pictures of both kinds teach the model to do with any rule that is chosen for video."""
     color: float = 0.3
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color."""
 
@@ -206,7 +208,9 @@ def augment(still: Still, settings: Augmentation, generator: Generator) -> Still
     areas = [_window((height, width), window, generator) for _ in range(settings.windows)]
     area = max(areas, key=lambda area: int(still.classes[area].flatten().bincount().count_nonzero()))
 
-    whole = exposure_matched(seen_by_camera(still.image, settings.camera, generator), settings.ordinary)
+    whole = seen_by_camera(still.image, settings.camera, generator)
+    if settings.ordinary is not None and _uniform(generator) < settings.matched:
+        whole = exposure_matched(whole, settings.ordinary)
     image = functional.interpolate(
         whole[area].float()[None], size=crop, mode="bilinear", align_corners=False, antialias=scale < 1
     )[0]

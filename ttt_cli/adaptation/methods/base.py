@@ -36,6 +36,8 @@ class Method:
     """Explicit memory, in frames, if the method fixes it; 0 is every frame. None leaves it to the settings."""
     steps: int | None = None
     """Gradient steps a frame, if the method fixes them. None leaves them to the settings."""
+    forgetting: float | None = None
+    """As in the settings, if the method fixes it. None leaves it to the settings."""
     predictor: type[Predictor] = Predictor
     """How the adapted model's output becomes the prediction."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from ttt_cli.adaptation.memory import Batch
+from ttt_cli.adaptation.memory import Batch, Snapshot
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.methods.self_train import NO_CONFIDENCE
 from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
@@ -32,6 +32,7 @@ class AverageTeacher(Method):
     """f takes a step on the labels that the average of its past weights gives; the average also predicts."""
 
     window: int | None = 1
+    forgetting: float | None = 0.0
     decay: float = 0.999
     """Share of the average that each step keeps."""
     restored: float = 0.01
@@ -52,7 +53,9 @@ class AverageTeacher(Method):
 
     @torch.no_grad()
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
-        """Labels the frame by the average of the weights."""
+        """Labels the frame by the average of the weights, which starts from f_0."""
+        if adapter.average is None:
+            adapter.average = Snapshot(adapter.moving)
         image = frame.image[None].to(adapter.compute.device)
         with self.predicting(adapter), adapter.compute.autocast():
             probabilities = class_probabilities(adapter.model.segment(adapter.model.encode(image)))
@@ -68,8 +71,13 @@ class AverageTeacher(Method):
     def after_step(self, adapter: Adapter) -> None:
         """Restores a random share of the weights, then moves the average."""
         adapter.start.restore_some(self.restored, adapter.generator)
-        adapter.average.approach(1 - self.decay)
+        _average_of(adapter).approach(1 - self.decay)
 
     def predicting(self, adapter: Adapter) -> AbstractContextManager[None]:
         """The model has the average weights."""
-        return adapter.average.restored()
+        return _average_of(adapter).restored()
+
+
+def _average_of(adapter: Adapter) -> Snapshot:
+    assert adapter.average is not None, "before_step makes it"
+    return adapter.average

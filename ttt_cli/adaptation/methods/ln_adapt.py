@@ -44,7 +44,7 @@ class StatisticsAdapt(Method):
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Moves the statistics towards the frame's."""
         self.update_statistics(adapter.model, frame.image[None].to(adapter.compute.device))
-        adapter.start_statistics.pull(adapter.settings.forgetting)
+        adapter.start_statistics.pull(adapter.forgetting)
 
     @torch.no_grad()
     def update_statistics(self, model: TwoHeadedModel, image: Tensor) -> None:

@@ -21,4 +21,4 @@ class StatisticsWithPrior(StatisticsAdapt):
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Mixes the frame's statistics with those of training."""
         adapter.start_statistics.restore()
-        super().before_step(adapter, frame)
+        self.update_statistics(adapter.model, frame.image[None].to(adapter.compute.device))
