@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from conftest import adapter_for, noise_frames, picture, probabilities_of, same, values, video_of
 
-from ttt_cli.adaptation.agreement import MARGIN, mirror_agreement
+from ttt_cli.adaptation.agreement import FIRST_FRAMES, MARGIN, mirror_agreement
 from ttt_cli.adaptation.methods import METHODS, method_named
 from ttt_cli.adaptation.methods.auto import DEAD_ZONES
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
@@ -273,21 +274,44 @@ def test_auto_clamps_as_the_agreement_says(tiny_model: TwoHeadedModel, monkeypat
         return [0.5, 0.9, 0.7][asked[-1]]
 
     monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", agreement)
-    frames = noise_frames(4)
-    adapter = adapter_for(tiny_model, "auto", constants={"choose_every": 3})
-    chosen = probabilities_of(adapter.step(frame) for frame in frames)
-    assert len(asked) == 6
-    assert adapter.step(frames[0]).dead_zone == DEAD_ZONES[0]
-    assert adapter.clamp.dead_zone == DEAD_ZONES[0]
+    frames = noise_frames(6)
+    adapter = adapter_for(tiny_model, "auto", constants={"choose_every": 4})
+    chosen = [adapter.step(frame) for frame in frames]
+    assert len(asked) == 3 * len({0, *FIRST_FRAMES} & set(range(6)) | {4})
+    assert [result.dead_zone for result in chosen] == [DEAD_ZONES[0]] * 6
     clamping = adapter_for(tiny_model, "clamp", constants={"dead_zone": DEAD_ZONES[0]})
-    assert all(map(torch.equal, chosen, probabilities_of(clamping.step(frame) for frame in frames)))
+    assert all(map(torch.equal, probabilities_of(iter(chosen)), probabilities_of(map(clamping.step, frames))))
+
+
+@pytest.mark.parametrize(("later", "chosen"), [([0.6, 0.5], 1.0), ([0.9, 0.5], None)])
+def test_auto_goes_by_the_mean_agreement_over_frames(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch, later: list[float], chosen: float | None
+) -> None:
+    answers = iter([0.5, 0.5, 0.7, later[0], 0.5, later[1]])
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    adapter = adapter_for(tiny_model, "auto")
+    assert [adapter.step(frame).dead_zone for frame in noise_frames(2)] == [1.0, chosen]
+
+
+def test_auto_asks_familiar_frames_nothing_and_then_starts_anew(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [0.5, 0.9, 0.5, 0.9, 0.5, 0.5]
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: answers.pop(0))
+    unusual, other = noise_frames(2)
+    usual = Frame(1, "usual", 0.0, picture(1))
+    adapter = adapter_for(tiny_model, "auto", constants={"choose_every": 1})
+    assert [adapter.step(frame).dead_zone for frame in (unusual, usual)] == [DEAD_ZONES[0], None]
+    assert len(answers) == 3
+    assert adapter.step(other).dead_zone is None
+    assert not answers
 
 
 def test_auto_is_the_fixed_model_unless_another_is_better_by_a_margin(
     tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values_in_turn = iter([0.5, 0.5 + 0.9 * MARGIN, 0.5])
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(values_in_turn))
+    answers = cycle([0.5, 0.5 + 0.9 * MARGIN, 0.5])
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
     adapter, fixed = adapter_for(tiny_model, "auto"), adapter_for(tiny_model, "joint")
     frames = noise_frames(2)
     pairs = zip(*(probabilities_of(map(each.step, frames)) for each in (adapter, fixed)), strict=True)

@@ -15,6 +15,7 @@ from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.exposure import exposure_matched
+from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import open_weights
 from ttt_cli.tasks.semantic import class_probabilities
@@ -145,6 +146,16 @@ def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:
         red = (view.image[0] > 150) & (view.image[1] < 100)
         agreement = (red == (view.classes == 8)).float().mean()
         assert agreement > 0.95
+
+
+def test_a_share_of_the_pictures_has_its_exposure_matched(data: Path) -> None:
+    still = load_camvid(data / "drive")[0]
+    bright = PictureStatistics((200.0, 200.0, 200.0), (20.0, 20.0, 20.0))
+    settings = Augmentation(crop_height=64, crop_width=64, color=0.0, ordinary=bright, matched=0.5)
+    generator = torch.Generator().manual_seed(0)
+    matched = [float(augment(still, settings, generator).image.mean()) > 180 for _ in range(40)]
+    assert 10 <= sum(matched) <= 30
+    assert float(still.image.float().mean()) < 150
 
 
 def test_overlap_loss_counts_a_small_class_as_much_as_a_large_one() -> None:
@@ -329,6 +340,25 @@ def test_film_shift_removes_the_colors_of_its_share() -> None:
     assert 10 < sum(untouched) < 30
     for view, same in zip(shifted, untouched, strict=True):
         assert same or (torch.equal(view[0], view[1]) and view.min() >= 0 and view.max() <= 255 and view.std() > 1)
+
+
+def test_a_share_of_the_images_in_joint_training_is_shifted(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = recipe(1)
+    seen: list[torch.Tensor] = []
+    for shifted in (0.0, 1.0):
+        schedule = dataclasses.replace(settings.schedule, shifted=shifted, reconstruction_weight=0.0)
+        changed = dataclasses.replace(settings, schedule=schedule, look_ahead=LookAheadSettings(shift="film"))
+        trained = Trainer(changed, load_split(changed.sources, data), CPU)
+
+        def preprocess(images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            return images
+
+        monkeypatch.setattr(trained.objective, "preprocess", preprocess)
+        next(trained.run(tmp_path / "last.ckpt"))
+    assert [torch.equal(images[:, 0], images[:, 1]) for images in seen if images.dim() == 4] == [False, True]
 
 
 def test_colors_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:

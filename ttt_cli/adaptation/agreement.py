@@ -21,10 +21,14 @@ from ttt_cli.tasks.semantic import class_probabilities
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
 
-KEPT = 0.5
-"""Share of the earlier agreement when another frame is measured, so that one odd frame decides little."""
+FIRST_FRAMES = (1, 3, 7, 15)
+"""Also asked at the start of a video, after its very first frame, since single frames tell little."""
+SHARE = 0.3
+"""Smallest share of the newest frame in the mean agreement; while few have been asked, all count alike."""
 MARGIN = 0.002
 """How much better than the fixed model's another agreement must be: held-out stills as they are differ by less."""
+DEAD_ZONE, FAMILIAR = 2.0, 0.002
+"""A frame is familiar, and is asked nothing, if f's channels lie at most that far outside of that dead zone."""
 
 
 @torch.no_grad()
@@ -36,11 +40,19 @@ def mirror_agreement(model: TwoHeadedModel, image: Tensor) -> float:
     return float((classes == reflected.flip(-1)).float().mean())
 
 
+@torch.no_grad()
+def is_familiar(model: TwoHeadedModel, image: Tensor) -> bool:
+    """Whether f's channels are on an image as they are on ordinary pictures. image: (1, 3, H, W)."""
+    assert model.ordinary_features is not None
+    return float(model.ordinary_features.distance(model.channel_statistics(image), DEAD_ZONE)) <= FAMILIAR
+
+
 class ChosenClamp:
     """How far f's channels may lie from ordinary ones on one video, in spreads, as last chosen by the agreement."""
 
     def __init__(self) -> None:
         self.frames = 0
+        self.asked = 0
         self.dead_zone = math.inf
         self.agreement: dict[float, float] = {}
 
@@ -52,15 +64,26 @@ class ChosenClamp:
     def update(
         self, adapter: Adapter, frame: Frame, dead_zones: Iterable[float], largest_gain: float, every: int
     ) -> None:
-        """Counts the next frame. On the first and every `every`-th after it, chooses a dead zone or none, infinity."""
+        """Counts the next frame, and asks it if its turn has come: every `every`-th, and some of the first."""
+        position = self.frames
         self.frames += 1
-        if (self.frames - 1) % every:
+        if position % every and position not in FIRST_FRAMES:
             return
         image = frame.image[None].to(adapter.compute.device)
+        with adapter.compute.autocast():
+            if is_familiar(adapter.model, image):
+                self.asked, self.dead_zone = 0, math.inf
+            else:
+                self._ask(adapter.model, image, dead_zones, largest_gain)
+
+    def _ask(self, model: TwoHeadedModel, image: Tensor, dead_zones: Iterable[float], largest_gain: float) -> None:
+        """Chooses a dead zone, or none, infinity, by the mean agreement over the frames asked so far."""
+        self.asked += 1
+        share = max(1 / self.asked, SHARE)
         for dead_zone in (math.inf, *dead_zones):
-            with adapter.model.clamped(dead_zone, largest_gain), adapter.compute.autocast():
-                now = mirror_agreement(adapter.model, image)
-            self.agreement[dead_zone] = KEPT * self.agreement.get(dead_zone, now) + (1 - KEPT) * now
+            with model.clamped(dead_zone, largest_gain):
+                now = mirror_agreement(model, image)
+            self.agreement[dead_zone] = (1 - share) * self.agreement.get(dead_zone, now) + share * now
         best = max(self.agreement, key=self.agreement.__getitem__)
         better = self.agreement[best] - self.agreement[math.inf]
         self.dead_zone = best if better > MARGIN else math.inf

@@ -83,6 +83,7 @@ class Adapter:
         if cut:
             self.window.clear()
             self.predictor = self.method.predictor()
+            self.clamp = ChosenClamp()
         known = self.task.prediction_without_model(frame.image)
         if known is not None:
             return Result(frame, known, None, 0, Timing((self.compute.now() - began) * 1000, 0.0), cut=cut)

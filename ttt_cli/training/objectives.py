@@ -14,6 +14,7 @@ from ttt_cli.core.color import gray_of, lab_of
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
+from ttt_cli.datasets.old_film import old_film
 from ttt_cli.metrics.color import ColorMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS
@@ -90,10 +91,10 @@ class Segmentation(TrainingObjective):
 class Colorization(TrainingObjective):
     """Chroma from gray, learned in two ways at once.
 
-    The model predicts a and b themselves. Their loss is the distance from the truth in units of ten, in which large
-    errors count linearly. A classifier, used only in training, predicts which BIN x BIN cell of the ab plane a pixel is
-    in. Rare cells count more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with T = 0.38). The
-    classifier keeps the features from grayish averages. Validation scores both.
+    The model predicts a and b themselves. Their loss is the squared distance from the truth in units of ten. A
+    classifier, used only in training, predicts which BIN x BIN cell of the ab plane a pixel is in. Rare cells count
+    more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with T = 0.38). The classifier keeps the
+    features from grayish averages. Validation scores both.
     """
 
     tasks = ("colorization",)
@@ -114,7 +115,7 @@ class Colorization(TrainingObjective):
         truth = torch.stack([lab_of(still.image)[1:] for still in batch]).to(images.device)
         colors = model.color(model.encode(images))
         small = functional.interpolate(truth, size=colors.ab.shape[-2:], mode="area")
-        distance = functional.smooth_l1_loss(colors.ab / BIN, small / BIN)
+        distance = functional.mse_loss(colors.ab / BIN, small / BIN)
         logits = self.classifier(colors.pixel_features)
         return distance + CLASSES_WEIGHT * functional.cross_entropy(
             logits, _bins_of(small, self.bins), self.bin_weights
@@ -122,14 +123,15 @@ class Colorization(TrainingObjective):
 
     @torch.no_grad()
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
-        """PSNR of the model's chroma, of the classifier's, and of gray, on the unchanged stills."""
+        """PSNR of the model's chroma, of the classifier's, of gray, and of the model's for the stills on old film."""
         device = next(model.parameters()).device
-        metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
-        for still in held_out:
+        metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray", "psnr_on_film")}
+        for seed, still in enumerate(held_out):
             colors = model.color(model.encode(gray_of(still.image)[None].to(device)))
             likely = (self.classifier(colors.pixel_features) / ANNEALING).softmax(dim=1)
             annealed = torch.einsum("bqhw,qc->bchw", likely, self.bins)
-            for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed), strict=True):
+            of_film = model.color(model.encode(old_film(still.image, seed)[None].to(device))).ab
+            for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed, of_film), strict=True):
                 metric.update(Chroma(ab[0].cpu()), Picture(still.image))
         return {name: metric.compute().pooled for name, metric in metrics.items()}
 

@@ -27,7 +27,7 @@ class Auto(Method):
     """
 
     choose_every: int = 25
-    """Frames between choices."""
+    """Frames between choices, once the first few frames have been asked."""
     largest_gain: float = 1.5
     """As in `clamp`."""
 
@@ -41,7 +41,7 @@ class Auto(Method):
         require_gain(self.largest_gain)
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
-        """Chooses on the first frame and every `choose_every`-th after it."""
+        """Chooses, on some frames of the start and every `choose_every`-th."""
         adapter.clamp.update(adapter, frame, DEAD_ZONES, self.largest_gain, self.choose_every)
 
     def predicting(self, adapter: Adapter) -> AbstractContextManager[None]:
