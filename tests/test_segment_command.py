@@ -72,6 +72,19 @@ def test_a_run_leaves_the_run_folder(segment: Callable[..., int], clip: Path, ca
     assert printed.err == ""
 
 
+def test_a_run_of_auto_says_where_it_clamped(
+    segment: Callable[..., int], clip: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([0.5, 0.5, 0.5] + [0.5, 0.5, 0.9] * 9)  # Nothing on the first frame, 1 from the second on.
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    assert segment(clip, "--method", "auto") == 0
+    folder = Path("runs/clip-auto")
+    lines = [json.loads(line) for line in (folder / "frames.jsonl").read_text().splitlines()]
+    assert [line.get("dead_zone") for line in lines] == [None] + [1.0] * (CLIP_FRAMES - 1)
+    assert report_in(folder)["clamped_frames"] == CLIP_FRAMES - 1
+    assert re.search(rf"frames with clamped features +{CLIP_FRAMES - 1}", capsys.readouterr().out)
+
+
 def test_the_same_seed_gives_the_same_losses(segment: Callable[..., int], clip: Path) -> None:
     losses = []
     for out in ("a", "b"):

@@ -17,7 +17,7 @@ from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOver
 from ttt_cli.video.settings import OutputSettings
 
 if TYPE_CHECKING:
-    from ttt_cli.core.frame import Video
+    from ttt_cli.core.frame import Result, Video
     from ttt_cli.run.outputs import Step
     from ttt_cli.run.runner import Run, RunRequest
 
@@ -145,7 +145,7 @@ def carry_out(request: RunRequest, shown: bool) -> Run:
             show(video.name, video.length, "frames")
 
         def on_step(step: Step) -> None:
-            bars[0].advance("" if step.result.loss is None else f"loss {step.result.loss:.4f}")
+            bars[0].advance(_state(step.result))
 
         def on_offline_step(done: int, total: int) -> None:
             if done == 1:
@@ -153,6 +153,13 @@ def carry_out(request: RunRequest, shown: bool) -> Run:
             bars[0].advance("")
 
         return run_video(request, on_start, on_step, on_offline_step)
+
+
+def _state(result: Result) -> str:
+    """What the adaptation does, for the progress bar."""
+    if result.loss is not None:
+        return f"loss {result.loss:.4f}"
+    return "" if result.dead_zone is None else f"features within {result.dead_zone:g} spreads"
 
 
 def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
@@ -188,6 +195,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     if report.cuts:
         listed = ", ".join(map(str, report.cuts[:CUTS_SHOWN])) + (", ..." if len(report.cuts) > CUTS_SHOWN else "")
         rows.append(("cuts", f"{len(report.cuts)}, at frame {listed}"))
+    if report.clamped_frames:
+        rows.append(("frames with clamped features", str(report.clamped_frames)))
     if report.gray_frames:
         rows.append(("frames left gray", str(report.gray_frames)))
     if report.skipped_steps:

@@ -64,6 +64,8 @@ class Report:
     """Index of each frame that begins a new scene, if cuts reset the window."""
     gray_frames: int = 0
     """In colorization: frames left gray, such as title cards."""
+    clamped_frames: int = 0
+    """With the method `auto`: frames predicted with clamped features."""
     warnings: list[str] = field(default_factory=list)
     """What the user should know about the input."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -119,7 +121,7 @@ class RunTotals:
         self.frames = self.skipped_steps = 0
         self.milliseconds: Counter[str] = Counter()
         self.cuts: list[int] = []
-        self.gray_frames = 0
+        self.gray_frames = self.clamped_frames = 0
         self.has_colors = False
         self._first_losses: list[float] = []
         self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
@@ -130,6 +132,7 @@ class RunTotals:
         self.frames += 1
         self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
+        self.clamped_frames += result.dead_zone is not None
         if result.cut:
             self.cuts.append(result.frame.index)
         chroma = step.labels.chroma()
@@ -145,6 +148,7 @@ class RunTotals:
         """Enters the totals in the report; `frames` is for Outputs to say, which knows what is written."""
         report.skipped_steps = self.skipped_steps
         report.cuts, report.gray_frames = self.cuts, self.gray_frames
+        report.clamped_frames = self.clamped_frames
         if self._last_losses:
             # In a short run the two means share no frame; in a run of one frame they are the same.
             count = min(LOSSES_AVERAGED, max(1, self.frames // 2))
