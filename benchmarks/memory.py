@@ -16,7 +16,7 @@ import torch
 from ttt_cli.evaluate.peak_memory import peak_mebibytes
 from ttt_cli.model.weights import open_weights
 from ttt_cli.run.outputs import Step
-from ttt_cli.run.overrides import Overrides, TaskOverrides
+from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 
@@ -24,6 +24,7 @@ from ttt_cli.run.settings import resolve
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="street")
+    parser.add_argument("--method", default="online")
     parser.add_argument("--size", default="128x96")
     parser.add_argument("--early", type=int, default=200)
     parser.add_argument("--late", type=int, default=2000)
@@ -34,7 +35,9 @@ def main() -> None:
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", source, str(clip)]
         subprocess.run(ffmpeg, check=True)
         weights, device = open_weights(arguments.weights), torch.device("cpu")
-        settings = resolve(weights, None, Overrides(task=TaskOverrides(task=weights.tasks[0])), device)
+        adaptation = AdaptationOverrides(method=arguments.method)
+        task = TaskOverrides(task=weights.tasks[0])
+        settings = resolve(weights, None, Overrides(adaptation=adaptation, task=task), device)
         peaks: list[float] = []
         request = RunRequest(str(clip), weights, settings, device, out=Path(folder) / "run")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from conftest import picture
 
 from ttt_cli.core.classes import CAMVID
-from ttt_cli.core.exposure import LARGEST_GAIN, exposure_matched, picture_statistics
+from ttt_cli.core.exposure import DEAD_ZONE, LARGEST_GAIN, exposure_matched, picture_statistics
 from ttt_cli.core.pictures import IMAGENET, PictureStatistics
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.model.weights import open_weights
@@ -44,8 +46,25 @@ def test_an_even_picture_is_not_amplified_without_limit() -> None:
 
 
 def test_statistics_are_means_over_pictures() -> None:
-    statistics = picture_statistics([torch.full((3, 4, 4), value, dtype=torch.uint8) for value in (10, 30)])
-    assert statistics == PictureStatistics((20.0, 20.0, 20.0), (0.0, 0.0, 0.0))
+    half = torch.tensor([-1.0, 1.0]).expand(3, 4, 2)
+    statistics = picture_statistics(
+        (mean + deviation * half).to(torch.uint8) for mean, deviation in ((10, 5), (30, 20))
+    )
+    assert statistics.mean == pytest.approx((20.0, 20.0, 20.0))
+    assert statistics.deviation == pytest.approx((12.5, 12.5, 12.5))
+    assert statistics.mean_spread == pytest.approx((10.0, 10.0, 10.0))
+    assert statistics.log_deviation_spread == pytest.approx((math.log(2),) * 3)
+
+
+def test_a_channel_moves_only_as_far_as_other_pictures_differ() -> None:
+    image = picture()
+    own = picture_statistics([image])
+    spreads = {"mean_spread": (20.0, 20.0, 20.0), "log_deviation_spread": (0.2, 0.2, 0.2)}
+    inside = dataclasses.replace(own, mean=tuple(mean + 0.9 * DEAD_ZONE * 20 for mean in own.mean), **spreads)
+    assert torch.equal(exposure_matched(image, inside), image)
+    outside = dataclasses.replace(own, mean=tuple(mean + 20.0 for mean in own.mean), **spreads)
+    moved = exposure_matched(image, outside).float().mean() - image.float().mean()
+    assert float(moved) == pytest.approx((1 - DEAD_ZONE) * 20, abs=1)
 
 
 def test_the_task_matches_what_the_model_sees() -> None:

@@ -14,7 +14,7 @@ from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.feature_statistics import FeatureStatistics, channels_of, clamped_channels, measured_channels
 from ttt_cli.model.settings import EncoderSize
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import RELEASES, open_weights, save_weights, sha256
+from ttt_cli.model.weights import RELEASES, STREET, open_weights, save_weights, sha256
 
 SWIN = dataclasses.replace(
     TINY, encoder=EncoderSize("swin", swin_channels=16, swin_depths=(1, 1, 2, 1), swin_attention_heads=(1, 2, 2, 2))
@@ -98,8 +98,8 @@ def test_measuring_leaves_the_model_as_it_is(tiny_model: TwoHeadedModel) -> None
     assert len(measured) == 2 * len(tiny_model.encoder.blocks)
 
 
-def test_the_shipped_weights_have_everything_that_auto_needs() -> None:
-    weights = open_weights("street-strong")
+def test_the_default_weights_have_everything_that_auto_needs() -> None:
+    weights = open_weights(STREET)
     assert weights.has_ordinary_features
     assert (weights.exposure, weights.adaptation["method"]) == ("match", "auto")
     model = weights.load()
@@ -107,4 +107,4 @@ def test_the_shipped_weights_have_everything_that_auto_needs() -> None:
     blocks = list(model.ordinary_features.blocks())
     assert len(blocks) == len(model.encoder.blocks)
     assert all(mean.shape == spread.shape and bool((spread > 0).all()) for mean, spread in blocks)
-    assert sha256(weights.path) == RELEASES["street-strong"].sha256
+    assert sha256(weights.path) == RELEASES[STREET].sha256

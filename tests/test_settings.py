@@ -15,11 +15,14 @@ from ttt_cli.training.recipe import Recipe
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
-def test_the_shipped_recipe_reads_and_keeps_the_test_drive_out_of_training() -> None:
-    recipe = from_table(Recipe, read_toml(RECIPES / "street.toml"), "street.toml")
-    assert recipe.name == "street"
+@pytest.mark.parametrize(
+    ("name", "method"), [("street-plain", "online"), ("street-strong", "auto"), ("street", "auto")]
+)
+def test_the_shipped_recipes_read_and_keep_the_test_drive_out_of_training(name: str, method: str) -> None:
+    recipe = from_table(Recipe, read_toml(RECIPES / f"{name}.toml"), f"{name}.toml")
+    assert recipe.name == name
     assert recipe.reconstruction.target == "image"
-    assert from_table(AdaptationSettings, recipe.adaptation, "adaptation").method == "online"
+    assert from_table(AdaptationSettings, recipe.adaptation, "adaptation").method == method
     tested = {stream["folder"] for stream in read_toml(RECIPES / "streams.toml")["streams"]}
     assert not tested & {source.folder for source in recipe.sources}
     assert not any("0016E5" in source.folder for source in recipe.sources)

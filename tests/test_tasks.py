@@ -18,6 +18,7 @@ from ttt_cli.adaptation.methods import METHODS, check_defined
 from ttt_cli.cli import main
 from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import UsageError
+from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode, encode
 from ttt_cli.draw.paint import object_color, paint
 from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
@@ -308,8 +309,9 @@ def test_the_default_weights_find_objects_in_a_real_frame() -> None:
     image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
     weights = open_weights("street")
     model = weights.load()
+    seen = exposure_matched(image, weights.ordinary)
     with torch.no_grad():
-        queries = model.segment(model.encode(image[None]))
+        queries = model.segment(model.encode(seen[None]))
     regions = PanopticTask(weights.classes).postprocess(queries).at_size((360, 480))
     names = {weights.classes[segment.class_id].name for segment in regions.segments}
     assert {"road", "building", "sky"} <= names

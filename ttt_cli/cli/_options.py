@@ -147,7 +147,7 @@ Exposure = Annotated[
     ExposureName | None,
     typer.Option(
         "--exposure",
-        help="match sets each frame's brightness, contrast and white balance to those of the training pictures. "
+        help="match brings a frame's brightness, contrast and white balance near those of the training pictures. "
         f"(default: {_ELSE} {InputSettings.exposure})",
     ),
 ]

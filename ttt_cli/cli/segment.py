@@ -191,7 +191,7 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     ]
     rows += [(f"  {stage}", f"{spent:.1f} s") for stage, spent in report.seconds.items() if stage != "total"]
     if report.first_loss is not None and report.last_loss is not None:
-        rows.append(("reconstruction loss", f"{report.first_loss:.4f} -> {report.last_loss:.4f}"))
+        rows.append(("loss", f"{report.first_loss:.4f} -> {report.last_loss:.4f}"))
     if report.cuts:
         listed = ", ".join(map(str, report.cuts[:CUTS_SHOWN])) + (", ..." if len(report.cuts) > CUTS_SHOWN else "")
         rows.append(("cuts", f"{len(report.cuts)}, at frame {listed}"))

@@ -25,7 +25,7 @@ LOG = "train.jsonl"
 
 EPILOG = """Example:
 
-tttv train --config recipes/street.toml --data data --out runs/street"""
+tttv train --config recipes/street-plain.toml --data data --out runs/street-plain"""
 
 
 def train(

@@ -17,6 +17,10 @@ class PictureStatistics:
     """Mean over pictures of a picture's mean."""
     deviation: tuple[float, ...]
     """Mean over pictures of a picture's deviation."""
+    mean_spread: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """How much the mean differs from picture to picture: its deviation over pictures."""
+    log_deviation_spread: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """How much the logarithm of the deviation differs from picture to picture."""
 
 
 IMAGENET = PictureStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

@@ -46,21 +46,22 @@ class Release:
 
 MAIN_ONLY = "main-only"
 STREET, COLOR = "street", "color"
+PLAIN = f"{STREET}-plain"
 RELEASES = {
     STREET: Release(
         "street.safetensors",
-        "6204b2444e39cb8ca83dbabc0324cef79ff361e1d05fed2f9a033eb4fd5a1a68",
-        "driving and street scenes, CamVid's 11 classes",
+        "6aaa0407853655c2afdd295ecefb65696fa3c39ddb97dc65bb6b4471d6dccc86",
+        "driving and street scenes as any camera takes them, CamVid's 11 classes",
     ),
-    f"{STREET}-{MAIN_ONLY}": Release(
-        f"{STREET}-{MAIN_ONLY}.safetensors",
-        "a4edc801896a83bb25f1e34fb8e70ace9c2d585f42f81875537300636f4a821a",
+    PLAIN: Release(
+        f"{PLAIN}.safetensors",
+        "cba44287cda6b6928bdcd33b2dcde39d005373d1814e57d14cd9800bbe2ba076",
+        f"{STREET} of tttv 0.1, trained on pictures as they are",
+    ),
+    f"{PLAIN}-{MAIN_ONLY}": Release(
+        f"{PLAIN}-{MAIN_ONLY}.safetensors",
+        "f095a23940f3c207aee80bc08113695767ed185fb759bf8f0198d9523104cf89",
         f"the same trained without reconstruction, for --method {MAIN_ONLY}",
-    ),
-    f"{STREET}-strong": Release(
-        f"{STREET}-strong.safetensors",
-        "756a10d556b5e72b3a9a4e95e3ccd155b2e5a9c2b3d85f29c57465bef76cfcae",
-        f"{STREET} trained further on pictures as other cameras would have taken them",
     ),
     COLOR: Release(
         "color.safetensors",

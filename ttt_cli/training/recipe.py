@@ -72,7 +72,7 @@ class LookAheadSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe. recipes/street.toml is an example and gives the reasons for its values."""
+    """A whole recipe. recipes/street-plain.toml is an example and gives the reasons for its values."""
 
     name: str
     """Name of the trained weights."""
