@@ -342,25 +342,6 @@ def test_film_shift_removes_the_colors_of_its_share() -> None:
         assert same or (torch.equal(view[0], view[1]) and view.min() >= 0 and view.max() <= 255 and view.std() > 1)
 
 
-def test_a_share_of_the_images_in_joint_training_is_shifted(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = recipe(1)
-    seen: list[torch.Tensor] = []
-    for shifted in (0.0, 1.0):
-        schedule = dataclasses.replace(settings.schedule, shifted=shifted, reconstruction_weight=0.0)
-        changed = dataclasses.replace(settings, schedule=schedule, look_ahead=LookAheadSettings(shift="film"))
-        trained = Trainer(changed, load_split(changed.sources, data), CPU)
-
-        def preprocess(images: torch.Tensor) -> torch.Tensor:
-            seen.append(images)
-            return images
-
-        monkeypatch.setattr(trained.objective, "preprocess", preprocess)
-        next(trained.run(tmp_path / "last.ckpt"))
-    assert [torch.equal(images[:, 0], images[:, 1]) for images in seen if images.dim() == 4] == [False, True]
-
-
 def test_colors_are_learned_from_pictures_without_labels(data: Path, tmp_path: Path) -> None:
     settings = recipe(80)
     settings = dataclasses.replace(

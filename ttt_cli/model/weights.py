@@ -65,7 +65,7 @@ RELEASES = {
     ),
     COLOR: Release(
         "color.safetensors",
-        "13a10d3e5b8e72868a83330b19393e427c8eb5be133e3cdf04fa80ae94bd0cd5",
+        "a3d7a4dfa1d33edba67b21a2cd29ceb668831e9f64dd4a8a81404ebce7b65c27",
         "colors for black-and-white film",
     ),
 }

@@ -19,7 +19,7 @@ from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import Weights, open_weights, save_weights
 from ttt_cli.training.camera import seen_by_camera
-from ttt_cli.training.look_ahead import LookAhead, shift
+from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
 from ttt_cli.training.recipe import Recipe, Schedule
 from ttt_cli.training.stills import Split, Still
@@ -173,9 +173,6 @@ class Trainer:
         self._set_learning_rate()
         self.model.train()
         batch, images = self.draw(schedule.batch)
-        if schedule.shifted:
-            look_ahead = replace(self.recipe.look_ahead, shifted=schedule.shifted)
-            images = shift(images, look_ahead, self.generator)
         images = self.objective.preprocess(images)
         main: Tensor = self.objective(self.model, images, batch)
         main.backward()  # type: ignore[no-untyped-call]

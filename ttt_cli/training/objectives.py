@@ -91,10 +91,10 @@ class Segmentation(TrainingObjective):
 class Colorization(TrainingObjective):
     """Chroma from gray, learned in two ways at once.
 
-    The model predicts a and b themselves. Their loss is the squared distance from the truth in units of ten. A
-    classifier, used only in training, predicts which BIN x BIN cell of the ab plane a pixel is in. Rare cells count
-    more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with T = 0.38). The classifier keeps the
-    features from grayish averages. Validation scores both.
+    The model predicts a and b themselves. Their loss is the distance from the truth in units of ten, in which large
+    errors count linearly. A classifier, used only in training, predicts which BIN x BIN cell of the ab plane a pixel is
+    in. Rare cells count more, as in Zhang et al. 2016 (rebalancing by lambda = 1/2, annealed mean with T = 0.38). The
+    classifier keeps the features from grayish averages. Validation scores both.
     """
 
     tasks = ("colorization",)
@@ -115,7 +115,7 @@ class Colorization(TrainingObjective):
         truth = torch.stack([lab_of(still.image)[1:] for still in batch]).to(images.device)
         colors = model.color(model.encode(images))
         small = functional.interpolate(truth, size=colors.ab.shape[-2:], mode="area")
-        distance = functional.mse_loss(colors.ab / BIN, small / BIN)
+        distance = functional.smooth_l1_loss(colors.ab / BIN, small / BIN)
         logits = self.classifier(colors.pixel_features)
         return distance + CLASSES_WEIGHT * functional.cross_entropy(
             logits, _bins_of(small, self.bins), self.bin_weights

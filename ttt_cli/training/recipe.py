@@ -34,8 +34,6 @@ class Schedule:
     """Gradients are clipped to this norm."""
     reconstruction_weight: float = 5.0
     """Factor of l_s relative to l_m; 0 trains only the main task."""
-    shifted: float = 0.0
-    """Share of the images that are changed as those of look-ahead training are; the truth is of the unchanged image."""
     reconstruction_batch: int = 4
     """How many images of the batch l_s is computed on."""
     average_decay: float = 0.998
