@@ -22,6 +22,7 @@ from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, confident_classes, cross_entropy
+from ttt_cli.video.cuts import Cuts
 
 
 def test_offline_learns_from_the_future(tiny_model: TwoHeadedModel) -> None:
@@ -305,6 +306,15 @@ def test_auto_asks_familiar_frames_nothing_and_then_starts_anew(
     assert len(answers) == 3
     assert adapter.step(other).dead_zone is None
     assert not answers
+
+
+def test_auto_starts_anew_after_a_cut(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([0.5, 0.9, 0.5, 0.5, 0.5, 0.5])
+    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    cuts = iter([False, True, False])
+    monkeypatch.setattr(Cuts, "begins_scene", lambda self, image: next(cuts))
+    adapter = adapter_for(tiny_model, "auto", cuts="reset")
+    assert [adapter.step(frame).dead_zone for frame in noise_frames(2)] == [DEAD_ZONES[0], None]
 
 
 def test_auto_is_the_fixed_model_unless_another_is_better_by_a_margin(

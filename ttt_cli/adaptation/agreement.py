@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
+from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import class_probabilities
 
@@ -27,8 +28,6 @@ SHARE = 0.3
 """Smallest share of the newest frame in the mean agreement; while few have been asked, all count alike."""
 MARGIN = 0.002
 """How much better than the fixed model's another agreement must be: held-out stills as they are differ by less."""
-DEAD_ZONE, FAMILIAR = 2.0, 0.002
-"""A frame is familiar, and is asked nothing, if f's channels lie at most that far outside of that dead zone."""
 
 
 @torch.no_grad()

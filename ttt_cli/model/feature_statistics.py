@@ -9,6 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+DEAD_ZONE = 2.0
+"""Spreads by which ordinary pictures differ anyway."""
+FAMILIAR = 0.002
+"""A frame is familiar if its distance from ordinary pictures, with this dead zone, is at most that."""
 SMALLEST_SPREAD = 1e-3
 SMALLEST_DEVIATION = 1e-4
 Output = Tensor | tuple[Tensor, ...]

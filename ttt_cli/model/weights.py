@@ -51,7 +51,7 @@ RELEASES = {
     STREET: Release(
         "street.safetensors",
         "6aaa0407853655c2afdd295ecefb65696fa3c39ddb97dc65bb6b4471d6dccc86",
-        "driving and street scenes as any camera takes them, CamVid's 11 classes",
+        "driving and street scenes, CamVid's 11 classes",
     ),
     PLAIN: Release(
         f"{PLAIN}.safetensors",

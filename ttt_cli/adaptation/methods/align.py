@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.core.ranges import require_not_negative
+from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 
@@ -24,9 +25,9 @@ class Align(Method):
     reconstructed: the method needs no g.
     """
 
-    dead_zone: float = 2.0
+    dead_zone: float = DEAD_ZONE
     """Distance from the mean over ordinary pictures, in spreads, that is not counted."""
-    familiar: float = 0.002
+    familiar: float = FAMILIAR
     """Distance of a frame up to which no step is taken."""
 
     needs_ordinary_features: ClassVar[bool] = True
