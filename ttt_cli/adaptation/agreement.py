@@ -42,8 +42,7 @@ def mirror_agreement(model: TwoHeadedModel, image: Tensor) -> float:
 @torch.no_grad()
 def is_familiar(model: TwoHeadedModel, image: Tensor) -> bool:
     """Whether f's channels are on an image as they are on ordinary pictures. image: (1, 3, H, W)."""
-    assert model.ordinary_features is not None
-    return float(model.ordinary_features.distance(model.channel_statistics(image), DEAD_ZONE)) <= FAMILIAR
+    return float(model.distance_from_ordinary(image, DEAD_ZONE)) <= FAMILIAR
 
 
 class ChosenClamp:

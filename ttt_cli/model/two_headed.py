@@ -185,13 +185,23 @@ class TwoHeadedModel(nn.Module):
             self.encode(images)
         return measured
 
+    def distance_from_ordinary(self, images: Tensor, dead_zone: float) -> Tensor:
+        """How far f's channels lie outside of what is usual, see `FeatureStatistics.distance`: a scalar.
+
+        images: as for `encode`. Raises ValueError if nothing is known of ordinary pictures.
+        """
+        return self._known_features().distance(self.channel_statistics(images), dead_zone)
+
     def clamped(self, dead_zone: float, largest_gain: float) -> AbstractContextManager[None]:
         """A context in which f's channels are clamped, see `clamped_channels`. An infinite dead zone clamps nothing."""
         if math.isinf(dead_zone):
             return nullcontext()
+        return clamped_channels(self.encoder.blocks, self._known_features(), dead_zone, largest_gain)
+
+    def _known_features(self) -> FeatureStatistics:
         if self.ordinary_features is None:
             raise ValueError("nothing is known of the features of ordinary pictures")
-        return clamped_channels(self.encoder.blocks, self.ordinary_features, dead_zone, largest_gain)
+        return self.ordinary_features
 
     def segment(self, features: Features) -> MaskQueries:
         """h of a model with mask queries."""

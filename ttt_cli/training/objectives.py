@@ -14,7 +14,6 @@ from ttt_cli.core.color import gray_of, lab_of
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
-from ttt_cli.datasets.old_film import old_film
 from ttt_cli.metrics.color import ColorMetric
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS
@@ -123,15 +122,14 @@ class Colorization(TrainingObjective):
 
     @torch.no_grad()
     def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
-        """PSNR of the model's chroma, of the classifier's, of gray, and of the model's for the stills on old film."""
+        """PSNR of the model's chroma, of the classifier's, and of gray, on the unchanged stills."""
         device = next(model.parameters()).device
-        metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray", "psnr_on_film")}
-        for seed, still in enumerate(held_out):
+        metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
+        for still in held_out:
             colors = model.color(model.encode(gray_of(still.image)[None].to(device)))
             likely = (self.classifier(colors.pixel_features) / ANNEALING).softmax(dim=1)
             annealed = torch.einsum("bqhw,qc->bchw", likely, self.bins)
-            of_film = model.color(model.encode(old_film(still.image, seed)[None].to(device))).ab
-            for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed, of_film), strict=True):
+            for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed), strict=True):
                 metric.update(Chroma(ab[0].cpu()), Picture(still.image))
         return {name: metric.compute().pooled for name, metric in metrics.items()}
 

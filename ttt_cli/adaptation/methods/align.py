@@ -44,6 +44,5 @@ class Align(Method):
         self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """The distance from ordinary features, without a gradient if the frame is familiar."""
-        assert model.ordinary_features is not None
-        distance = model.ordinary_features.distance(model.channel_statistics(batch.images), self.dead_zone)
+        distance = model.distance_from_ordinary(batch.images, self.dead_zone)
         return distance if float(distance.detach()) > self.familiar else distance.detach()

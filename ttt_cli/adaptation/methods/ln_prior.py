@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class StatisticsWithPrior(StatisticsAdapt):
     """Normalization statistics are those of training, with a share `momentum` of the current frame's."""
 
+    forgetting: float | None = 0.0
     momentum: float = 0.1
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Mixes the frame's statistics with those of training."""
         adapter.start_statistics.restore()
-        self.update_statistics(adapter.model, frame.image[None].to(adapter.compute.device))
+        super().before_step(adapter, frame)
