@@ -21,9 +21,10 @@ from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.own import OwnWeights, save_weights
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
+from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
 
 # The models here are tiny: handing work to a second thread costs more than it saves.
@@ -67,7 +68,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     model = new_model(TINY, len(CAMVID))
     settings = ReconstructionSettings(target="image")
-    save_weights(model, Weights(path, "tiny", ALL_TASKS, CAMVID, "none", TINY, settings, {}))
+    save_weights(model, OwnWeights(path, "tiny", ALL_TASKS, CAMVID, "none", settings, {}, model_size=TINY))
     return path
 
 
@@ -78,8 +79,8 @@ COLOR = dataclasses.replace(TINY, color_outputs=2)
 def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of a tiny model for colorization."""
     path = tmp_path_factory.mktemp("weights") / "colors.safetensors"
-    model = new_model(COLOR, 0)
-    save_weights(model, Weights(path, "colors", ("colorization",), (), "none", COLOR, ReconstructionSettings(), {}))
+    tasks, settings = ("colorization",), ReconstructionSettings()
+    save_weights(new_model(COLOR, 0), OwnWeights(path, "colors", tasks, (), "none", settings, {}, model_size=COLOR))
     return path
 
 

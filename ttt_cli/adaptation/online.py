@@ -31,7 +31,7 @@ from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 from ttt_cli.tasks.base import Task
 from ttt_cli.video.cuts import Cuts
 
@@ -44,7 +44,7 @@ class Adapter:
 
     def __init__(
         self,
-        model: TwoHeadedModel,
+        model: SplitModel,
         task: Task,
         settings: AdaptationSettings,
         reconstruction: ReconstructionSettings,

@@ -12,7 +12,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.core.errors import TttvError
-from ttt_cli.model.weights import STREET
+from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import InputOverrides, OutputOverrides, Overrides
 
 DEFAULT_FOLDER = Path("runs") / "demo"

@@ -12,7 +12,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._signature import with_options
-from ttt_cli.model.weights import STREET
+from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.video.settings import OutputSettings
 
@@ -119,7 +119,7 @@ def build_request(
     gray_first: bool = False,
 ) -> RunRequest:
     """Resolves all settings; run/settings.py says which ones win."""
-    from ttt_cli.model.weights import open_weights, weights_for
+    from ttt_cli.model.opening import open_weights, weights_for
     from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
 

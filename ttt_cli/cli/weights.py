@@ -10,7 +10,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.weights import STREET
+from ttt_cli.model.own import STREET
 
 app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
 
@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights, by name
 @app.command("list")
 def list_weights() -> None:
     """List the weights that have a name, and the path of each file."""
-    from ttt_cli.model.weights import RELEASES, find
+    from ttt_cli.model.own import RELEASES, find
 
     rows = []
     for name, release in RELEASES.items():
@@ -35,14 +35,14 @@ def list_weights() -> None:
 @app.command()
 def show(name: Name = STREET) -> None:
     """Show the tasks, license, encoder, classes and recommended settings of a weights file."""
-    from ttt_cli.model.weights import open_weights
+    from ttt_cli.model.opening import open_weights
 
     weights = open_weights(name)
     rows = [
         ("file", str(weights.path)),
         ("tasks", ", ".join(weights.tasks)),
         ("license", weights.license),
-        ("encoder", weights.model_size.encoder.name),
+        ("encoder", weights.encoder),
         ("classes", ", ".join(kind.name for kind in weights.classes)),
         ("reconstruction", str(weights.reconstruction)),
         ("exposure", weights.exposure),
@@ -55,7 +55,9 @@ def show(name: Name = STREET) -> None:
 @app.command()
 def verify(name: Name = STREET) -> None:
     """Check that a weights file is intact: its tensors, and its checksum if that is known."""
-    from ttt_cli.model.weights import RELEASES, open_weights, sha256
+    from ttt_cli.model.opening import open_weights
+    from ttt_cli.model.own import RELEASES
+    from ttt_cli.model.weights import sha256
 
     weights = open_weights(name)
     weights.load()

@@ -16,8 +16,8 @@ from torch import Generator, Tensor, nn
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.own import OwnWeights, find, read_own, save_weights
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import Weights, open_weights, save_weights
 from ttt_cli.training.camera import seen_by_camera
 from ttt_cli.training.look_ahead import LookAhead
 from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
@@ -65,7 +65,7 @@ class Trainer:
         objective = OBJECTIVES[recipe.objective]
         self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
         if recipe.start:
-            self._start_from(open_weights(recipe.start))
+            self._start_from(read_own(find(recipe.start)))
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.objective = objective(recipe, split).to(device)
@@ -75,7 +75,7 @@ class Trainer:
         self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
 
-    def _start_from(self, weights: Weights) -> None:
+    def _start_from(self, weights: OwnWeights) -> None:
         """Raises TttvError if the weights are of a model of another size."""
         if weights.model_size != self.recipe.model:
             raise TttvError(f"{printable(weights.path)}: of another size than the recipe's model; see start there")
@@ -134,7 +134,7 @@ class Trainer:
         recipe = self.recipe
         model = copy.deepcopy(self.average)
         model.ordinary_features = self._ordinary_features()
-        record = Weights(
+        record = OwnWeights(
             path=path,
             name=recipe.name,
             tasks=self.objective.tasks,

@@ -11,8 +11,8 @@ from transformers import Mask2FormerConfig, SwinConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
 from ttt_cli.core.classes import VOID
-from ttt_cli.model.two_headed import MaskQueries
-from ttt_cli.tasks.semantic import class_probabilities, upsample
+from ttt_cli.model.queries import MaskQueries, class_probabilities
+from ttt_cli.tasks.semantic import upsample
 from ttt_cli.training.stills import Still, mask_targets
 
 
@@ -93,7 +93,7 @@ class MainLoss(nn.Module):
         dense = self.dense_classifier(queries.pixel_features).softmax(dim=1)
         return (
             matched
-            + self.pixel_loss(class_probabilities(queries), queries.image_size, batch)
+            + self.pixel_loss(class_probabilities(queries.class_logits, queries.mask_logits), queries.image_size, batch)
             + self.settings.dense_weight * self.pixel_loss(dense, queries.image_size, batch)
         )
 

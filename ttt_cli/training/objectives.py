@@ -71,7 +71,7 @@ class Segmentation(TrainingObjective):
         self.main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), recipe.model.main_head.channels)
 
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
-        loss: Tensor = self.main_loss(model.segment(model.encode(images)), batch)
+        loss: Tensor = self.main_loss(model.decode(model.encode(images)), batch)
         return loss
 
     @torch.no_grad()
@@ -82,7 +82,7 @@ class Segmentation(TrainingObjective):
         device = next(model.parameters()).device
         for seed, still in enumerate(held_out):
             for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
-                queries = model.segment(model.encode(self.shown(image)[None].to(device)))
+                queries = model.decode(model.encode(self.shown(image)[None].to(device)))
                 pooled[name].update(ClassMap(task.postprocess(queries).class_map), ClassMap(still.classes))
         return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
@@ -112,7 +112,7 @@ class Colorization(TrainingObjective):
 
     def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
         truth = torch.stack([lab_of(still.image)[1:] for still in batch]).to(images.device)
-        colors = model.color(model.encode(images))
+        colors = model.decode(model.encode(images))
         small = functional.interpolate(truth, size=colors.ab.shape[-2:], mode="area")
         distance = functional.smooth_l1_loss(colors.ab / BIN, small / BIN)
         logits = self.classifier(colors.pixel_features)
@@ -126,7 +126,7 @@ class Colorization(TrainingObjective):
         device = next(model.parameters()).device
         metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
         for still in held_out:
-            colors = model.color(model.encode(gray_of(still.image)[None].to(device)))
+            colors = model.decode(model.encode(gray_of(still.image)[None].to(device)))
             likely = (self.classifier(colors.pixel_features) / ANNEALING).softmax(dim=1)
             annealed = torch.einsum("bqhw,qc->bchw", likely, self.bins)
             for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed), strict=True):

@@ -14,7 +14,7 @@ from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -51,16 +51,16 @@ class Method:
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """The parameters that test-time training changes; never those of h."""
         yield from ()
 
-    def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
+    def statistics(self, model: SplitModel) -> Iterator[Tensor]:
         """The buffers that `before_step` changes."""
         yield from ()
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """The loss of one step on a batch from the window: a scalar."""
         raise TypeError(f"{self.name} moves no parameters, so it has no loss")
