@@ -14,7 +14,7 @@ from test_datasets import make_coco_video, make_davis, make_kitti
 
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID, Class
-from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
+from ttt_cli.core.coco_classes import COCO_PANOPTIC
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.own import OwnWeights, save_weights
 from ttt_cli.model.settings import ReconstructionSettings
