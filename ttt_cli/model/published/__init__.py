@@ -1,0 +1,1 @@
+"""Published segmentation models in the layout of transformers."""
