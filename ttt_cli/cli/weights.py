@@ -1,4 +1,4 @@
-"""`tttv weights`: lists, shows and verifies weights, and imports published checkpoints."""
+"""`tttv weights`: lists, shows and verifies weights, imports published checkpoints, and downloads published models."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.own import STREET
 
-app = typer.Typer(help="List, show, verify and import weights.", no_args_is_help=True)
+app = typer.Typer(help="List, show, verify, import and download weights.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights, by name or by path.")]
 
 
 @app.command("list")
-def list_weights() -> None:
+def list_weights(
+    hub: Annotated[
+        bool,
+        typer.Option("--hub", help="List well-known models of the Hugging Face hub instead; nothing is asked of it."),
+    ] = False,
+) -> None:
     """List the weights that have a name, and the path of each file."""
     from ttt_cli.model.own import RELEASES, find
+
+    if hub:
+        _list_hub()
+        return
 
     rows = []
     for name, release in RELEASES.items():
@@ -30,6 +39,20 @@ def list_weights() -> None:
             path = "absent"
         rows += [(name, release.summary), ("", path)]
     _console.facts("weights", rows)
+
+
+def _list_hub() -> None:
+    from ttt_cli.model.published.hub import in_cache
+    from ttt_cli.model.published.selection import SELECTION, SHORT_NAMES
+
+    short_names = {hub_id: name for name, hub_id in SHORT_NAMES.items()}
+    rows = []
+    for model in SELECTION:
+        facts = f"{model.tasks}; {model.classes}; license {model.license}; {model.megabytes} MB"
+        pickle = ", needs --allow-pickle" if model.is_pickle else ""
+        cached = ", in the cache" if in_cache(model.hub_id) else ""
+        rows += [(short_names.get(model.hub_id, ""), model.hub_id), ("", facts + pickle + cached)]
+    _console.facts("models of the Hugging Face hub, a selection", rows)
 
 
 @app.command()
@@ -89,3 +112,26 @@ def import_weights(
         raise TttvError(f"{printable(path)}: exists; add --overwrite, or name another file with --out")
     weights = import_checkpoint(checkpoint, path)
     _console.line(f"{weights.path}: {len(weights.classes)} classes, for {', '.join(weights.tasks)}")
+
+
+@app.command()
+def pull(
+    hub_id: Annotated[
+        str, typer.Argument(metavar="ID", help="OWNER/NAME, OWNER/NAME@REVISION, or a short name of list --hub.")
+    ],
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Download pickled weights too if a model has no others.")
+    ] = False,
+) -> None:
+    """Download a published model into the cache of the Hugging Face hub, to use it without a network later."""
+    from ttt_cli.model.published.hub import hub_snapshot
+    from ttt_cli.model.published.selection import expand
+
+    snapshot = hub_snapshot(expand(hub_id), allow_pickle=allow_pickle)
+    rows = [
+        ("folder", str(snapshot.folder)),
+        ("revision", snapshot.revision or "-"),
+        ("license", snapshot.license or "not stated"),
+        ("weights", ", ".join(path.name for path in snapshot.weights)),
+    ]
+    _console.facts(snapshot.source, rows)
