@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from published_fixtures import save_published
 from torch import Tensor
 from torch.nn import functional
 from video_fixtures import make_video
@@ -82,6 +83,19 @@ def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks, settings = ("colorization",), ReconstructionSettings()
     save_weights(new_model(COLOR, 0), OwnWeights(path, "colors", tasks, (), "none", settings, {}, model_size=COLOR))
     return path
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny published model of a family in MAKERS; it is not to be changed."""
+    made: dict[str, Path] = {}
+
+    def folder_of(family: str) -> Path:
+        if family not in made:
+            made[family] = save_published(family, tmp_path_factory.mktemp("published") / family)
+        return made[family]
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

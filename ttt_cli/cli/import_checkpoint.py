@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttt_cli.core.classes import Class
-from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.coco_classes import COCO_INSTANCE, COCO_PANOPTIC
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.datasets.kitti_step import KITTI_STEP
 from ttt_cli.model.own import OwnWeights, save_weights
 from ttt_cli.model.released import load_released

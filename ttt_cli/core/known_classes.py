@@ -23,6 +23,4 @@ def classes_named(names: Sequence[str]) -> tuple[Class, ...]:
         known = {kind.name: kind for kind in palette}
         if all(name in known for name in names):
             return tuple(known[name] for name in names)
-    return tuple(
-        Class(name, distinct_color(number, 0.7, 0.9), name in _THINGS) for number, name in enumerate(names)
-    )
+    return tuple(Class(name, distinct_color(number, 0.7, 0.9), name in _THINGS) for number, name in enumerate(names))

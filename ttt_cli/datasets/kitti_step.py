@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt_cli.core.classes import VOID, Class, things_of
 from ttt_cli.core.cityscapes_classes import CITYSCAPES
+from ttt_cli.core.classes import VOID, things_of
 from ttt_cli.core.errors import printable
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb

@@ -57,7 +57,7 @@ class PreparedMethod:
     settings: AdaptationSettings
     """Method, window and seed are replaced by the cell's."""
     reconstruction: ReconstructionSettings
-    size: int
+    size: int | None
     """Shortest side, in pixels, of the model's input. Scores are computed at the size of the frames."""
     consistency: bool = False
     """Measure consistency too, see metrics/consistency.py."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -41,6 +42,16 @@ class Weights(ABC):
     """Whether the statistics of f's features on ordinary pictures are known (model/feature_statistics.py)."""
     has_reconstruction: bool = True
     """Whether the model has a g that was trained."""
+
+    @property
+    def recommended(self) -> dict[str, dict[str, Any]]:
+        """Settings that suit these weights, by section and name of RunSettings."""
+        return {
+            "input": {"exposure": self.exposure},
+            "task": {"task": self.tasks[0]},
+            "adaptation": self.adaptation,
+            "reconstruction": dataclasses.asdict(self.reconstruction),
+        }
 
     @property
     @abstractmethod

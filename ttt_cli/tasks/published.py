@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import ClassMap, Instance, Instances, PanopticMap, Segment, encode
 from ttt_cli.model.published.model import EncodedPicture, PublishedModel
@@ -87,7 +86,7 @@ class PublishedObjects(Prediction):
     """See TaskSettings."""
 
     def present(self) -> frozenset[int]:
-        found = self.at_size(self.raw.image_size).instances
+        found = self.at_size(self.raw.image_size).objects
         return frozenset(instance.class_id for instance in found if instance.score >= self.shown_score)
 
     def at_size(self, size: tuple[int, int]) -> Instances:

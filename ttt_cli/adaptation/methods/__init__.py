@@ -108,10 +108,19 @@ def _of_table(name: str) -> Method:
 def check_defined(name: str, task: str, weights: Weights) -> None:
     """Raises UsageError if the method makes no sense for the task, or needs what the weights do not have."""
     method = method_named(name)
-    if method.needs_ordinary_features and not weights.has_ordinary_features:
+    missing = [
+        what
+        for what, needed, there in (
+            ("the features of ordinary pictures", method.needs_ordinary_features, weights.has_ordinary_features),
+            ("a reconstruction head", method.needs_reconstruction, weights.has_reconstruction),
+        )
+        if needed and not there
+    ]
+    if missing:
+        shown = printable(weights.name)
         raise UsageError(
-            f"method {printable(name)}: weights {printable(weights.name)} do not record the features of ordinary "
-            "pictures; tttv train writes weights that do"
+            f"method {printable(name)}: weights {shown} lack {' and '.join(missing)}; "
+            f"tttv weights prepare {shown} --images DIR adds what is missing"
         )
     for part in (method, method.predictor):
         if task in part.undefined_for:

@@ -48,6 +48,9 @@ class Method:
     needs_ordinary_features: ClassVar[bool] = False
     """Whether it compares f's features with those of ordinary pictures, which the weights must then record."""
 
+    needs_reconstruction: ClassVar[bool] = False
+    """Whether it needs g, which published models have only once they are prepared."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 

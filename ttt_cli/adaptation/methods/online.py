@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
@@ -18,6 +19,8 @@ from ttt_cli.model.split import SplitModel
 @dataclass(frozen=True)
 class MaskedReconstruction(Method):
     """f and g take a step on l_s before each prediction."""
+
+    needs_reconstruction: ClassVar[bool] = True
 
     def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """All of f and g."""

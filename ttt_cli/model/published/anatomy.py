@@ -63,7 +63,7 @@ def maps_of(output: Any, pixels_size: tuple[int, int], patch_pixels: int | None)
         if state.dim() == 3:
             assert patch_pixels is not None, "tokens have patches"
             height, width = (side // patch_pixels for side in pixels_size)
-            state = state[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+            state = state[:, -height * width :].transpose(1, 2).reshape(len(state), -1, height, width)
         by_size[state.shape[-2:]] = state
     return [by_size[size] for size in sorted(by_size, reverse=True)]
 
@@ -71,13 +71,15 @@ def maps_of(output: Any, pixels_size: tuple[int, int], patch_pixels: int | None)
 class MaskInput(nn.Module):
     """A fourth input channel, which tells an encoder of three channels which pixels are shown (paper, section 4.3).
 
-    Its part of the first convolution is added to that layer's output. So it changes nothing where nothing is hidden, and
-    the published weights stay as they are.
+    Its part of the first convolution is added to that layer's output. So it changes nothing where nothing is hidden,
+    and the published weights stay as they are.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        first = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3)
+        first = next(
+            module for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3
+        )
         self.weight = nn.Parameter(torch.zeros_like(first.weight[:, :1]))
         self._first = [first]  # In a list, so that it is no part of this module.
 

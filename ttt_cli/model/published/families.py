@@ -20,6 +20,8 @@ class Family:
     """Into f and h."""
     tasks: Sequence[str] = ("semantic",)
     """What its image processor can make of its output, besides what the weights themselves say."""
+    object_threshold: float = 0.5
+    """How sure of its class a query must be to give a region, by its image processor's default."""
     takes_one_size: bool = False
     """Whether its models take squares of `config.image_size` alone."""
     asks_task: bool = False
@@ -40,6 +42,6 @@ FAMILIES: dict[str, Family] = {
     "DPTForSemanticSegmentation": Family(AtModule("dpt"), takes_one_size=True),
     "BeitForSemanticSegmentation": Family(AtModule("beit"), takes_one_size=True),
     "Data2VecVisionForSemanticSegmentation": Family(AtModule("data2vec_vision"), takes_one_size=True),
-    "EomtForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, takes_one_size=True),
-    "EomtDinov3ForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, takes_one_size=True),
+    "EomtForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True),
+    "EomtDinov3ForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -90,7 +90,7 @@ class PublishedModel(SplitModel):
         image_size = (images.shape[-2], images.shape[-1])
         tiles = None if self.side is None else Tiles(image_size, self.side)
         pixels = self.normalization(images if tiles is None else tiles.cut(images))
-        telling = nullcontext()
+        telling: AbstractContextManager[None] = nullcontext()
         if visible is not None:
             shown = visible if tiles is None else tiles.cut(visible)
             pixels = pixels * shown

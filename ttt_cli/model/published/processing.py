@@ -75,9 +75,7 @@ class ImageProcessing:
         options = {"threshold": 0.0, "return_binary_maps": True, "task_type": "instance", "target_sizes": [size]}
         return _found(post_process(output, **_taken(post_process, options))[0])
 
-    def regions(
-        self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float
-    ) -> list[Found]:
+    def regions(self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float) -> list[Found]:
         """Objects and regions, none of which overlap, in a frame of `size`, for a batch of one.
 
         Regions of the same stuff are not joined yet: when processors do that, they give the next object an id that is

@@ -2,6 +2,7 @@
 
 f is called alone and its output kept. For h the model's own forward pass runs as it always does, but where it calls f
 it gets that output back. So h is everything that the model does around f, to the bit, and gradients flow into f.
+Importing this does not import torch.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Forward = Callable[..., Any]
 
@@ -33,7 +35,7 @@ class Split(ABC):
         """The model's own output, with f's output already known."""
 
 
-class _Reached(Exception):  # noqa: N818
+class _Reached(Exception):
     """Ends a forward pass at the end of f."""
 
     def __init__(self, output: Any) -> None:
@@ -73,6 +75,8 @@ class BeforeQueries(Split):
 
     def encoder(self, model: nn.Module) -> nn.Module:
         """Patch embedding and layers."""
+        from torch import nn
+
         return nn.ModuleList([model.get_submodule("embeddings"), *self.layers(model)])
 
     def encode(self, model: nn.Module, pixels: Tensor, inputs: Mapping[str, Tensor]) -> Any:
@@ -108,6 +112,6 @@ def replaced(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
     """A context in which modules have other forward passes."""
     with ExitStack() as stack:
         for module, forward in forwards:
-            module.forward = forward  # type: ignore[method-assign]
+            module.forward = forward
             stack.callback(module.__dict__.pop, "forward")
         yield

@@ -1,4 +1,4 @@
-"""What is known of a published model before it is loaded, and how it is loaded. Importing this does not import torch."""
+"""What is known of a published model, and how it is loaded. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.known_classes import classes_named
+from ttt_cli.model.published.families import FAMILIES, Family
 from ttt_cli.model.published.snapshot import CONFIG, PREPROCESSOR, Snapshot, fingerprint
-from ttt_cli.model.weights import ALL_TASKS, Weights
+from ttt_cli.model.weights import Weights
 
 if TYPE_CHECKING:
     from ttt_cli.model.published.model import PublishedModel
@@ -30,6 +31,19 @@ class PublishedWeights(Weights):
     """The name of its class in transformers, a key of FAMILIES."""
 
     @property
+    def recommended(self) -> dict[str, dict[str, Any]]:
+        """Frames have the size, and regions the certainty, that its image processor asks for."""
+        tables = super().recommended
+        tables["input"]["size"] = None
+        tables["task"]["object_threshold"] = self.family.object_threshold
+        return tables
+
+    @property
+    def family(self) -> Family:
+        """The row of its architecture."""
+        return FAMILIES[self.architecture]
+
+    @property
     def encoder(self) -> str:
         """The name of its class; its config says what encoder that has."""
         return self.architecture
@@ -38,11 +52,10 @@ class PublishedWeights(Weights):
         """The model, bit for bit the published one, in eval mode. Raises TttvError if its tensors do not fit."""
         import transformers
 
-        from ttt_cli.model.published.families import FAMILIES
         from ttt_cli.model.published.model import PublishedModel
 
-        family = FAMILIES[self.architecture]
         shown = printable(self.snapshot.source)
+        quiet()
         try:
             model, report = getattr(transformers, self.architecture).from_pretrained(
                 self.path,
@@ -56,14 +69,19 @@ class PublishedWeights(Weights):
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise TttvError(f"{shown}: {len(missing)} tensors are missing ({printable(missing[0])} and so on)")
-        inputs = {task: self._task_inputs(task) for task in self.tasks} if family.asks_task else {}
-        return PublishedModel(model, family, self.processing(resizes=True).normalization, inputs)
+        inputs = {task: self._task_inputs(task) for task in self.tasks} if self.family.asks_task else {}
+        return PublishedModel(model, self.family, self.processing(resizes=True).normalization, inputs)
 
     def processing(self, resizes: bool) -> ImageProcessing:
         """Its own image processor. resizes: whether frames are brought to the size that it asks for."""
         from ttt_cli.model.published.processing import ImageProcessing
 
-        return ImageProcessing(self.path, resizes)
+        quiet()
+        try:
+            return ImageProcessing(self.path, resizes)
+        except (ValueError, OSError, TypeError, KeyError) as error:
+            shown, cause = printable(self.snapshot.source), printable(_first_line(error))
+            raise TttvError(f"{shown}: its {PREPROCESSOR} cannot be used ({cause})") from error
 
     def save(self, model: SplitModel, path: Path) -> None:
         """Writes a folder in the layout of transformers."""
@@ -95,7 +113,6 @@ class PublishedWeights(Weights):
 
 def read_published(snapshot: Snapshot) -> PublishedWeights:
     """The record of a published model. Raises TttvError if it is of no known family, or its classes make no sense."""
-    from ttt_cli.model.published.families import FAMILIES
     from ttt_cli.model.settings import ReconstructionSettings
 
     config, shown = _read(snapshot.folder / CONFIG), printable(snapshot.source)
@@ -107,12 +124,14 @@ def read_published(snapshot: Snapshot) -> PublishedWeights:
         raise TttvError(f"{shown}: has no {PREPROCESSOR}, so it is not known how it sees pictures; add it")
     names = _class_names(config.get("id2label"), shown)
     family = FAMILIES[architecture]
+    processor = _read(snapshot.folder / PREPROCESSOR)
+    tasks = [task for task in family.tasks if not family.takes_one_size or task in _tasks_of_squares(processor)]
     # The card of a model that can be read in several ways says in its name which one it was trained for.
-    named = [task for task in family.tasks if task in snapshot.source.lower()]
+    named = [task for task in tasks if task in snapshot.source.lower()]
     return PublishedWeights(
         path=snapshot.folder,
         name=snapshot.source,
-        tasks=tuple(dict.fromkeys([*named, *family.tasks])),
+        tasks=tuple(dict.fromkeys([*named, *tasks])),
         classes=classes_named(names),
         license=snapshot.license or "not stated",
         reconstruction=ReconstructionSettings(),
@@ -121,6 +140,11 @@ def read_published(snapshot: Snapshot) -> PublishedWeights:
         snapshot=snapshot,
         architecture=architecture,
     )
+
+
+def _tasks_of_squares(processor: dict[str, Any]) -> tuple[str, ...]:
+    """What can be read from squares: objects only if a frame is one square, which is not cut but padded."""
+    return ("panoptic", "instance") if processor.get("do_pad") else ("semantic",)
 
 
 def _class_names(labels: Any, shown: str) -> list[str]:
@@ -144,6 +168,14 @@ def _tensor(ids: Any) -> Any:
     import torch
 
     return torch.tensor(ids)
+
+
+def quiet() -> None:
+    """Keeps transformers from writing bars and advice between ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:
