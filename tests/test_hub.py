@@ -423,7 +423,8 @@ def test_the_environment_says_where_hub_and_cache_are(hub: Hub, tmp_path: Path) 
 
 def test_pull_downloads_what_is_needed_once(hub: Hub, pull: Pull, tmp_path: Path) -> None:
     needed = {**model_files(), "vocab.json": b"{}", "merges.txt": b"a b"}
-    hub.files = {**needed, **pickled_files(tmp_path / "marker"), "tf_model.h5": b"no", "onnx/config.json": b"no"}
+    others = dict.fromkeys(["model.fp16.safetensors", "tf_model.h5", "onnx/config.json"], b"not needed")
+    hub.files = {**needed, **pickled_files(tmp_path / "marker"), **others}
     output = success(pull(ID))
     assert sorted(hub.sent) == sorted(needed)
     folder = tmp_path / "home" / "hub" / "models--owner--name" / "snapshots" / COMMIT
@@ -432,6 +433,12 @@ def test_pull_downloads_what_is_needed_once(hub: Hub, pull: Pull, tmp_path: Path
     assert str(folder) in output.replace(" ", "")
     assert success(pull(ID)) == success(pull(ID, offline=True)) == output
     assert sorted(hub.sent) == sorted(needed)
+
+
+def test_pull_downloads_shards(hub: Hub, pull: Pull) -> None:
+    hub.files = sharded_files()
+    assert "model-00002-of-00002.safetensors" in success(pull(ID))
+    assert sorted(hub.sent) == sorted(hub.files)
 
 
 def test_pull_gets_the_newest_commit_and_keeps_the_old_one(hub: Hub, pull: Pull) -> None:

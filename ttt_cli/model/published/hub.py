@@ -15,9 +15,9 @@ from typing import Any
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.published.snapshot import PICKLE, SAFETENSORS, Snapshot, has_weights, only_pickle, read_snapshot
 
-FILES = ["*.json", "*.txt", "README.md", "LICENSE*", "model*.safetensors"]
+FILES = ["*.json", "*.txt", "README.md", "LICENSE*", SAFETENSORS, "model-*-of-*.safetensors"]
 """What is downloaded of a repository, from its top folder only. Vocabularies of tokenizers are JSON and text."""
-PICKLE_FILES = ["pytorch_model*.bin"]
+PICKLE_FILES = [PICKLE, "pytorch_model-*-of-*.bin"]
 
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(\S+))?", re.ASCII)
 _WEIGHTS_FILES = (".safetensors", ".bin", ".ckpt", ".pkl", ".pt", ".pth")
@@ -86,7 +86,8 @@ def _download(
             tqdm_class=_bar(progress),
         )
     except Exception as error:  # Errors of the network, of the transfer and of files have no base class in common.
-        # Without a network, the library refuses a snapshot that lacks any file, even one that we can do without.
+        # Without a network, the library refuses a snapshot that lacks any file, be it the card. What a model needs at
+        # least is checked by read_snapshot.
         incomplete = getattr(error, "snapshot_path", None)
         if incomplete is None:
             raise _explained(error, text, repository) from error
