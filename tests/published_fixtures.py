@@ -221,13 +221,29 @@ MAKERS: dict[str, Callable[[], Any]] = {
 }
 
 
+@torch.no_grad()
+def _enliven(model: Any) -> None:
+    """Fresh weights are so small that every pixel gets the same class, and few queries find anything."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(std=parameter[0].numel() ** -0.5 * (5 if "class_predictor" in name else 1))
+        elif name.endswith("bias"):  # Without any, a hidden patch is all zeros, and gradients through norms overflow.
+            parameter.normal_(std=0.1)
+        if name.endswith("class_predictor.bias"):
+            parameter[-1] = -10.0
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if norms:
+        for module in norms:
+            module.momentum = 1.0
+        model.train()(torch.rand(4, 3, SIDE, SIDE))
+        model.eval()
+
+
 def save_published(family: str, folder: Path) -> Path:
     """Writes a tiny model of a family, always the same, as `folder`."""
     torch.manual_seed(0)
     model = MAKERS[family]()
-    with torch.no_grad():  # Fresh weights are so small that every pixel would get the same class.
-        for parameter in model.parameters():
-            parameter.mul_(2.0 if parameter.dim() > 1 else 1.0)
+    _enliven(model)
     model.save_pretrained(folder)
     _processor(family, folder).save_pretrained(folder)
     if family == "oneformer":

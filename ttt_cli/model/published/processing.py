@@ -49,8 +49,9 @@ class ImageProcessing:
         if not getattr(processor, "do_normalize", False):
             mean, deviation = (0.0, 0.0, 0.0), (scale, scale, scale)
         else:
+            # In single precision, as the processor multiplies them, so that not a bit differs.
             mean, deviation = (
-                tuple(scale * value for value in values) for values in (processor.image_mean, processor.image_std)
+                tuple((torch.tensor(values) * scale).tolist()) for values in (processor.image_mean, processor.image_std)
             )
         return Normalization(mean, deviation, bool(getattr(processor, "do_flip_channel_order", False)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def read_published(snapshot: Snapshot) -> PublishedWeights:
     names = _class_names(config.get("id2label"), shown)
     family = FAMILIES[architecture]
     processor = _read(snapshot.folder / PREPROCESSOR)
-    tasks = [task for task in family.tasks if not family.takes_one_size or task in _tasks_of_squares(processor)]
+    tasks = _tasks_of_squares(processor, family) if family.takes_one_size else family.tasks
     # The card of a model that can be read in several ways says in its name which one it was trained for.
     named = [task for task in tasks if task in snapshot.source.lower()]
     return PublishedWeights(
@@ -142,9 +143,10 @@ def read_published(snapshot: Snapshot) -> PublishedWeights:
     )
 
 
-def _tasks_of_squares(processor: dict[str, Any]) -> tuple[str, ...]:
+def _tasks_of_squares(processor: dict[str, Any], family: Family) -> Sequence[str]:
     """What can be read from squares: objects only if a frame is one square, which is not cut but padded."""
-    return ("panoptic", "instance") if processor.get("do_pad") else ("semantic",)
+    tasks = ("panoptic", "instance") if processor.get("do_pad") else ("semantic",)
+    return [task for task in tasks if task in family.tasks]
 
 
 def _class_names(labels: Any, shown: str) -> list[str]:
