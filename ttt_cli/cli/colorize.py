@@ -76,6 +76,6 @@ def colorize(
         assigned=run.assigned(),
     )
     request = build_request(
-        source, overrides, weights=weights, run=run, device=compute.device, out=out, gray_first=gray_first
+        source, overrides, weights=weights, run=run, compute=compute, out=out, gray_first=gray_first
     )
     finish(request, run)

@@ -41,7 +41,7 @@ def demo(
         overrides,
         weights=STREET,
         run=options.RunOptions(overwrite=overwrite or out is None),
-        device=device,
+        compute=options.ComputeOptions(device=device),
         out=out or DEFAULT_FOLDER,
     )
     finished = carry_out(request, shown=True)

@@ -133,7 +133,7 @@ def evaluate(
     from ttt_cli.model.opening import open_weights
     from ttt_cli.run.settings import choose_device, resolve, tables_of_methods
 
-    opened = open_weights(weights or shipped_for(task or default_task(dataset)))
+    opened = open_weights(weights or shipped_for(task or default_task(dataset)), compute.allow_pickle)
     device = choose_device(compute.device.value)
     overrides = Overrides(
         input=frames.overrides(),

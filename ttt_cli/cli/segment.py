@@ -90,7 +90,7 @@ def segment(
         ),
         assigned=run.assigned(),
     )
-    request = build_request(source, overrides, weights=weights, run=run, device=compute.device, out=out, truth=truth)
+    request = build_request(source, overrides, weights=weights, run=run, compute=compute, out=out, truth=truth)
     finish(request, run)
 
 
@@ -113,7 +113,7 @@ def build_request(
     *,
     weights: str,
     run: options.RunOptions,
-    device: options.Device,
+    compute: options.ComputeOptions,
     out: Path | None,
     truth: Path | None = None,
     gray_first: bool = False,
@@ -123,8 +123,8 @@ def build_request(
     from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
 
-    opened = open_weights(weights)
-    torch_device = choose_device(device.value)
+    opened = open_weights(weights, compute.allow_pickle)
+    torch_device = choose_device(compute.device.value)
     settings = resolve(opened, run.config, overrides, torch_device)
     method_weights = weights_for(settings.adaptation.method, opened)
     return RunRequest(source, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)

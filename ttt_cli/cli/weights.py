@@ -9,10 +9,12 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli.prepare import EPILOG, prepare
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.own import STREET
 
-app = typer.Typer(help="List, show, verify, import and download weights.", no_args_is_help=True)
+app = typer.Typer(help="List, show, verify, import, pull and prepare weights.", no_args_is_help=True)
+app.command(epilog=EPILOG)(prepare)
 
 Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="Weights, by name or by path.")]
 
@@ -56,11 +58,11 @@ def _list_hub() -> None:
 
 
 @app.command()
-def show(name: Name = STREET) -> None:
+def show(name: Name = STREET, allow_pickle: options.AllowPickle = False) -> None:
     """Show the tasks, license, encoder, classes and recommended settings of a weights file."""
     from ttt_cli.model.opening import open_weights
 
-    weights = open_weights(name)
+    weights = open_weights(name, allow_pickle)
     rows = [
         ("file", str(weights.path)),
         ("tasks", ", ".join(weights.tasks)),
@@ -76,15 +78,14 @@ def show(name: Name = STREET) -> None:
 
 
 @app.command()
-def verify(name: Name = STREET) -> None:
+def verify(name: Name = STREET, allow_pickle: options.AllowPickle = False) -> None:
     """Check that a weights file is intact: its tensors, and its checksum if that is known."""
     from ttt_cli.model.opening import open_weights
     from ttt_cli.model.own import RELEASES
-    from ttt_cli.model.weights import sha256
 
-    weights = open_weights(name)
+    weights = open_weights(name, allow_pickle)
     weights.load()
-    checksum = sha256(weights.path)
+    checksum = weights.fingerprint()
     if name in RELEASES and checksum != RELEASES[name].sha256:
         raise TttvError(f"{printable(weights.path)}: its sha256 is {checksum}, not {RELEASES[name].sha256}; reinstall")
     _console.line(f"{weights.path}: whole, sha256 {checksum}")

@@ -10,7 +10,7 @@ from ttt_cli.model.published.hub import hub_snapshot, looks_like_hub_id
 from ttt_cli.model.published.selection import expand
 from ttt_cli.model.published.snapshot import folder_snapshot
 from ttt_cli.model.published.weights import read_published
-from ttt_cli.model.weights import Weights
+from ttt_cli.model.weights import Weights, with_companion
 
 
 def open_weights(name: str, allow_pickle: bool = False) -> Weights:
@@ -21,6 +21,11 @@ def open_weights(name: str, allow_pickle: bool = False) -> Weights:
     allow_pickle: whether a published model may be loaded from a pickle if it has nothing else.
     Raises UsageError for an unknown name, TttvError for weights that are damaged or of an unknown kind.
     """
+    return with_companion(open_alone(name, allow_pickle))
+
+
+def open_alone(name: str, allow_pickle: bool = False) -> Weights:
+    """The same without the companion file, if there is one."""
     if Path(name).is_dir():
         return read_published(folder_snapshot(name, allow_pickle=allow_pickle))
     hub_id = expand(name)

@@ -93,7 +93,7 @@ class OwnWeights(Weights):
         assert isinstance(model, TwoHeadedModel), "load gives no other"
         save_weights(model, replace(self, path=path, name=path.stem))
 
-    def load(self) -> TwoHeadedModel:
+    def load_alone(self) -> TwoHeadedModel:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
         from safetensors.torch import load_file
 

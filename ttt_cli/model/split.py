@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -31,6 +31,9 @@ class SplitModel(nn.Module, ABC):
     ordinary_features: FeatureStatistics | None
     """What f's channels are like on ordinary pictures; None if that is not known."""
 
+    prepared_encoder: Mapping[str, Tensor] | None
+    """f's parameters as preparation left them, by name, from which methods that adapt start; None if it did not."""
+
     @property
     @abstractmethod
     def blocks(self) -> Sequence[nn.Module]:
@@ -50,6 +53,17 @@ class SplitModel(nn.Module, ABC):
 
         A cell covers OUTPUT_STRIDE x OUTPUT_STRIDE pixels, the first cell those at the upper left corner of the image;
         the last cells may lie past it.
+        """
+
+    @abstractmethod
+    def maps(self, encoded: Encoded) -> Sequence[Tensor]:
+        """f's maps, of which g reconstructs, finest first: (B, C, h, w) each."""
+
+    @abstractmethod
+    def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
+        """Adds a fourth input channel, which tells f what is hidden, if the model has none.
+
+        tensors: its weights; if there are none, it starts at zero.
         """
 
     @abstractmethod

@@ -6,7 +6,7 @@ The heads are built from transformers' Mask2Former (plain PyTorch deformable att
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from ttt_cli.model.encoder import Encoder, build_encoder
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.pixels import normalize
 from ttt_cli.model.queries import MaskQueries, class_probabilities
 from ttt_cli.model.settings import HeadSize, ModelSize
@@ -125,7 +126,7 @@ class TwoHeadedModel(SplitModel):
     """f, g and h as one network, trained together."""
 
     encoder: Encoder
-    reconstruction_head: Mask2FormerHead
+    reconstruction_head: Mask2FormerHead | LightHead
 
     def __init__(self, size: ModelSize, classes: int, pretrained_encoder: bool = False) -> None:
         super().__init__()
@@ -139,6 +140,7 @@ class TwoHeadedModel(SplitModel):
         reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
         self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
         self.ordinary_features: FeatureStatistics | None = None
+        self.prepared_encoder: Mapping[str, Tensor] | None = None
         # On a CPU convolutions are a third faster in this order. Saturated masks leave gradients that are denormal
         # floats, on which a CPU is many times slower, so those become zero.
         self.to(memory_format=torch.channels_last)
@@ -173,11 +175,19 @@ class TwoHeadedModel(SplitModel):
         queries = self.decode(features)
         return class_probabilities(queries.class_logits, queries.mask_logits)
 
+    def maps(self, features: Features) -> tuple[Tensor, ...]:
+        """f's maps."""
+        return features.maps
+
+    def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
+        """Does nothing: the encoder has four channels."""
+
     def reconstruct(self, features: Features) -> Tensor:
         """g: the whole image, (B, 3, H, W), in the units of the target (see adaptation/reconstruction.py)."""
         output = self.reconstruction_head(features.maps)
         height, width = features.image_size
-        return pixels_from_queries(output.mask_logits[-1])[..., :height, :width]
+        pixels = output if isinstance(output, Tensor) else pixels_from_queries(output.mask_logits[-1])
+        return pixels[..., :height, :width]
 
     def _pad(self, inputs: Tensor) -> Tensor:
         divisor = self.size.size_divisor

@@ -7,16 +7,23 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
+from ttt_cli.model.companion import Companion, companion_path, read_companion
 
 if TYPE_CHECKING:
     from ttt_cli.model.settings import ReconstructionSettings
     from ttt_cli.model.split import SplitModel
 
 ALL_TASKS = ("semantic", "instance", "panoptic")
+PREPARED = {"method": "auto", "learning_rate": 1e-4, "reconstruction_rate_factor": 0.0, "forgetting": 0.2}
+"""Settings of test-time training for prepared weights: those of `street`."""
+
+
+W = TypeVar("W", bound="Weights")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Weights(ABC):
     """Whether the weights were trained on pictures matched to `ordinary` (core/exposure.py)."""
     has_ordinary_features: bool = False
     """Whether the statistics of f's features on ordinary pictures are known (model/feature_statistics.py)."""
+    companion: Companion | None = None
+    """What preparation found out about the model; None if it was not prepared."""
     has_reconstruction: bool = True
     """Whether the model has a g that was trained."""
 
@@ -58,9 +67,16 @@ class Weights(ABC):
     def encoder(self) -> str:
         """The name of f's architecture."""
 
-    @abstractmethod
     def load(self) -> SplitModel:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
+        model = self.load_alone()
+        if self.companion is not None:
+            self.companion.apply(companion_path(self.path), model)
+        return model
+
+    @abstractmethod
+    def load_alone(self) -> SplitModel:
+        """The model without its companion. Raises TttvError as `load` does."""
 
     @abstractmethod
     def save(self, model: SplitModel, path: Path) -> None:
@@ -73,6 +89,29 @@ class Weights(ABC):
     def identity(self) -> dict[str, str]:
         """What run.json and metrics.json say of the weights."""
         return {"name": self.name, "path": str(self.path), "sha256": self.fingerprint()}
+
+
+def with_companion(weights: W) -> W:
+    """The weights with the companion beside them, if there is one. Raises TttvError if it belongs to others."""
+    path = companion_path(weights.path)
+    companion = read_companion(path)
+    if companion is None:
+        return weights
+    if companion.fingerprint != weights.fingerprint():
+        raise TttvError(
+            f"{printable(path)}: was made for another checkpoint or revision than {printable(weights.name)}; "
+            "remove it, or prepare these weights"
+        )
+    weights = dataclasses.replace(
+        weights,
+        companion=companion,
+        has_ordinary_features=True,
+        ordinary=companion.ordinary,
+        adaptation={**weights.adaptation, **PREPARED},
+    )
+    if companion.head is None:
+        return weights
+    return dataclasses.replace(weights, has_reconstruction=True, reconstruction=companion.reconstruction)
 
 
 def sha256(path: Path) -> str:

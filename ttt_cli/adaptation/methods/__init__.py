@@ -22,6 +22,7 @@ from ttt_cli.adaptation.methods.offline import Offline, OfflineOracle
 from ttt_cli.adaptation.methods.online import MaskedReconstruction, NoMemory
 from ttt_cli.adaptation.methods.online_ln_adapt import ReconstructAndFollow
 from ttt_cli.adaptation.methods.online_self_train import ReconstructAndSelfTrain
+from ttt_cli.adaptation.methods.prepared import Prepared
 from ttt_cli.adaptation.methods.self_train import SelfTrain
 from ttt_cli.adaptation.methods.tent import Tent
 from ttt_cli.adaptation.predictors import PREDICTORS, Mirror, Smoothing, Vote
@@ -32,8 +33,9 @@ from ttt_cli.model.weights import Weights
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("main-only"),  # Differs only in its weights, see model/weights.py.
-        Method("joint"),
+        Method("main-only", as_published=True),  # Differs only in its weights, see model/weights.py.
+        Method("joint", as_published=True),
+        Prepared("prepared"),
         NoMemory("no-memory"),
         MaskedReconstruction("implicit", window=1),
         MaskedReconstruction("explicit", carry=False),
@@ -112,6 +114,7 @@ def check_defined(name: str, task: str, weights: Weights) -> None:
         what
         for what, needed, there in (
             ("the features of ordinary pictures", method.needs_ordinary_features, weights.has_ordinary_features),
+            ("a prepared encoder", method.needs_preparation, weights.companion is not None and weights.companion.head),
             ("a reconstruction head", method.needs_reconstruction, weights.has_reconstruction),
         )
         if needed and not there

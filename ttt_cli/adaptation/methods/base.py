@@ -30,6 +30,8 @@ class Method:
 
     name: str
     """Its name in METHODS."""
+    as_published: bool = False
+    """Whether the model is used as it was published, whatever preparation made of its f."""
     carry: bool = True
     """Implicit memory; False resets weights, optimizer and random numbers before every frame."""
     window: int | None = None
@@ -50,6 +52,9 @@ class Method:
 
     needs_reconstruction: ClassVar[bool] = False
     """Whether it needs g, which published models have only once they are prepared."""
+
+    needs_preparation: ClassVar[bool] = False
+    """Whether it makes sense only for prepared weights."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""

@@ -77,6 +77,7 @@ class PublishedModel(SplitModel):
         self.reconstruction_head: nn.Module | None = None
         self.mask_input: MaskInput | None = None
         self.ordinary_features: FeatureStatistics | None = None
+        self.prepared_encoder: Mapping[str, Tensor] | None = None
         probe = self.side or PROBE_PIXELS
         self._blocks = tuple(blocks_of(self.encoder, lambda: self.encode(torch.zeros(1, 3, probe, probe))))
 
@@ -128,6 +129,12 @@ class PublishedModel(SplitModel):
         """f's maps of each size, finest first, (T B, C, h, w) each."""
         size = (encoded.pixels.shape[-2], encoded.pixels.shape[-1])
         return maps_of(encoded.output, size, self.patch_pixels)
+
+    def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
+        """Adds a fourth input channel beside the first layer, see MaskInput."""
+        self.mask_input = MaskInput(self.encoder)
+        if tensors:
+            self.mask_input.load_state_dict(tensors)
 
     def _inputs(self, task: str, count: int) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device

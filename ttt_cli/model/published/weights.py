@@ -49,7 +49,7 @@ class PublishedWeights(Weights):
         """The name of its class; its config says what encoder that has."""
         return self.architecture
 
-    def load(self) -> PublishedModel:
+    def load_alone(self) -> PublishedModel:
         """The model, bit for bit the published one, in eval mode. Raises TttvError if its tensors do not fit."""
         import transformers
 
@@ -130,7 +130,7 @@ def read_published(snapshot: Snapshot) -> PublishedWeights:
     # The card of a model that can be read in several ways says in its name which one it was trained for.
     named = [task for task in tasks if task in snapshot.source.lower()]
     return PublishedWeights(
-        path=snapshot.folder,
+        path=snapshot.folder.absolute(),
         name=snapshot.source,
         tasks=tuple(dict.fromkeys([*named, *tasks])),
         classes=classes_named(names),
