@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import error_of, noise_frames, picture, save_frames
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,9 +23,10 @@ from ttt_cli.cli import main
 from ttt_cli.core.color import gray_of, lab_of
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import Chroma
+from ttt_cli.model.companion import ENCODER, HEAD, MASK_INPUT, HeadShape, companion_path, named, write_companion
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
-from ttt_cli.model.published.anatomy import MaskInput
 from ttt_cli.model.published.zhang import Widths, ZhangModel
 from ttt_cli.model.published.zhang_weights import ZhangWeights
 from ttt_cli.model.settings import ReconstructionSettings
@@ -33,6 +37,8 @@ Capture = pytest.CaptureFixture[str]
 PUBLISHED = (64, 128, 256, 512, 512, 512, 512, 256, 313)
 NARROW = (4, 6, 8, 8, 8, 8, 8, 6, 9)
 """Channels of conv1 to conv8, and the number of colors."""
+SHAPE = HeadShape(channels=NARROW[6:7], strides=(8,), width=8)
+"""Of a g."""
 ADAPTING = ("ln-adapt", "align", "clamp", "implicit", "online", "online+ln-adapt")
 
 
@@ -97,22 +103,12 @@ def opened(path: Path) -> ZhangWeights:
     return weights
 
 
-class Pixels(nn.Module):
-    """A small g."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layer = nn.Conv2d(channels, 3 * 8 * 8, 1)
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        return functional.pixel_shuffle(self.layer(maps[0]), 8)
-
-
 def prepared(path: Path) -> ZhangModel:
     """The model with g, and with the features of some ordinary pictures."""
     torch.manual_seed(0)
     model = opened(path).load()
-    model.reconstruction_head = Pixels(NARROW[6])
+    model.reconstruction_head = LightHead(SHAPE.channels, SHAPE.width, SHAPE.strides)
+    model.add_mask_input({})
     with torch.no_grad():
         model.ordinary_features = FeatureStatistics.of(
             model.channel_statistics(gray_of(picture(seed))[None]) for seed in range(4)
@@ -242,10 +238,9 @@ def test_f_can_be_told_what_is_hidden(file: Path) -> None:
     model, image = opened(file).load(), picture()[None]
     visible = (torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     untold = model.encode(image, visible).features
-    model.mask_input = MaskInput(model.encoder)
+    model.add_mask_input({})
     assert torch.equal(model.encode(image, visible).features, untold)
-    with torch.no_grad():
-        model.mask_input.weight.normal_(generator=torch.Generator().manual_seed(0))
+    model.add_mask_input({"weight": torch.randn(NARROW[0], 1, 3, 3, generator=torch.Generator().manual_seed(0))})
     assert not torch.equal(model.encode(image, visible).features, untold)
     assert torch.equal(model.encode(image, torch.ones_like(visible)).features, model.encode(image).features)
 
@@ -356,3 +351,33 @@ def test_colorize_runs_it(file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "BSD-2-Clause" in capsys.readouterr().out
     assert main(["segment", str(frames), "--weights", str(file), "--task", "semantic"]) == 2
     assert "weights colors.pth are for colorization, not for the task semantic" in error_of(capsys)
+
+
+def test_it_can_be_prepared(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """First for the methods that compare features, then for those that reconstruct."""
+    monkeypatch.chdir(tmp_path)
+    path = shutil.copy(file, tmp_path / "colors.pth")
+    frames = save_frames([picture(seed) for seed in range(8)], tmp_path / "frames")
+    colorize = ["colorize", str(frames), "--weights", str(path), "--json", "--overwrite", "--max-frames", "2"]
+    assert main(["weights", "prepare", str(path), "--images", str(frames), "--fast"]) == 0
+    capsys.readouterr()
+    assert main(colorize) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["adaptation"]["method"] == "joint"
+    assert main([*colorize, "--method", "clamp"]) == 0
+    assert main([*colorize, "--method", "align"]) == 0
+    assert main([*colorize, "--method", "online"]) == 2
+    assert "lack a reconstruction head" in capsys.readouterr().err
+
+    weights, model = opened(path), prepared(path)
+    assert weights.companion is not None and model.mask_input is not None and model.reconstruction_head is not None
+    statistics = load_file(companion_path(path))
+    tensors = {
+        **statistics,
+        **named(HEAD, model.reconstruction_head.state_dict()),
+        **named(MASK_INPUT, model.mask_input.state_dict()),
+        **named(ENCODER, dict(model.encoder.named_parameters())),
+    }
+    write_companion(companion_path(path), dataclasses.replace(weights.companion, head=SHAPE), tensors)
+    capsys.readouterr()
+    assert main([*colorize, "--method", "online"]) == 0
+    assert json.loads(capsys.readouterr().out)["first_loss"] > 0

@@ -66,7 +66,9 @@ def colorize(
     frames.jsonl and run.json; with --gray-first also metrics.json.
     """
     if smooth:
-        adaptation = replace(adaptation, method=f"{adaptation.method or _usual_method(weights, compute.allow_pickle)}+smoothing")
+        adaptation = replace(
+            adaptation, method=f"{adaptation.method or _usual_method(weights, compute.allow_pickle)}+smoothing"
+        )
     overrides = Overrides(
         input=frames.overrides(),
         task=TaskOverrides(task="colorization", crop=crop, saturation=saturation),

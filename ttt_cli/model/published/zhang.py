@@ -24,6 +24,8 @@ from ttt_cli.model.two_headed import Colors
 
 MIDDLE_LIGHTNESS, LIGHTNESS_RANGE, CHROMA_RANGE = 50.0, 100.0, 110.0
 """In Lab units. The network takes (L - 50) / 100, and gives a / 110 and b / 110."""
+STRIDE = 8
+"""Of f: pixels, in each direction, of a cell of its map."""
 
 
 class Stage(NamedTuple):
@@ -100,6 +102,7 @@ class ZhangModel(SplitModel):
         )
         self.reconstruction_head: nn.Module | None = None
         self.mask_input: MaskInput | None = None
+        self.takes_one_size = False
         self.ordinary_features: FeatureStatistics | None = None
         self.prepared_encoder: Mapping[str, Tensor] | None = None
 
@@ -150,8 +153,12 @@ class ZhangModel(SplitModel):
         return pictures[..., :height, :width]
 
     def maps(self, encoded: EncodedFrame) -> list[Tensor]:
-        """f's only map, at stride 8: (B, C, h, w)."""
+        """f's only map: (B, C, h, w)."""
         return [encoded.features]
+
+    def strides(self, encoded: EncodedFrame) -> tuple[int, ...]:
+        """The stride of that map."""
+        return (STRIDE,)
 
     def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
         """Adds a second input channel beside the first layer, see MaskInput."""
