@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import error_of, noise_frames, picture, save_frames
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,13 +21,15 @@ from ttt_cli.cli import main
 from ttt_cli.core.color import gray_of, lab_of
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import Chroma
-from ttt_cli.model.companion import ENCODER, HEAD, MASK_INPUT, HeadShape, companion_path, named, write_companion
+from ttt_cli.model.companion import HeadShape, companion_path, write_companion
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.zhang import Widths, ZhangModel
 from ttt_cli.model.published.zhang_weights import ZhangWeights
 from ttt_cli.model.settings import ReconstructionSettings
+from ttt_cli.preparation import prepare
+from ttt_cli.preparation.settings import PreparationSettings
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.tasks.settings import TaskSettings
 
@@ -368,16 +368,21 @@ def test_it_can_be_prepared(file: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert main([*colorize, "--method", "online"]) == 2
     assert "lack a reconstruction head" in capsys.readouterr().err
 
-    weights, model = opened(path), prepared(path)
-    assert weights.companion is not None and model.mask_input is not None and model.reconstruction_head is not None
-    statistics = load_file(companion_path(path))
-    tensors = {
-        **statistics,
-        **named(HEAD, model.reconstruction_head.state_dict()),
-        **named(MASK_INPUT, model.mask_input.state_dict()),
-        **named(ENCODER, dict(model.encoder.named_parameters())),
-    }
-    write_companion(companion_path(path), dataclasses.replace(weights.companion, head=SHAPE), tensors)
+    weights = opened(path)
+    task = ColorizationTask((), TaskSettings(task="colorization"))
+    pictures = [picture(seed) for seed in range(8)]
+    settings = PreparationSettings(steps=2, crop_height=48, crop_width=64, head_width=8, warmup_steps=1)
+    made = prepare.with_reconstruction(
+        weights.load_alone(),
+        weights.fingerprint(),
+        pictures,
+        task.preprocess,
+        settings,
+        tmp_path / "checkpoint",
+        lambda losses: None,
+        lambda: None,
+    )
+    write_companion(companion_path(path), *made)
     capsys.readouterr()
     assert main([*colorize, "--method", "online"]) == 0
     assert json.loads(capsys.readouterr().out)["first_loss"] > 0
