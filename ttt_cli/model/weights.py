@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ttt_cli.model.split import SplitModel
 
 ALL_TASKS = ("semantic", "instance", "panoptic")
-PREPARED = {"method": "auto", "learning_rate": 1e-4, "reconstruction_rate_factor": 0.0, "forgetting": 0.2}
+PREPARED = {"learning_rate": 1e-4, "reconstruction_rate_factor": 0.0, "forgetting": 0.2}
 """Settings of test-time training for prepared weights: those of `street`."""
 
 
@@ -102,12 +102,14 @@ def with_companion(weights: W) -> W:
             f"{printable(path)}: was made for another checkpoint or revision than {printable(weights.name)}; "
             "remove it, or prepare these weights"
         )
+    # `auto` compares classes, and a color has none.
+    usual = {} if "colorization" in weights.tasks else {"method": "auto"}
     weights = dataclasses.replace(
         weights,
         companion=companion,
         has_ordinary_features=True,
         ordinary=companion.ordinary,
-        adaptation={**weights.adaptation, **PREPARED},
+        adaptation={**weights.adaptation, **PREPARED, **usual},
     )
     if companion.head is None:
         return weights
