@@ -22,7 +22,7 @@ ALLOWED = {
     "draw": "core video",
     "datasets": "core video tasks",
     "training": "core model metrics tasks adaptation datasets",
-    "preparation": "core model video training",
+    "preparation": "core model video adaptation training",
     "run": "core model metrics video tasks adaptation draw datasets",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
     "report": "core model video tasks adaptation run evaluate",

@@ -27,7 +27,7 @@ from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarize, 
 from ttt_cli.evaluate.evaluation import Cell, PassTally, measure, plan, prepare_methods
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.opening import weights_for
-from ttt_cli.model.weights import Weights, sha256
+from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import REPORT, locked, write_json
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
@@ -119,11 +119,10 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
     cells = plan(methods, experiment.streams, experiment.windows, experiment.seeds)
     by_name = {stream.name: stream for stream in experiment.streams}
     subject = experiment.subject()
-    paths = {name: weights_for(name, experiment.weights).path for name in methods}
-    checksums = {path: sha256(path) for path in set(paths.values())}
+    checksums = {name: weights_for(name, experiment.weights).checksum() for name in methods}
     with locked(folder):
         journal = _journal(folder, subject, overwrite)
-        missing = [cell for cell in cells if not journal.has(cell, checksums[paths[cell.method]])]
+        missing = [cell for cell in cells if not journal.has(cell, checksums[cell.method])]
         watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
         for cell in missing:
             stream = by_name[cell.stream]
@@ -134,7 +133,7 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
                     watcher.frame(cell, result)
 
                 tally = measure(cell, stream, methods[cell.method], on_frame, partial(watcher.offline_step, cell))
-            journal.add(cell, Finished(tally, checksums[paths[cell.method]]))
+            journal.add(cell, Finished(tally, checksums[cell.method]))
             watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
         with _writing(folder):
