@@ -21,7 +21,7 @@ ALLOWED = {
     "adaptation": "core model video tasks",
     "draw": "core video",
     "datasets": "core video tasks",
-    "training": "core model metrics tasks adaptation datasets",
+    "training": "core model metrics video tasks adaptation datasets",
     "run": "core model metrics video tasks adaptation draw datasets",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
     "report": "core model video tasks adaptation run evaluate",

@@ -41,14 +41,16 @@ class Camera:
     """Quality of JPEG, 1..100."""
 
 
-def seen_by_camera(image: Tensor, camera: Camera, generator: Generator) -> Tensor:
-    """Changes a picture, or with a chance of 1 - share does not. image and result: RGB, uint8 (3, H, W).
+def draw_seed(camera: Camera, generator: Generator) -> int | None:
+    """The seed of the changes to one picture. A share of 0 needs none, and no random number is drawn."""
+    return int(torch.randint(2**31, (), generator=generator)) if camera.share else None
 
-    A share of 0 draws no random number.
-    """
-    if camera.share == 0:
+
+def seen_by_camera(image: Tensor, camera: Camera, seed: int | None) -> Tensor:
+    """Changes a picture, or with a chance of 1 - share does not. image and result: RGB, uint8 (3, H, W)."""
+    if seed is None:
         return image
-    random = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    random = np.random.default_rng(seed)
     if random.random() >= camera.share:
         return image
     for change in CHANGES:
