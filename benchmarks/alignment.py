@@ -19,10 +19,10 @@ from torch import Generator, Tensor
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.datasets.low_light import low_light
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.queries import class_probabilities
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import open_weights
-from ttt_cli.tasks.semantic import class_probabilities
+from ttt_cli.model.split import SplitModel
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.sources import load_split
@@ -37,7 +37,7 @@ def stage_of(parameter_name: str) -> str:
     return ".".join(parts[:2]) if parts[1].isdigit() else parts[0]
 
 
-def by_stage(model: TwoHeadedModel) -> Gradients:
+def by_stage(model: SplitModel) -> Gradients:
     """The encoder's gradients as one long vector per stage, and one for the whole encoder."""
     stages: dict[str, list[Tensor]] = {}
     for name, parameter in model.encoder.named_parameters():
@@ -48,13 +48,14 @@ def by_stage(model: TwoHeadedModel) -> Gradients:
 
 
 def cosines(
-    model: TwoHeadedModel, main_loss: MainLoss, still: Still, settings: ReconstructionSettings, masks: int
+    model: SplitModel, main_loss: MainLoss, still: Still, settings: ReconstructionSettings, masks: int
 ) -> dict[str, float]:
     """Cosine of the two gradients on a still, by stage."""
     images = still.image[None]
     model.zero_grad()
-    queries = model.segment(model.encode(images))
-    terms = main_loss.pixel_terms(class_probabilities(queries), queries.image_size, [still])
+    queries = model.decode(model.encode(images))
+    probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
+    terms = main_loss.pixel_terms(probabilities, queries.image_size, [still])
     main_loss.pixel_loss(terms.means, terms.sums).backward()
     main = by_stage(model)
     model.zero_grad()

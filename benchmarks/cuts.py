@@ -24,7 +24,8 @@ from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import Stream, StreamRequest
 from ttt_cli.evaluate.comparison import deviation_of, records_of
 from ttt_cli.evaluate.evaluation import Cell, measure, prepare_methods
-from ttt_cli.model.weights import open_weights, shipped_for
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.own import shipped_for
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.video.settings import InputSettings

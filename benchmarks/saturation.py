@@ -23,7 +23,7 @@ from ttt_cli.core.color import colored, is_colored, lab_of
 from ttt_cli.core.labels import Chroma
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.metrics.color import colorfulness, distances
-from ttt_cli.model.weights import open_weights
+from ttt_cli.model.opening import open_weights
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.training.recipe import Recipe

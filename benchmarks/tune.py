@@ -27,7 +27,7 @@ from ttt_cli.datasets.degrade import degraded, parse_degradation
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.comparison import ALL_STREAMS, records_of
 from ttt_cli.evaluate.evaluation import measure, plan, prepare_methods
-from ttt_cli.model.weights import open_weights
+from ttt_cli.model.opening import open_weights
 from ttt_cli.run.overrides import Overrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.training.recipe import Recipe

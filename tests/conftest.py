@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from published_fixtures import save_published
 from torch import Tensor
 from torch.nn import functional
 from video_fixtures import make_video
@@ -21,9 +22,10 @@ from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.own import OwnWeights, save_weights
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import ALL_TASKS, Weights, save_weights
+from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
 
 # The models here are tiny: handing work to a second thread costs more than it saves.
@@ -67,7 +69,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     model = new_model(TINY, len(CAMVID))
     settings = ReconstructionSettings(target="image")
-    save_weights(model, Weights(path, "tiny", ALL_TASKS, CAMVID, "none", TINY, settings, {}))
+    save_weights(model, OwnWeights(path, "tiny", ALL_TASKS, CAMVID, "none", settings, {}, model_size=TINY))
     return path
 
 
@@ -78,9 +80,22 @@ COLOR = dataclasses.replace(TINY, color_outputs=2)
 def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of a tiny model for colorization."""
     path = tmp_path_factory.mktemp("weights") / "colors.safetensors"
-    model = new_model(COLOR, 0)
-    save_weights(model, Weights(path, "colors", ("colorization",), (), "none", COLOR, ReconstructionSettings(), {}))
+    tasks, settings = ("colorization",), ReconstructionSettings()
+    save_weights(new_model(COLOR, 0), OwnWeights(path, "colors", tasks, (), "none", settings, {}, model_size=COLOR))
     return path
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny published model of a family in MAKERS; it is not to be changed."""
+    made: dict[str, Path] = {}
+
+    def folder_of(family: str) -> Path:
+        if family not in made:
+            made[family] = save_published(family, tmp_path_factory.mktemp("published") / family)
+        return made[family]
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.video.cuts import Cuts
 
 
-def test_agreement_is_the_share_of_cells_that_do_not_depend_on_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agreement_is_the_share_of_cells_that_do_not_depend_on_the_side() -> None:
     image = picture(3)[None].float()
 
     def probabilities(view: torch.Tensor) -> torch.Tensor:
@@ -29,8 +29,7 @@ def test_agreement_is_the_share_of_cells_that_do_not_depend_on_the_side(monkeypa
         first = torch.where(upper, by_side, by_color)
         return torch.stack([first, 1 - first], dim=1)
 
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.class_probabilities", probabilities)
-    model: Any = SimpleNamespace(encode=lambda view: view, segment=lambda view: view)
+    model: Any = SimpleNamespace(encode=lambda view: view, class_probabilities=probabilities)
     assert mirror_agreement(model, image) == pytest.approx(0.75)
     assert mirrored(image[..., :94]).shape == image.shape
 

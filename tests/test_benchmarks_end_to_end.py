@@ -14,10 +14,12 @@ from test_datasets import make_coco_video, make_davis, make_kitti
 
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID, Class
-from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
+from ttt_cli.core.coco_classes import COCO_PANOPTIC
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.own import OwnWeights, save_weights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import ALL_TASKS, Weights, open_weights, save_weights
+from ttt_cli.model.weights import ALL_TASKS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -25,7 +27,8 @@ Capture = pytest.CaptureFixture[str]
 def weights_with(classes: tuple[Class, ...], path: Path) -> Path:
     torch.manual_seed(0)
     model = TwoHeadedModel(TINY, len(classes))
-    save_weights(model, Weights(path, "tiny", ALL_TASKS, classes, "none", TINY, ReconstructionSettings(), {}))
+    settings = ReconstructionSettings()
+    save_weights(model, OwnWeights(path, "tiny", ALL_TASKS, classes, "none", settings, {}, model_size=TINY))
     return path
 
 

@@ -30,9 +30,9 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.metrics import perceptual
 from ttt_cli.metrics.color import HIGHEST_PSNR, ColorMetric, colorfulness
 from ttt_cli.metrics.table import metric_from_json
+from ttt_cli.model.opening import open_weights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import open_weights
 from ttt_cli.run.overrides import Overrides, TaskOverrides
 from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve

@@ -34,10 +34,10 @@ from pycocotools.coco import COCO
 from shared_data import shared
 
 from ttt_cli.core.classes import CAMVID, VOID, Class
+from ttt_cli.core.coco_classes import COCO_INSTANCE, COCO_PANOPTIC, color_of
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode
 from ttt_cli.datasets import DATASETS, coco_videos, json_file, open_streams
-from ttt_cli.datasets.coco_classes import COCO_INSTANCE, COCO_PANOPTIC, color_of
 from ttt_cli.datasets.davis import CLASSES_2016
 from ttt_cli.datasets.kitti_step import KITTI_STEP, SEQUENCES
 from ttt_cli.datasets.stream import Stream, StreamRequest

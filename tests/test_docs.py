@@ -21,7 +21,7 @@ from ttt_cli.cli import app
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.tasks.semantic import SemanticTask, class_probabilities
+from ttt_cli.tasks.semantic import SemanticTask
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def test_the_method_in_architecture_md_works(tiny_model: TwoHeadedModel, monkeyp
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert example
-    names: dict[str, Any] = {**vars(base), "__name__": __name__, "class_probabilities": class_probabilities}
+    names: dict[str, Any] = {**vars(base), "__name__": __name__}
     exec(textwrap.dedent(example[1]), names)
     monkeypatch.setitem(METHODS, "confident", names["Confident"]("confident"))
     before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}

@@ -36,9 +36,10 @@ from ttt_cli.evaluate.comparison import Record, records_of, summarize
 from ttt_cli.evaluate.evaluation import Cell, PassTally, PreparedMethod, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
 from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.own import save_weights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import open_weights, save_weights
 from ttt_cli.run.folder import locked
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.reader import open_video
@@ -124,7 +125,7 @@ def labeled_by_itself(model: TwoHeadedModel, count: int) -> Stream:
     """A stream whose labels are what the fixed model predicts."""
     frames = noise_frames(count)
     with torch.no_grad():
-        queries = [model.segment(model.encode(frame.image[None])) for frame in frames]
+        queries = [model.decode(model.encode(frame.image[None])) for frame in frames]
     truths = {
         frame.name: ClassMap(SemanticTask(CAMVID).postprocess(frame_queries).class_map)
         for frame, frame_queries in zip(frames, queries, strict=True)

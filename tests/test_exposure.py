@@ -14,7 +14,7 @@ from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.exposure import DEAD_ZONE, LARGEST_GAIN, exposure_matched, picture_statistics
 from ttt_cli.core.pictures import IMAGENET, PictureStatistics
 from ttt_cli.datasets.low_light import low_light
-from ttt_cli.model.weights import open_weights
+from ttt_cli.model.opening import open_weights
 from ttt_cli.run.overrides import InputOverrides, Overrides
 from ttt_cli.run.settings import resolve, task_of
 from ttt_cli.tasks.semantic import SemanticTask

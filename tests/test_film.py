@@ -17,7 +17,7 @@ from ttt_cli.core.color import gray_of
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Chroma
-from ttt_cli.model.weights import open_weights
+from ttt_cli.model.opening import open_weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.runner import RunRequest, run_video

@@ -22,11 +22,12 @@ ALLOWED = {
     "draw": "core video",
     "datasets": "core video tasks",
     "training": "core model metrics video tasks adaptation datasets",
+    "preparation": "core model video training",
     "run": "core model metrics video tasks adaptation draw datasets",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
     "report": "core model video tasks adaptation run evaluate",
     "api": "core model tasks adaptation video run",
-    "cli": "core model video tasks adaptation datasets training run evaluate report",
+    "cli": "core model video tasks adaptation datasets training preparation run evaluate report",
     "__main__": "cli",
     "ttt_cli": "core api",
 }

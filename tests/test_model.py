@@ -12,8 +12,9 @@ from ttt_cli.adaptation.masking import random_visible
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.encoder import build_encoder
+from ttt_cli.model.pixels import normalize
 from ttt_cli.model.settings import EncoderSize, ModelSize, ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel, normalize
+from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask, upsample
 
 TINY_SWIN = EncoderSize("swin", swin_channels=12, swin_depths=(1, 1, 1, 1), swin_attention_heads=(1, 2, 2, 4))
@@ -29,10 +30,10 @@ def test_heads_cover_the_image_whatever_its_size(encoder: EncoderSize, size: tup
     model = TwoHeadedModel(ModelSize(encoder, TINY_HEAD, TINY_HEAD), classes=5).eval()
     with torch.no_grad():
         features = model.encode(images(size))
-        queries = model.segment(features)
+        queries = model.decode(features)
         assert queries.class_logits.shape == (2, TINY_HEAD.queries, 6)
         assert model.reconstruct(features).shape == (2, 3, *size)
-        queries_of_one = model.segment(model.encode(images(size, batch=1)))
+        queries_of_one = model.decode(model.encode(images(size, batch=1)))
     prediction = SemanticTask(CAMVID[:5]).postprocess(queries_of_one)
     assert prediction.class_map.shape == size
     assert prediction.class_map.dtype == torch.uint8

@@ -19,7 +19,8 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli import app, main
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import UsageError
-from ttt_cli.model.weights import Weights, open_weights
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, parse_assignments
 from ttt_cli.run.settings import SECTIONS, RunSettings, resolve
 

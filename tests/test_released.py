@@ -46,7 +46,7 @@ def test_the_main_head_agrees_with_the_release(released: TwoHeadedModel, golden:
     features = released.encode(torch.from_numpy(golden["image"])[None])
     for index, feature_map in enumerate(features.maps):
         same(feature_map.contiguous(), golden[f"features_res{index + 2}"])
-    queries = released.segment(features)
+    queries = released.decode(features)
     same(queries.class_logits, golden["pred_logits"])
     same(queries.mask_logits, golden["pred_masks"])
     masks = upsample(queries.mask_logits, queries.image_size).sigmoid()
@@ -108,7 +108,7 @@ def test_one_step_moves_every_tensor_as_in_the_release(
         assert float(moved) == pytest.approx(norm or 0.0, rel=1e-3, abs=5e-6), name
 
     with torch.no_grad():
-        queries = model.segment(model.encode(image[None]))
+        queries = model.decode(model.encode(image[None]))
         loss = reconstruction.reconstruction_loss(
             model, image[None], settings.reconstruction, torch.Generator().manual_seed(0)
         )

@@ -388,7 +388,8 @@ def test_two_runs_do_not_share_a_folder(segment: Callable[..., int], clip: Path,
 def test_unknown_damaged_and_foreign_weights(clip: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
     from safetensors.torch import load_file, save_file
 
-    from ttt_cli.model.weights import open_weights, save_weights
+    from ttt_cli.model.opening import open_weights
+    from ttt_cli.model.own import save_weights
 
     assert main(["segment", str(clip), "--weights", "nope"]) == 2
     assert "known: street" in error_of(capsys)

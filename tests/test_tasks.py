@@ -22,8 +22,8 @@ from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import ClassMap, Instance, Instances, Labels, PanopticMap, Segment, decode, encode
 from ttt_cli.draw.paint import object_color, paint
 from ttt_cli.draw.tracks import FRAMES_REMEMBERED, Tracks
-from ttt_cli.model.two_headed import MaskQueries
-from ttt_cli.model.weights import open_weights
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.queries import MaskQueries
 from ttt_cli.run.folder import RunFolder
 from ttt_cli.run.label_files import FORMATS, check_formats, label_files
 from ttt_cli.tasks.instance import MASKS_AT_ONCE, InstanceTask
@@ -302,7 +302,7 @@ def test_the_command_refuses_what_the_task_does_not_have(tiny_weights: Path, tmp
 
 def test_the_default_weights_find_objects_in_a_real_frame() -> None:
     """In a frame of the training drives, the largest car is one segment and one object."""
-    from ttt_cli.model.weights import open_weights
+    from ttt_cli.model.opening import open_weights
 
     folder = shared("data/camvid/drive_Seq05VD_1hz")
     path = sorted((folder / "images").iterdir())[0]
@@ -311,7 +311,7 @@ def test_the_default_weights_find_objects_in_a_real_frame() -> None:
     model = weights.load()
     seen = exposure_matched(image, weights.ordinary)
     with torch.no_grad():
-        queries = model.segment(model.encode(seen[None]))
+        queries = model.decode(model.encode(seen[None]))
     regions = PanopticTask(weights.classes).postprocess(queries).at_size((360, 480))
     names = {weights.classes[segment.class_id].name for segment in regions.segments}
     assert {"road", "building", "sky"} <= names

@@ -16,9 +16,9 @@ from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.pictures import PictureStatistics
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.queries import class_probabilities
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import open_weights
-from ttt_cli.tasks.semantic import class_probabilities
 from ttt_cli.training.augmentation import Augmentation, augment, draw_view
 from ttt_cli.training.joint import Trainer
 from ttt_cli.training.look_ahead import Ahead, LookAhead, shift
@@ -292,8 +292,9 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
         """Set matching jumps where the assignment changes; the pixel loss is smooth."""
 
         def forward(self, model: TwoHeadedModel, images: torch.Tensor, part: Part) -> Terms:
-            queries = model.segment(model.encode(images))
-            return self.main_loss.pixel_terms(class_probabilities(queries), queries.image_size, part.stills)
+            queries = model.decode(model.encode(images))
+            probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
+            return self.main_loss.pixel_terms(probabilities, queries.image_size, part.stills)
 
         def loss(self, terms: Terms) -> torch.Tensor:
             return self.main_loss.pixel_loss(terms.means, terms.sums)
@@ -363,5 +364,5 @@ def test_colors_are_learned_from_pictures_without_labels(data: Path, tmp_path: P
     trained.export(tmp_path / "color.safetensors")
     weights = open_weights(str(tmp_path / "color.safetensors"))
     assert weights.tasks == ("colorization",) and weights.classes == ()
-    colors = weights.load().color(weights.load().encode(torch.zeros(1, 3, 61, 90)))
+    colors = weights.load().decode(weights.load().encode(torch.zeros(1, 3, 61, 90)))
     assert colors.ab.shape == (1, 2, 16, 23)

@@ -20,8 +20,10 @@ from typing_extensions import Unpack
 from ttt_cli.adaptation.online import Adapter, walk
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Result, Video
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import COLOR, MAIN_ONLY, STREET, Weights, open_weights, save_weights, weights_for
+from ttt_cli.model.opening import open_weights, weights_for
+from ttt_cli.model.own import COLOR, MAIN_ONLY, STREET
+from ttt_cli.model.split import SplitModel
+from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, assigned_tables
 from ttt_cli.run.runner import Run, RunRequest, run_video
 from ttt_cli.run.settings import RunSettings, choose_device, resolve, task_of
@@ -43,7 +45,7 @@ class LoadedModel:
 
     weights: Weights
     """What the weights file says about the model: `weights.classes`, `weights.tasks` and so on."""
-    model: TwoHeadedModel
+    model: SplitModel
     device: torch.device
 
 
@@ -95,9 +97,9 @@ class Session:
 
     def save(self, path: str | Path) -> Path:
         """Writes the model as adapted so far to a weights file for `load` and `--weights`. Returns its path."""
-        weights = dataclasses.replace(self.weights, path=Path(path).absolute(), name=Path(path).stem)
-        save_weights(self.model, weights)
-        return weights.path
+        written = Path(path).absolute()
+        self.weights.save(self.model, written)
+        return written
 
 
 def load(weights: str | Path = STREET, *, device: str = "auto") -> LoadedModel:

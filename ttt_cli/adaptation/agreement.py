@@ -16,8 +16,7 @@ from torch import Tensor
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.tasks.semantic import class_probabilities
+from ttt_cli.model.split import SplitModel
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -31,16 +30,16 @@ MARGIN = 0.002
 
 
 @torch.no_grad()
-def mirror_agreement(model: TwoHeadedModel, image: Tensor) -> float:
+def mirror_agreement(model: SplitModel, image: Tensor) -> float:
     """The share of cells to which an image and its mirror image get the same class, 0..1. image: (1, 3, H, W)."""
     classes, reflected = (
-        class_probabilities(model.segment(model.encode(view))).argmax(dim=1) for view in (image, mirrored(image))
+        model.class_probabilities(model.encode(view)).argmax(dim=1) for view in (image, mirrored(image))
     )
     return float((classes == reflected.flip(-1)).float().mean())
 
 
 @torch.no_grad()
-def is_familiar(model: TwoHeadedModel, image: Tensor) -> bool:
+def is_familiar(model: SplitModel, image: Tensor) -> bool:
     """Whether f's channels are on an image as they are on ordinary pictures. image: (1, 3, H, W)."""
     return float(model.distance_from_ordinary(image, DEAD_ZONE)) <= FAMILIAR
 
@@ -74,7 +73,7 @@ class ChosenClamp:
             else:
                 self._ask(adapter.model, image, dead_zones, largest_gain)
 
-    def _ask(self, model: TwoHeadedModel, image: Tensor, dead_zones: Iterable[float], largest_gain: float) -> None:
+    def _ask(self, model: SplitModel, image: Tensor, dead_zones: Iterable[float], largest_gain: float) -> None:
         """Chooses a dead zone, or none, infinity, by the mean agreement over the frames asked so far."""
         self.asked += 1
         share = max(1 / self.asked, SHARE)

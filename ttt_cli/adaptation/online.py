@@ -28,10 +28,11 @@ from ttt_cli.adaptation.memory import Batch, Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
+from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 from ttt_cli.tasks.base import Task
 from ttt_cli.video.cuts import Cuts
 
@@ -44,7 +45,7 @@ class Adapter:
 
     def __init__(
         self,
-        model: TwoHeadedModel,
+        model: SplitModel,
         task: Task,
         settings: AdaptationSettings,
         reconstruction: ReconstructionSettings,
@@ -56,6 +57,7 @@ class Adapter:
         self.reconstruction = reconstruction
         self.compute = Compute(device, settings.precision)
         self.method = method_named(settings.method, settings.constants)
+        self.published = None if self.method.as_published else prepared(model)
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
         self.start = Snapshot(self.moving)
         self.average: Snapshot | None = None
@@ -147,15 +149,18 @@ class Adapter:
 
     def reset(self) -> None:
         """Back to f_0, g_0, without any trace of past training; the window stays."""
-        self.restore()
+        self.start.restore()
+        self.start_statistics.restore()
         self.generator.manual_seed(self.settings.seed)
         if self.optimizer is not None:
             self.optimizer.reset()
 
     def restore(self) -> None:
-        """Back to f_0, g_0."""
+        """Back to f_0, g_0; if preparation had changed f_0, to the published f. After this, the adapter is done."""
         self.start.restore()
         self.start_statistics.restore()
+        if self.published is not None:
+            self.published.restore()
 
     @contextmanager
     def as_trained(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.memory import Snapshot
 from ttt_cli.adaptation.settings import AdaptationSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 
 NORMALIZATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 NOT_DECAYED = (*NORMALIZATION, nn.Embedding)
@@ -20,7 +20,7 @@ class GuardedOptimizer:
     """AdamW that clips gradients, scales losses in half precision, and undoes the last step if a loss is not finite."""
 
     def __init__(
-        self, model: TwoHeadedModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings, compute: Compute
+        self, model: SplitModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings, compute: Compute
     ) -> None:
         """moving: the parameters to train, all of them in the model."""
         self.model, self.moving, self.settings, self.compute = model, moving, settings, compute
@@ -55,10 +55,11 @@ class GuardedOptimizer:
 
 
 def moving_parameters(
-    model: TwoHeadedModel, parameters: Iterable[nn.Parameter], settings: AdaptationSettings
+    model: SplitModel, parameters: Iterable[nn.Parameter], settings: AdaptationSettings
 ) -> list[nn.Parameter]:
     """Returns the `parameters` whose learning rate is above 0, and freezes all others of the model."""
-    still = set() if settings.reconstruction_rate_factor else {id(p) for p in model.reconstruction_head.parameters()}
+    head = None if settings.reconstruction_rate_factor else model.reconstruction_head
+    still = set() if head is None else {id(parameter) for parameter in head.parameters()}
     moving = [parameter for parameter in parameters if id(parameter) not in still]
     model.requires_grad_(False)
     for parameter in moving:
@@ -66,9 +67,7 @@ def moving_parameters(
     return moving
 
 
-def new_optimizer(
-    model: TwoHeadedModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings
-) -> torch.optim.AdamW:
+def new_optimizer(model: SplitModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings) -> torch.optim.AdamW:
     """AdamW on `moving`, as in Mask2Former and the release: f has its own learning rate, and normalization, embeddings
     and relative position tables do not decay.
     """

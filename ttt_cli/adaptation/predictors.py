@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ttt_cli.core.frame import Prediction
-from ttt_cli.model.two_headed import OUTPUT_STRIDE
+from ttt_cli.model.split import OUTPUT_STRIDE
 from ttt_cli.tasks.semantic import SemanticPrediction
 
 NON_SEMANTIC_TASKS = ("instance", "panoptic", "colorization")

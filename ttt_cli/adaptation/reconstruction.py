@@ -6,12 +6,13 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ttt_cli.adaptation.masking import random_visible
+from ttt_cli.model.pixels import denormalize, normalize
 from ttt_cli.model.settings import LossOn, ReconstructionSettings
-from ttt_cli.model.two_headed import Features, TwoHeadedModel, denormalize, normalize
+from ttt_cli.model.split import Encoded, SplitModel
 
 
 def reconstruction_loss(
-    model: TwoHeadedModel, images: Tensor, settings: ReconstructionSettings, generator: Generator
+    model: SplitModel, images: Tensor, settings: ReconstructionSettings, generator: Generator
 ) -> Tensor:
     """l_s(g(f(masked images)), images), a scalar, with a new mask for every image of the batch.
 
@@ -29,7 +30,7 @@ def draw_visible(images: Tensor, settings: ReconstructionSettings, generator: Ge
 
 
 def reconstruction_error(
-    model: TwoHeadedModel, features: Features, images: Tensor, visible: Tensor, settings: ReconstructionSettings
+    model: SplitModel, features: Encoded, images: Tensor, visible: Tensor, settings: ReconstructionSettings
 ) -> Tensor:
     """l_s from the features of the masked images."""
     return squared_error(model.reconstruct(features), target_of(images, settings), visible, settings.loss_on)

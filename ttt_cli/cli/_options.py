@@ -53,7 +53,18 @@ class AtCuts(str, Enum):
 
 _ELSE = "the weights' recommendation, else"
 
-WeightsName = Annotated[str, typer.Option("--weights", metavar="NAME|PATH", help="Weights, by name or by path.")]
+WeightsName = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="NAME|PATH|ID",
+        help="Weights: a name (tttv weights list), a file, a folder of transformers, or an id of the Hugging Face hub.",
+    ),
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Load a published model that has no safetensors; no code in its pickle runs."),
+]
 DeviceName = Annotated[Device, typer.Option("--device", help="auto is CUDA if available, else the CPU.")]
 PrecisionName = Annotated[Precision, typer.Option("--precision", help="auto is bf16 on CUDA, fp32 elsewhere.")]
 Config = Annotated[
@@ -200,8 +211,9 @@ class AdaptationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """The device and the number format that the model computes in."""
+    """What the model may be read from, and the device and the number format that it computes in."""
 
+    allow_pickle: AllowPickle = False
     device: DeviceName = Device.auto
     precision: PrecisionName = Precision.auto
 

@@ -11,7 +11,7 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._signature import with_options
 from ttt_cli.cli.segment import build_request, finish
-from ttt_cli.model.weights import COLOR
+from ttt_cli.model.own import COLOR
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.tasks.settings import TaskSettings
 
@@ -76,6 +76,6 @@ def colorize(
         assigned=run.assigned(),
     )
     request = build_request(
-        source, overrides, weights=weights, run=run, device=compute.device, out=out, gray_first=gray_first
+        source, overrides, weights=weights, run=run, compute=compute, out=out, gray_first=gray_first
     )
     finish(request, run)

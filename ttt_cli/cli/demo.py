@@ -12,7 +12,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.core.errors import TttvError
-from ttt_cli.model.weights import STREET
+from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import InputOverrides, OutputOverrides, Overrides
 
 DEFAULT_FOLDER = Path("runs") / "demo"
@@ -41,7 +41,7 @@ def demo(
         overrides,
         weights=STREET,
         run=options.RunOptions(overwrite=overwrite or out is None),
-        device=device,
+        compute=options.ComputeOptions(device=device),
         out=out or DEFAULT_FOLDER,
     )
     finished = carry_out(request, shown=True)

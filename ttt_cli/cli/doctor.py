@@ -69,7 +69,7 @@ def _ffmpeg() -> str:
 
 
 def _weights() -> str:
-    from ttt_cli.model.weights import RELEASES, find, folders
+    from ttt_cli.model.own import RELEASES, find, folders
 
     found = [f"{name}: {find(name)}" for name in RELEASES]
     looked_in = [f"{folder}{'' if folder.is_dir() else ' (absent)'}" for folder in folders()]

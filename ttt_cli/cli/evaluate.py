@@ -14,7 +14,7 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.model.weights import COLOR, STREET, shipped_for
+from ttt_cli.model.own import COLOR, STREET, shipped_for
 from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def evaluate(
     from ttt_cli.datasets.degrade import parse_degradation
     from ttt_cli.datasets.stream import StreamRequest
     from ttt_cli.evaluate import experiment
-    from ttt_cli.model.weights import open_weights
+    from ttt_cli.model.opening import open_weights
     from ttt_cli.run.settings import choose_device, resolve, tables_of_methods
 
-    opened = open_weights(weights or shipped_for(task or default_task(dataset)))
+    opened = open_weights(weights or shipped_for(task or default_task(dataset)), compute.allow_pickle)
     device = choose_device(compute.device.value)
     overrides = Overrides(
         input=frames.overrides(),

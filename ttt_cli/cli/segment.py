@@ -12,7 +12,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._signature import with_options
-from ttt_cli.model.weights import STREET
+from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.video.settings import OutputSettings
 
@@ -90,7 +90,7 @@ def segment(
         ),
         assigned=run.assigned(),
     )
-    request = build_request(source, overrides, weights=weights, run=run, device=compute.device, out=out, truth=truth)
+    request = build_request(source, overrides, weights=weights, run=run, compute=compute, out=out, truth=truth)
     finish(request, run)
 
 
@@ -113,18 +113,18 @@ def build_request(
     *,
     weights: str,
     run: options.RunOptions,
-    device: options.Device,
+    compute: options.ComputeOptions,
     out: Path | None,
     truth: Path | None = None,
     gray_first: bool = False,
 ) -> RunRequest:
     """Resolves all settings; run/settings.py says which ones win."""
-    from ttt_cli.model.weights import open_weights, weights_for
+    from ttt_cli.model.opening import open_weights, weights_for
     from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
 
-    opened = open_weights(weights)
-    torch_device = choose_device(device.value)
+    opened = open_weights(weights, compute.allow_pickle)
+    torch_device = choose_device(compute.device.value)
     settings = resolve(opened, run.config, overrides, torch_device)
     method_weights = weights_for(settings.adaptation.method, opened)
     return RunRequest(source, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from ttt_cli.core.classes import Class
+from ttt_cli.core.coco_classes import color_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.datasets.coco_classes import color_of
 from ttt_cli.datasets.json_file import Record, check_classes, checked, color, field, flag, read_json, records
 
 # The key that every annotation of a kind of COCO file has.

@@ -9,8 +9,8 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
+from ttt_cli.core.coco_classes import COCO_PANOPTIC
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.datasets.coco_classes import COCO_PANOPTIC
 from ttt_cli.datasets.coco_panoptic import panoptic_stream
 from ttt_cli.datasets.stream import Stream, StreamRequest, open_frames
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ttt_cli.core.classes import Class
+from ttt_cli.core.coco_classes import color_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.labels import Instance, Instances, encode
-from ttt_cli.datasets.coco_classes import color_of
 from ttt_cli.datasets.labels import label_truth, read_png
 from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in, open_frames
 

@@ -5,40 +5,22 @@ In a label, R is the class and 256 G + B is the object.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ttt_cli.core.classes import VOID, Class, things_of
+from ttt_cli.core.cityscapes_classes import CITYSCAPES
+from ttt_cli.core.classes import VOID, things_of
 from ttt_cli.core.errors import printable
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.labels import known_classes, label_truth, read_rgb
 from ttt_cli.datasets.regions import Region, map_of_objects
 from ttt_cli.datasets.stream import Stream, StreamRequest, dropped_warnings, labels_for, open_frames
 
-# The train ids and colors of Cityscapes. KITTI-STEP labels separate objects only for two of its things.
-KITTI_STEP: tuple[Class, ...] = (
-    Class("road", (128, 64, 128), False),
-    Class("sidewalk", (244, 35, 232), False),
-    Class("building", (70, 70, 70), False),
-    Class("wall", (102, 102, 156), False),
-    Class("fence", (190, 153, 153), False),
-    Class("pole", (153, 153, 153), False),
-    Class("traffic light", (250, 170, 30), False),
-    Class("traffic sign", (220, 220, 0), False),
-    Class("vegetation", (107, 142, 35), False),
-    Class("terrain", (152, 251, 152), False),
-    Class("sky", (70, 130, 180), False),
-    Class("person", (220, 20, 60), True),
-    Class("rider", (255, 0, 0), False),
-    Class("car", (0, 0, 142), True),
-    Class("truck", (0, 0, 70), False),
-    Class("bus", (0, 60, 100), False),
-    Class("train", (0, 80, 100), False),
-    Class("motorcycle", (0, 0, 230), False),
-    Class("bicycle", (119, 11, 32), False),
-)
+# Cityscapes' classes, of whose things KITTI-STEP labels two as separate objects.
+KITTI_STEP = tuple(replace(kind, is_thing=kind.name in ("person", "car")) for kind in CITYSCAPES)
 THINGS = things_of(KITTI_STEP)
 
 # The paper validates on "val" and tests on "train".

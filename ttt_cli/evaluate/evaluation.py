@@ -26,9 +26,10 @@ from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
+from ttt_cli.model.opening import weights_for
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import Weights, weights_for
+from ttt_cli.model.split import SplitModel
+from ttt_cli.model.weights import Weights
 from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.tasks.base import Task
 from ttt_cli.video.transforms import for_model
@@ -50,13 +51,13 @@ class Cell:
 class PreparedMethod:
     """A method ready to run."""
 
-    model: TwoHeadedModel
+    model: SplitModel
     """Unchanged after a pass."""
     task: Task
     settings: AdaptationSettings
     """Method, window and seed are replaced by the cell's."""
     reconstruction: ReconstructionSettings
-    size: int
+    size: int | None
     """Shortest side, in pixels, of the model's input. Scores are computed at the size of the frames."""
     consistency: bool = False
     """Measure consistency too, see metrics/consistency.py."""
@@ -135,7 +136,7 @@ def prepare_methods(
     weights: Weights, settings: Mapping[str, RunSettings], device: torch.device, consistency: bool = False
 ) -> dict[str, PreparedMethod]:
     """The methods in `settings` with their models. Methods with the same weights share a model."""
-    models: dict[Path, TwoHeadedModel] = {}
+    models: dict[Path, SplitModel] = {}
     methods = {}
     for name, chosen in settings.items():
         method_weights = weights_for(name, weights)

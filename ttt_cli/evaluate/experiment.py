@@ -26,7 +26,8 @@ from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarize, write_csv, write_latex
 from ttt_cli.evaluate.evaluation import Cell, PassTally, measure, plan, prepare_methods
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
-from ttt_cli.model.weights import Weights, sha256, weights_for
+from ttt_cli.model.opening import weights_for
+from ttt_cli.model.weights import Weights, sha256
 from ttt_cli.run.folder import REPORT, locked, write_json
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
@@ -71,7 +72,7 @@ class Experiment:
         """Everything that a cell's score depends on except stream, method, window and seed."""
         return {
             **self.data,
-            "weights": {"name": self.weights.name, "path": str(self.weights.path), "sha256": sha256(self.weights.path)},
+            "weights": self.weights.identity(),
             "input": dataclasses.asdict(self.common.input),
             "task": dataclasses.asdict(self.common.task),
             "adaptation": adaptation_record(self.common.adaptation),

@@ -6,10 +6,9 @@ The heads are built from transformers' Mask2Former (plain PyTorch deformable att
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +20,15 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-from ttt_cli.model.encoder import PIXEL_MEAN, PIXEL_STANDARD_DEVIATION, build_encoder
-from ttt_cli.model.feature_statistics import FeatureStatistics, clamped_channels, measured_channels
+from ttt_cli.model.encoder import Encoder, build_encoder
+from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.light_head import LightHead
+from ttt_cli.model.pixels import normalize
+from ttt_cli.model.queries import MaskQueries, class_probabilities
 from ttt_cli.model.settings import HeadSize, ModelSize
+from ttt_cli.model.split import OUTPUT_STRIDE, SplitModel
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
-OUTPUT_STRIDE = 4
 RECONSTRUCTION_QUERIES = 3 * OUTPUT_STRIDE * OUTPUT_STRIDE
 
 
@@ -37,35 +39,6 @@ class Features(NamedTuple):
     """At strides s = 4, 8, 16, 32: (B, C_i, H/s, W/s)."""
     image_size: tuple[int, int]
     """(H, W) of the image before padding."""
-
-
-class MaskQueries(NamedTuple):
-    """The main head's output."""
-
-    class_logits: Tensor
-    """(B, Q, K + 1); the last class is "no object"."""
-    mask_logits: Tensor
-    """(B, Q, H/4, W/4) of the padded image."""
-    auxiliary: tuple[tuple[Tensor, Tensor], ...]
-    """Class and mask logits of every earlier decoder layer, for the training loss."""
-    pixel_features: Tensor
-    """(B, C, H/4, W/4); each query is multiplied with them to give its mask logits."""
-    image_size: tuple[int, int]
-    """(H, W) of the image before padding."""
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Normalizes RGB images in 0..255, uint8 or float (B, 3, H, W): float32 with ImageNet's mean 0 and deviation 1."""
-    mean = torch.tensor(PIXEL_MEAN, device=images.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=images.device).view(1, 3, 1, 1)
-    return (images.float() - mean) / deviation
-
-
-def denormalize(normalized: Tensor) -> Tensor:
-    """The inverse of `normalize`: uint8 (B, 3, H, W), values out of range clipped."""
-    mean = torch.tensor(PIXEL_MEAN, device=normalized.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(PIXEL_STANDARD_DEVIATION, device=normalized.device).view(1, 3, 1, 1)
-    return (normalized * deviation + mean).round().clamp(0, 255).to(torch.uint8)
 
 
 def pixels_from_queries(mask_logits: Tensor) -> Tensor:
@@ -149,8 +122,11 @@ def _config(size: HeadSize) -> Mask2FormerConfig:
     )
 
 
-class TwoHeadedModel(nn.Module):
-    """f, g and h. Images are RGB in 0..255, (B, 3, H, W), of any size; normalization and padding happen here."""
+class TwoHeadedModel(SplitModel):
+    """f, g and h as one network, trained together."""
+
+    encoder: Encoder
+    reconstruction_head: Mask2FormerHead | LightHead
 
     def __init__(self, size: ModelSize, classes: int, pretrained_encoder: bool = False) -> None:
         super().__init__()
@@ -164,10 +140,16 @@ class TwoHeadedModel(nn.Module):
         reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
         self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
         self.ordinary_features: FeatureStatistics | None = None
+        self.prepared_encoder: Mapping[str, Tensor] | None = None
         # On a CPU convolutions are a third faster in this order. Saturated masks leave gradients that are denormal
         # floats, on which a CPU is many times slower, so those become zero.
         self.to(memory_format=torch.channels_last)
         torch.set_flush_denormal(True)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks of the encoder."""
+        return self.encoder.blocks
 
     def encode(self, images: Tensor, visible: Tensor | None = None) -> Features:
         """f: hidden pixels are black, and the fourth channel marks them (paper, section 4.3).
@@ -179,52 +161,33 @@ class TwoHeadedModel(nn.Module):
         inputs = torch.cat([normalize(images) * visible, visible], dim=1)
         return Features(self.encoder(self._pad(inputs)), (images.shape[-2], images.shape[-1]))
 
-    def channel_statistics(self, images: Tensor) -> list[Tensor]:
-        """Each channel's mean and log deviation after every block of f, (B, C, 2) each. images: as for `encode`."""
-        with measured_channels(self.encoder.blocks) as measured:
-            self.encode(images)
-        return measured
-
-    def distance_from_ordinary(self, images: Tensor, dead_zone: float) -> Tensor:
-        """How far f's channels lie outside of what is usual, see `FeatureStatistics.distance`: a scalar.
-
-        images: as for `encode`. Raises ValueError if nothing is known of ordinary pictures.
-        """
-        return self._known_features().distance(self.channel_statistics(images), dead_zone)
-
-    def clamped(self, dead_zone: float, largest_gain: float) -> AbstractContextManager[None]:
-        """A context in which f's channels are clamped, see `clamped_channels`. An infinite dead zone clamps nothing."""
-        if math.isinf(dead_zone):
-            return nullcontext()
-        return clamped_channels(self.encoder.blocks, self._known_features(), dead_zone, largest_gain)
-
-    def _known_features(self) -> FeatureStatistics:
-        if self.ordinary_features is None:
-            raise ValueError("nothing is known of the features of ordinary pictures")
-        return self.ordinary_features
-
-    def segment(self, features: Features) -> MaskQueries:
-        """h of a model with mask queries."""
+    def decode(self, features: Features) -> Any:
+        """h: MaskQueries, or the Colors of a model with a color head."""
+        if isinstance(self.main_head, ColorHead):
+            height, width = (math.ceil(side / OUTPUT_STRIDE) for side in features.image_size)
+            return self.main_head(features.maps, (height, width))
         class_logits, mask_logits, pixel_features = self.main_head(features.maps)
         auxiliary = tuple(zip(class_logits[:-1], mask_logits[:-1], strict=True))
         return MaskQueries(class_logits[-1], mask_logits[-1], auxiliary, pixel_features, features.image_size)
 
-    def color(self, features: Features) -> Colors:
-        """h of a model with a color head."""
-        height, width = (math.ceil(side / OUTPUT_STRIDE) for side in features.image_size)
-        colors: Colors = self.main_head(features.maps, (height, width))
-        return colors
+    def class_probabilities(self, features: Features) -> Tensor:
+        """h's probability of each class, see SplitModel."""
+        queries = self.decode(features)
+        return class_probabilities(queries.class_logits, queries.mask_logits)
+
+    def maps(self, features: Features) -> tuple[Tensor, ...]:
+        """f's maps."""
+        return features.maps
+
+    def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
+        """Does nothing: the encoder has four channels."""
 
     def reconstruct(self, features: Features) -> Tensor:
         """g: the whole image, (B, 3, H, W), in the units of the target (see adaptation/reconstruction.py)."""
         output = self.reconstruction_head(features.maps)
         height, width = features.image_size
-        return pixels_from_queries(output.mask_logits[-1])[..., :height, :width]
-
-    def self_supervised_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of f and g, which test-time training may change; those of h never change."""
-        yield from self.encoder.parameters()
-        yield from self.reconstruction_head.parameters()
+        pixels = output if isinstance(output, Tensor) else pixels_from_queries(output.mask_logits[-1])
+        return pixels[..., :height, :width]
 
     def _pad(self, inputs: Tensor) -> Tensor:
         divisor = self.size.size_divisor

@@ -1,88 +1,43 @@
-"""Weights files: safetensors with a JSON record in their metadata, found by name or by path.
-
-Torch is imported only when tensors are loaded, so `tttv weights list` starts fast.
-"""
+"""What is known of a model before it is loaded, wherever it comes from. Importing this does not import torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError, safe_open
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ttt_cli.core.classes import Class
-from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
-from ttt_cli.core.toml import from_table
+from ttt_cli.model.companion import Companion, companion_path, read_companion
 
 if TYPE_CHECKING:
-    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
-    from ttt_cli.model.two_headed import TwoHeadedModel
+    from ttt_cli.model.settings import ReconstructionSettings
+    from ttt_cli.model.split import SplitModel
 
-FORMAT = "tttv-1"
 ALL_TASKS = ("semantic", "instance", "panoptic")
-FOLDER_VARIABLE = "TTTV_WEIGHTS"
-ORDINARY_FEATURES = "ordinary_features."
-"""What the names of the tensors of `TwoHeadedModel.ordinary_features` begin with."""
+PREPARED = {"method": "auto", "learning_rate": 1e-4, "reconstruction_rate_factor": 0.0, "forgetting": 0.2}
+"""Settings of test-time training for prepared weights: those of `street`."""
+
+
+W = TypeVar("W", bound="Weights")
 
 
 @dataclass(frozen=True)
-class Release:
-    """A weights file that ships with the program."""
-
-    file: str
-    """Its name."""
-    sha256: str
-    """Its checksum, in hexadecimal."""
-    summary: str
-    """What it is, in a few words."""
-
-
-MAIN_ONLY = "main-only"
-STREET, COLOR = "street", "color"
-PLAIN = f"{STREET}-plain"
-RELEASES = {
-    STREET: Release(
-        "street.safetensors",
-        "6aaa0407853655c2afdd295ecefb65696fa3c39ddb97dc65bb6b4471d6dccc86",
-        "driving and street scenes, CamVid's 11 classes",
-    ),
-    PLAIN: Release(
-        f"{PLAIN}.safetensors",
-        "cba44287cda6b6928bdcd33b2dcde39d005373d1814e57d14cd9800bbe2ba076",
-        f"{STREET} of tttv 0.1, trained on pictures as they are",
-    ),
-    f"{PLAIN}-{MAIN_ONLY}": Release(
-        f"{PLAIN}-{MAIN_ONLY}.safetensors",
-        "f095a23940f3c207aee80bc08113695767ed185fb759bf8f0198d9523104cf89",
-        f"the same trained without reconstruction, for --method {MAIN_ONLY}",
-    ),
-    COLOR: Release(
-        "color.safetensors",
-        "a3d7a4dfa1d33edba67b21a2cd29ceb668831e9f64dd4a8a81404ebce7b65c27",
-        "colors for black-and-white film",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The record of a weights file; `load` reads the tensors."""
+class Weights(ABC):
+    """What is known of a model before its tensors are loaded."""
 
     path: Path
+    """The weights file, or the folder of a published model."""
     name: str
     tasks: tuple[str, ...]
     """What the main head was trained for: names in TASKS."""
     classes: tuple[Class, ...]
     """In the order of the class logits."""
     license: str
-    model_size: ModelSize
     reconstruction: ReconstructionSettings
     adaptation: dict[str, Any]
     """Settings of test-time training chosen for these weights, by their names in AdaptationSettings."""
@@ -91,111 +46,72 @@ class Weights:
     exposure: Exposure = "off"
     """Whether the weights were trained on pictures matched to `ordinary` (core/exposure.py)."""
     has_ordinary_features: bool = False
-    """Whether the file has the statistics of f's features on ordinary pictures (model/feature_statistics.py)."""
+    """Whether the statistics of f's features on ordinary pictures are known (model/feature_statistics.py)."""
+    companion: Companion | None = None
+    """What preparation found out about the model; None if it was not prepared."""
+    has_reconstruction: bool = True
+    """Whether the model has a g that was trained."""
 
-    def load(self) -> TwoHeadedModel:
+    @property
+    def recommended(self) -> dict[str, dict[str, Any]]:
+        """Settings that suit these weights, by section and name of RunSettings."""
+        return {
+            "input": {"exposure": self.exposure},
+            "task": {"task": self.tasks[0]},
+            "adaptation": self.adaptation,
+            "reconstruction": dataclasses.asdict(self.reconstruction),
+        }
+
+    @property
+    @abstractmethod
+    def encoder(self) -> str:
+        """The name of f's architecture."""
+
+    def load(self) -> SplitModel:
         """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
-        from safetensors.torch import load_file
+        model = self.load_alone()
+        if self.companion is not None:
+            self.companion.apply(companion_path(self.path), model)
+        return model
 
-        from ttt_cli.model.feature_statistics import FeatureStatistics
-        from ttt_cli.model.two_headed import TwoHeadedModel
+    @abstractmethod
+    def load_alone(self) -> SplitModel:
+        """The model without its companion. Raises TttvError as `load` does."""
 
-        model = TwoHeadedModel(self.model_size, len(self.classes))
-        try:
-            tensors = {_american(name): tensor for name, tensor in load_file(self.path).items()}
-            model.ordinary_features = FeatureStatistics.read(tensors, ORDINARY_FEATURES)
-            model.load_state_dict(tensors)
-        except (RuntimeError, SafetensorError, OSError) as error:
-            cause = str(error).splitlines()[0]
-            raise TttvError(f"{printable(self.path)}: tensors do not fit its architecture ({cause})") from error
-        return model.eval()
+    @abstractmethod
+    def save(self, model: SplitModel, path: Path) -> None:
+        """Writes an adapted copy of the model, so that `path` can be opened like these weights."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A checksum, in hexadecimal, of everything that the model's output depends on."""
 
-def shipped_for(task: str | None) -> str:
-    """The name of the shipped weights for a task; None is the default task."""
-    return COLOR if task == "colorization" else STREET
-
-
-def open_weights(name_or_path: str) -> Weights:
-    """Finds a weights file and reads its record. Raises UsageError for an unknown name, TttvError for a bad file."""
-    path = find(name_or_path)
-    shown = printable(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-    except (SafetensorError, OSError) as error:
-        raise TttvError(f"{shown}: not a readable weights file ({error}); it may be damaged or cut short") from error
-    if metadata.get("format") != FORMAT:
-        raise TttvError(f"{shown}: weights of another program or version (no {FORMAT!r} record inside)")
-    try:
-        weights = _parsed(path, json.loads(_american(metadata["record"])))
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise TttvError(f"{shown}: its record cannot be understood ({error})") from error
-    return replace(weights, has_ordinary_features=any(name.startswith(ORDINARY_FEATURES) for name in names))
+    def identity(self) -> dict[str, str]:
+        """What run.json and metrics.json say of the weights."""
+        return {"name": self.name, "path": str(self.path), "sha256": self.fingerprint()}
 
 
-def weights_for(method: str, weights: Weights) -> Weights:
-    """The weights that a method runs with: `main-only` has its own, trained without l_s, in a file beside `weights`.
-
-    Raises UsageError if that file is missing.
-    """
-    if method.split("+")[0] != MAIN_ONLY:
+def with_companion(weights: W) -> W:
+    """The weights with the companion beside them, if there is one. Raises TttvError if it belongs to others."""
+    path = companion_path(weights.path)
+    companion = read_companion(path)
+    if companion is None:
         return weights
-    path = weights.path.with_name(f"{weights.path.stem}-{MAIN_ONLY}{weights.path.suffix}")
-    if not path.is_file():
-        raise UsageError(
-            f"method {MAIN_ONLY}: needs weights trained on only the main task, and there is no {printable(path)}; "
-            "train them with tttv train --main-only"
+    if companion.fingerprint != weights.fingerprint():
+        raise TttvError(
+            f"{printable(path)}: was made for another checkpoint or revision than {printable(weights.name)}; "
+            "remove it, or prepare these weights"
         )
-    return open_weights(str(path))
-
-
-def save_weights(model: TwoHeadedModel, weights: Weights) -> None:
-    """Writes the model and its record to `weights.path`, through a temporary file."""
-    from safetensors.torch import save_file
-
-    record = {
-        "name": weights.name,
-        "tasks": weights.tasks,
-        "license": weights.license,
-        "classes": [dataclasses.asdict(class_) for class_ in weights.classes],
-        "model": dataclasses.asdict(weights.model_size),
-        "reconstruction": dataclasses.asdict(weights.reconstruction),
-        "adaptation": weights.adaptation,
-        "ordinary": dataclasses.asdict(weights.ordinary),
-        "exposure": weights.exposure,
-    }
-    temporary = weights.path.with_suffix(".part")
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
-    temporary.chmod(0o644)  # safetensors lets only the owner read its files; these are meant to be shared.
-    temporary.replace(weights.path)
-
-
-def find(name_or_path: str) -> Path:
-    """The file for a name in RELEASES, looked for in `folders`, or for a path."""
-    if name_or_path not in RELEASES:
-        path = Path(name_or_path)
-        if path.is_file():
-            return path.absolute()
-        known = ", ".join(RELEASES)
-        raise UsageError(f"{printable(name_or_path)}: no such weights file, and no name of weights; known: {known}")
-    file = RELEASES[name_or_path].file
-    for folder in folders():
-        if (folder / file).is_file():
-            return folder / file
-    searched = ", ".join(printable(folder) for folder in folders())
-    raise TttvError(f"weights {name_or_path}: {file} is in none of {searched}; reinstall, or set {FOLDER_VARIABLE}")
-
-
-def folders() -> Iterator[Path]:
-    """The folders to look for weights in, in order: $TTTV_WEIGHTS, the installed package, the source tree."""
-    if os.environ.get(FOLDER_VARIABLE):
-        yield Path(os.environ[FOLDER_VARIABLE])
-    package = Path(__file__).parents[1]
-    yield package / "shipped_weights"
-    yield package.parent / "weights"
+    weights = dataclasses.replace(
+        weights,
+        companion=companion,
+        has_ordinary_features=True,
+        ordinary=companion.ordinary,
+        adaptation={**weights.adaptation, **PREPARED},
+    )
+    if companion.head is None:
+        return weights
+    return dataclasses.replace(weights, has_reconstruction=True, reconstruction=companion.reconstruction)
 
 
 def sha256(path: Path) -> str:
@@ -205,27 +121,3 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _american(text: str) -> str:
-    """Respells names in files of tttv 0.1, which used British spelling for color and license."""
-    return text.replace("colour", "color").replace("licence", "license")
-
-
-def _parsed(path: Path, record: dict[str, Any]) -> Weights:
-    from ttt_cli.model.settings import ModelSize, ReconstructionSettings
-
-    ordinary = record.get("ordinary")
-    return Weights(
-        path=path,
-        name=record["name"],
-        tasks=tuple(record.get("tasks", ALL_TASKS)),  # Files of tttv 0.1 without this were trained for all.
-        classes=tuple(from_table(Class, table, "classes") for table in record["classes"]),
-        license=record["license"],
-        model_size=from_table(ModelSize, record["model"], "model"),
-        reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),
-        adaptation=record["adaptation"],
-        # Files of tttv 0.1 have neither.
-        ordinary=IMAGENET if ordinary is None else from_table(PictureStatistics, ordinary, "ordinary"),
-        exposure=record.get("exposure", "off"),
-    )

@@ -15,8 +15,8 @@ from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.reconstruction import draw_visible, pixels_of
 from ttt_cli.core.frame import Video
 from ttt_cli.core.toml import from_table
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import open_weights
+from ttt_cli.model.opening import open_weights
+from ttt_cli.model.split import SplitModel
 from ttt_cli.report.collect import SegmentRun
 from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.video.reader import open_video
@@ -87,7 +87,7 @@ def reconstructions(run: SegmentRun) -> list[Picture]:
 
 
 @torch.no_grad()
-def _reconstructed(model: TwoHeadedModel, image: Tensor, visible: Tensor, settings: RunSettings) -> Tensor:
+def _reconstructed(model: SplitModel, image: Tensor, visible: Tensor, settings: RunSettings) -> Tensor:
     """g's reconstruction where the image was hidden, the image itself elsewhere: uint8 (3, H, W)."""
     reconstruction = pixels_of(
         model.reconstruct(model.encode(image[None], visible)), image[None], settings.reconstruction

@@ -20,7 +20,7 @@ from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.core.version import __version__
 from ttt_cli.metrics.base import Metric
-from ttt_cli.model.weights import Weights, sha256
+from ttt_cli.model.weights import Weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.settings import RunSettings, adaptation_record
 from ttt_cli.tasks.base import Task
@@ -85,7 +85,7 @@ def new_report(video: Video, weights: Weights, settings: RunSettings, device: to
         input=str(video.path),
         video={"frames_per_second": float(video.fps), "height": video.size[0], "width": video.size[1]},
         settings=settings,
-        weights={"name": weights.name, "path": str(weights.path), "sha256": sha256(weights.path)},
+        weights=weights.identity(),
         device=str(device),
         machine=machine(device),
         versions=versions(),

@@ -14,10 +14,12 @@ from ttt_cli.adaptation.methods import check_defined, constants_of, method_named
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import from_table, read_toml
+from ttt_cli.model.published.weights import PublishedWeights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import Overrides, Tables
 from ttt_cli.tasks.base import Task
+from ttt_cli.tasks.published import PUBLISHED_TASKS
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.settings import InputSettings, OutputSettings
@@ -46,13 +48,8 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
     file = _file_tables(config)
     check_tables(overrides.assigned, "--set")
     given = {section: _given(getattr(overrides, section)) for section in SECTIONS}
-    recommended: Tables = {
-        "input": {"exposure": weights.exposure},
-        "task": {"task": weights.tasks[0]},
-        "adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32", **weights.adaptation},
-        "reconstruction": dataclasses.asdict(weights.reconstruction),
-    }
-    layers = (recommended, file, given, overrides.assigned)
+    by_device: Tables = {"adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32"}}
+    layers = (by_device, weights.recommended, file, given, overrides.assigned)
     merged: Tables = {section: _merged(layer.get(section, {}) for layer in layers) for section in SECTIONS}
     method = merged["adaptation"].get("method", AdaptationSettings.method)
     for_method = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
@@ -65,6 +62,9 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
 def task_of(weights: Weights, settings: RunSettings) -> Task:
     """The task that the settings name, for these weights."""
     ordinary = weights.ordinary if settings.input.exposure == "match" else None
+    if isinstance(weights, PublishedWeights):
+        processing = weights.processing(resizes=settings.input.size is None)
+        return PUBLISHED_TASKS[settings.task.task](weights.classes, settings.task, ordinary, processing)
     return TASKS[settings.task.task](weights.classes, settings.task, ordinary)
 
 
@@ -178,6 +178,8 @@ def _check(settings: RunSettings, weights: Weights) -> None:
     if settings.task.task not in weights.tasks:
         known = ", ".join(weights.tasks)
         raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
+    if isinstance(weights, PublishedWeights) and weights.family.takes_one_size and settings.input.size is not None:
+        raise UsageError(f"weights {printable(weights.name)} take pictures of one size only: leave out the size")
     check_defined(settings.adaptation.method, settings.task.task, weights)
     names = [kind.name for kind in weights.classes]
     for name in settings.output.classes:

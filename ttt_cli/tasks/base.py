@@ -16,7 +16,8 @@ from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.metrics.base import Metric
-from ttt_cli.model.two_headed import Features, MaskQueries, TwoHeadedModel
+from ttt_cli.model.queries import MaskQueries
+from ttt_cli.model.split import Encoded, SplitModel
 from ttt_cli.tasks.settings import TaskSettings
 
 
@@ -54,7 +55,7 @@ class Task(ABC):
         return label(frame.name)
 
     @abstractmethod
-    def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:
+    def predict(self, model: SplitModel, features: Encoded) -> Prediction:
         """h's prediction from the features of a batch of one."""
 
     @abstractmethod
@@ -65,9 +66,9 @@ class Task(ABC):
 class MaskTask(Task):
     """A task of a model with mask queries."""
 
-    def predict(self, model: TwoHeadedModel, features: Features) -> Prediction:
+    def predict(self, model: SplitModel, features: Encoded) -> Prediction:
         """h's prediction from the features of a batch of one."""
-        return self.postprocess(model.segment(features))
+        return self.postprocess(model.decode(features))
 
     @abstractmethod
     def postprocess(self, queries: MaskQueries) -> Prediction:

@@ -14,7 +14,7 @@ from ttt_cli.core.color import gray_of
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.core.labels import Chroma, Labels, Picture
 from ttt_cli.metrics.color import ColorMetric
-from ttt_cli.model.two_headed import Features, TwoHeadedModel
+from ttt_cli.model.split import Encoded, SplitModel
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.film import is_title_card, picture_area
 
@@ -65,9 +65,9 @@ class ColorizationTask(Task):
         """The frame's own colors, as they were before any degradation; labels are not used."""
         return Picture(frame.whole().image if frame.clean is None else frame.clean)
 
-    def predict(self, model: TwoHeadedModel, features: Features) -> ColorPrediction:
+    def predict(self, model: SplitModel, features: Encoded) -> ColorPrediction:
         """h's prediction from the features of a batch of one, as strong as the settings say."""
-        return ColorPrediction(model.color(features).ab[0].float() * self.settings.saturation)
+        return ColorPrediction(model.decode(features).ab[0].float() * self.settings.saturation)
 
     def new_metric(self) -> ColorMetric:
         """PSNR and the other scores of colors."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import Instance, Instances, encode
 from ttt_cli.metrics.instance import InstanceMetric
-from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.model.queries import MaskQueries
 from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.semantic import upsample
 

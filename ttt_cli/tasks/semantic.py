@@ -15,19 +15,9 @@ from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import ClassMap
 from ttt_cli.metrics.semantic import SemanticMetric
-from ttt_cli.model.two_headed import OUTPUT_STRIDE, MaskQueries
+from ttt_cli.model.queries import MaskQueries, class_probabilities
+from ttt_cli.model.split import OUTPUT_STRIDE
 from ttt_cli.tasks.base import MaskTask
-
-
-def class_probabilities(queries: MaskQueries) -> Tensor:
-    """Mask2Former's semantic combination: sum over queries of softmax(class) x sigmoid(mask).
-
-    Returns float32 (B, K, H/4, W/4) at the resolution of the mask logits, padding included, scaled to sum to 1 over K.
-    """
-    scores = torch.einsum(
-        "bqk,bqhw->bkhw", queries.class_logits.float().softmax(-1)[..., :-1], queries.mask_logits.float().sigmoid()
-    )
-    return scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 def upsample(scores: Tensor, image_size: tuple[int, int], size: tuple[int, int] | None = None) -> Tensor:
@@ -110,7 +100,7 @@ class SemanticTask(MaskTask):
 
     def postprocess(self, queries: MaskQueries) -> SemanticPrediction:
         """The prediction for a batch of one."""
-        probabilities = class_probabilities(queries)
+        probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
         class_map = upsample(probabilities, queries.image_size)[0].argmax(dim=0)
         return SemanticPrediction(class_map=class_map.to(torch.uint8), probabilities=probabilities[0])
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.pictures import PictureStatistics
-from ttt_cli.training.camera import Camera, draw_seed, seen_by_camera
+from ttt_cli.training.camera import Camera, draw_seed, seen_with_seed
 from ttt_cli.training.stills import Still
 
 
@@ -79,7 +79,7 @@ def augment(still: Still, settings: Augmentation, view: View) -> Still:
     areas = [_window((height, width), size, corner) for corner in view.corners]
     area = max(areas, key=lambda area: int(still.classes[area].flatten().bincount().count_nonzero()))
 
-    whole = seen_by_camera(still.image, settings.camera, view.camera_seed)
+    whole = seen_with_seed(still.image, settings.camera, view.camera_seed)
     if view.match < settings.matched:
         whole = exposure_matched(whole, settings.ordinary)
     image = functional.interpolate(

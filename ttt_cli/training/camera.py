@@ -41,13 +41,21 @@ class Camera:
     """Quality of JPEG, 1..100."""
 
 
+def seen_by_camera(image: Tensor, camera: Camera, generator: Generator) -> Tensor:
+    """Changes a picture, or with a chance of 1 - share does not. image and result: RGB, uint8 (3, H, W).
+
+    A share of 0 draws no random number.
+    """
+    return seen_with_seed(image, camera, draw_seed(camera, generator))
+
+
 def draw_seed(camera: Camera, generator: Generator) -> int | None:
-    """The seed of the changes to one picture. A share of 0 needs none, and no random number is drawn."""
+    """Draws the seed of the changes to one picture; None if none is ever changed."""
     return int(torch.randint(2**31, (), generator=generator)) if camera.share else None
 
 
-def seen_by_camera(image: Tensor, camera: Camera, seed: int | None) -> Tensor:
-    """Changes a picture, or with a chance of 1 - share does not. image and result: RGB, uint8 (3, H, W)."""
+def seen_with_seed(image: Tensor, camera: Camera, seed: int | None) -> Tensor:
+    """What `seen_by_camera` makes of a picture when it draws this seed."""
     if seed is None:
         return image
     random = np.random.default_rng(seed)

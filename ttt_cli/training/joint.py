@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import statistics
 import time
 from collections.abc import Iterator
@@ -21,15 +20,16 @@ from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.encoder import Encoder
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.own import OwnWeights, find, read_own, save_weights
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import Weights, open_weights, save_weights
 from ttt_cli.training.augmentation import augment, draw_view
-from ttt_cli.training.camera import draw_seed, seen_by_camera
+from ttt_cli.training.camera import seen_by_camera
 from ttt_cli.training.look_ahead import LookAhead
-from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
+from ttt_cli.training.objectives import OBJECTIVES
+from ttt_cli.training.optimizer import new_optimizer, set_learning_rate
 from ttt_cli.training.parts import Part, draw_visible_of_batch, reconstruction_of_part, terms_of_batch
 from ttt_cli.training.processes import ALONE, Processes
-from ttt_cli.training.recipe import Recipe, Schedule
+from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Split, Still
 
 PICTURES_MEASURED = 256
@@ -74,19 +74,19 @@ class Trainer:
         self.classes = objective.classes_of(split)
         self.model = TwoHeadedModel(recipe.model, len(self.classes), pretrained_encoder=recipe.imagenet)
         if recipe.start:
-            self._start_from(open_weights(recipe.start))
+            self._start_from(read_own(find(recipe.start)))
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if self.schedule.checkpoint_encoder:
             recompute_blocks(self.model.encoder)
         self.objective = objective(recipe, split).to(device)
         self.augmentation = replace(recipe.augmentation, ordinary=self.objective.ordinary)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
+        self.optimizer = new_optimizer(self.model, self.objective, self.schedule)
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight, processes)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
 
-    def _start_from(self, weights: Weights) -> None:
+    def _start_from(self, weights: OwnWeights) -> None:
         """Raises TttvError if the weights are of a model of another size."""
         if weights.model_size != self.recipe.model:
             raise TttvError(f"{printable(weights.path)}: of another size than the recipe's model; see start there")
@@ -149,7 +149,7 @@ class Trainer:
         recipe = self.recipe
         model = copy.deepcopy(self.average)
         model.ordinary_features = self._ordinary_features()
-        record = Weights(
+        record = OwnWeights(
             path=path,
             name=recipe.name,
             tasks=self.objective.tasks,
@@ -179,15 +179,14 @@ class Trainer:
         """The statistics of f's channels on whole training pictures, changed as in training but not cropped."""
         generator = Generator().manual_seed(0)
         chosen = self.split.trained.choose(PICTURES_MEASURED, generator)
-        camera = self.augmentation.camera
         images = (self.split.trained.stills[index].image for index in chosen)
-        seen = (seen_by_camera(image, camera, draw_seed(camera, generator)) for image in images)
+        seen = (seen_by_camera(image, self.augmentation.camera, generator) for image in images)
         shown = (self.objective.shown(image)[None].to(self.device) for image in seen)
         return FeatureStatistics.of(map(self.average.channel_statistics, shown))
 
     def _joint_step(self) -> Losses:
         schedule = self.schedule
-        self._set_learning_rate()
+        set_learning_rate(self.optimizer, schedule, self.step)
         self.model.train()
         stills, images = self.draw(schedule.batch * schedule.accumulate)
         parts = self._parts(stills, schedule.accumulate)
@@ -262,34 +261,6 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
-    def _set_learning_rate(self) -> None:
-        schedule, step = self.schedule, self.step
-        if step < schedule.warmup_steps:
-            share = (step + 1) / schedule.warmup_steps
-        else:
-            done = (step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
-            share = schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-
-
-def _groups(model: TwoHeadedModel, objective: TrainingObjective, schedule: Schedule) -> list[dict[str, object]]:
-    """Parameter groups: separate learning rates for encoder and heads; no weight decay on vectors and embeddings."""
-    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    encoder = {id(p) for p in model.encoder.parameters()}
-    groups = []
-    for in_encoder in (True, False):
-        for decayed in (True, False):
-            parameters = [
-                p
-                for p in (*model.parameters(), *objective.parameters())
-                if (id(p) in encoder) == in_encoder and (p.dim() > 1 and id(p) not in embeddings) == decayed
-            ]
-            peak = schedule.encoder_learning_rate if in_encoder else schedule.learning_rate
-            decay = schedule.weight_decay if decayed else 0.0
-            groups.append({"params": parameters, "peak": peak, "lr": peak, "weight_decay": decay})
-    return groups
 
 
 def recompute_blocks(encoder: Encoder) -> None:

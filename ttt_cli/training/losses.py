@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ttt_cli.core.classes import VOID, Class, things_of
-from ttt_cli.model.two_headed import MaskQueries
-from ttt_cli.tasks.semantic import class_probabilities, upsample
+from ttt_cli.model.queries import MaskQueries, class_probabilities
+from ttt_cli.tasks.semantic import upsample
 from ttt_cli.training.matching import MatchingLoss, mask_targets
 from ttt_cli.training.parts import Part, Terms, joined_terms
 from ttt_cli.training.stills import Still
@@ -80,9 +80,8 @@ class MainLoss(nn.Module):
         """What l_m is computed from: the terms of the matching, then those of both class maps."""
         dense = self.dense_classifier(queries.pixel_features.float()).softmax(dim=1)
         matching = self.matching.terms(queries, part, self.things)
-        maps = [
-            self.pixel_terms(map_, queries.image_size, part.stills) for map_ in (class_probabilities(queries), dense)
-        ]
+        probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
+        maps = [self.pixel_terms(scores, queries.image_size, part.stills) for scores in (probabilities, dense)]
         return joined_terms([matching, *maps])
 
     def forward(self, terms: Terms) -> Tensor:

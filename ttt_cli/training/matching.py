@@ -8,7 +8,7 @@ from transformers import Mask2FormerConfig, SwinConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerHungarianMatcher, Mask2FormerLoss
 
 from ttt_cli.core.classes import VOID
-from ttt_cli.model.two_headed import MaskQueries
+from ttt_cli.model.queries import MaskQueries
 from ttt_cli.training.parts import Part, Terms
 from ttt_cli.training.stills import Still
 

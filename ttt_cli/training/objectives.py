@@ -101,7 +101,7 @@ class Segmentation(TrainingObjective):
 
     def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
         with Compute(images.device, self.precision).autocast():
-            queries = model.segment(model.encode(images))
+            queries = model.decode(model.encode(images))
         return self.main_loss.terms(queries, part)
 
     def loss(self, terms: Terms) -> Tensor:
@@ -116,7 +116,7 @@ class Segmentation(TrainingObjective):
         device = next(model.parameters()).device
         for seed, still in enumerate(held_out):
             for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
-                queries = model.segment(model.encode(self.shown(image)[None].to(device)))
+                queries = model.decode(model.encode(self.shown(image)[None].to(device)))
                 pooled[name].update(ClassMap(task.postprocess(queries).class_map), ClassMap(still.classes))
         return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
@@ -151,7 +151,7 @@ class Colorization(TrainingObjective):
         """The chroma distance, a mean over images, and the classifier's loss."""
         truth = torch.stack([lab_of(still.image)[1:] for still in part.stills]).to(images.device)
         with Compute(images.device, self.precision).autocast():
-            colors = model.color(model.encode(images))
+            colors = model.decode(model.encode(images))
         small = functional.interpolate(truth, size=colors.ab.shape[-2:], mode="area")
         bins = _bins_of(small, self.bins)
         distance = functional.smooth_l1_loss(colors.ab.float() / BIN, small / BIN)
@@ -168,7 +168,7 @@ class Colorization(TrainingObjective):
         device = next(model.parameters()).device
         metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
         for still in held_out:
-            colors = model.color(model.encode(gray_of(still.image)[None].to(device)))
+            colors = model.decode(model.encode(gray_of(still.image)[None].to(device)))
             likely = (self.classifier(colors.pixel_features) / ANNEALING).softmax(dim=1)
             annealed = torch.einsum("bqhw,qc->bchw", likely, self.bins)
             for metric, ab in zip(metrics.values(), (colors.ab, annealed, 0 * annealed), strict=True):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ttt_cli.core.pictures import Exposure
+from ttt_cli.model.own import MAIN_ONLY
 from ttt_cli.model.settings import ModelSize, ReconstructionSettings
-from ttt_cli.model.weights import MAIN_ONLY
 from ttt_cli.training.augmentation import Augmentation
 from ttt_cli.training.losses import MainLossSettings
 from ttt_cli.training.sources import StillsSource

@@ -26,13 +26,16 @@ class InputSettings:
     """Of these, at most this many; None is all."""
     fps: float | None = None
     """Frames a second of a folder of pictures; a video file has its own rate."""
-    size: int = 360
-    """Shortest side of the model's input, in pixels. Frames are only scaled down. `street` was trained at this size."""
+    size: int | None = 360
+    """Shortest side of the model's input, in pixels. Frames are only scaled down. `street` was trained at this size.
+
+    None leaves them as they are, for the image processor of a published model to resize.
+    """
     exposure: Exposure = "off"
     """Whether each frame's exposure and white balance are matched to ordinary pictures (core/exposure.py)."""
 
     def __post_init__(self) -> None:
-        if self.size < SMALLEST_SIZE:
+        if self.size is not None and self.size < SMALLEST_SIZE:
             raise UsageError(f"size must be at least {SMALLEST_SIZE}, not {self.size}")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UsageError(f"fps must be above 0, not {self.fps}")

@@ -48,7 +48,7 @@ def within(video: Video, area: Area | None) -> Video:
     return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(crop, video.frames()))
 
 
-def for_model(video: Video, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Video:
+def for_model(video: Video, shortest_side: int | None, preprocess: Callable[[Tensor], Tensor]) -> Video:
     """The same video with each frame passed through `frame_for_model`."""
 
     def prepare(frame: Frame) -> Frame:
@@ -57,14 +57,16 @@ def for_model(video: Video, shortest_side: int, preprocess: Callable[[Tensor], T
     return dataclasses.replace(video, frames=lambda: map(prepare, video.frames()))
 
 
-def frame_for_model(frame: Frame, shortest_side: int, preprocess: Callable[[Tensor], Tensor]) -> Frame:
+def frame_for_model(frame: Frame, shortest_side: int | None, preprocess: Callable[[Tensor], Tensor]) -> Frame:
     """The frame with its image shrunk if it is too large, then preprocessed; `original` keeps the full-size image."""
     image = preprocess(shrink(frame.image, shortest_side))
     return dataclasses.replace(frame, image=image, original=frame.whole().image)
 
 
-def shrink(image: Tensor, shortest_side: int) -> Tensor:
+def shrink(image: Tensor, shortest_side: int | None) -> Tensor:
     """Scales an image, uint8 (3, H, W), down to the given shortest side; a smaller image is returned unchanged."""
+    if shortest_side is None:
+        return image
     height, width = image.shape[-2:]
     scale = shortest_side / min(height, width)
     if scale >= 1:

@@ -22,6 +22,7 @@ from ttt_cli.adaptation.methods.offline import Offline, OfflineOracle
 from ttt_cli.adaptation.methods.online import MaskedReconstruction, NoMemory
 from ttt_cli.adaptation.methods.online_ln_adapt import ReconstructAndFollow
 from ttt_cli.adaptation.methods.online_self_train import ReconstructAndSelfTrain
+from ttt_cli.adaptation.methods.prepared import Prepared
 from ttt_cli.adaptation.methods.self_train import SelfTrain
 from ttt_cli.adaptation.methods.tent import Tent
 from ttt_cli.adaptation.predictors import PREDICTORS, Mirror, Smoothing, Vote
@@ -32,8 +33,9 @@ from ttt_cli.model.weights import Weights
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("main-only"),  # Differs only in its weights, see model/weights.py.
-        Method("joint"),
+        Method("main-only", as_published=True),  # Differs only in its weights, see model/weights.py.
+        Method("joint", as_published=True),
+        Prepared("prepared"),
         NoMemory("no-memory"),
         MaskedReconstruction("implicit", window=1),
         MaskedReconstruction("explicit", carry=False),
@@ -108,10 +110,20 @@ def _of_table(name: str) -> Method:
 def check_defined(name: str, task: str, weights: Weights) -> None:
     """Raises UsageError if the method makes no sense for the task, or needs what the weights do not have."""
     method = method_named(name)
-    if method.needs_ordinary_features and not weights.has_ordinary_features:
+    missing = [
+        what
+        for what, needed, there in (
+            ("the features of ordinary pictures", method.needs_ordinary_features, weights.has_ordinary_features),
+            ("a prepared encoder", method.needs_preparation, weights.companion is not None and weights.companion.head),
+            ("a reconstruction head", method.needs_reconstruction, weights.has_reconstruction),
+        )
+        if needed and not there
+    ]
+    if missing:
+        shown = printable(weights.name)
         raise UsageError(
-            f"method {printable(name)}: weights {printable(weights.name)} do not record the features of ordinary "
-            "pictures; tttv train writes weights that do"
+            f"method {printable(name)}: weights {shown} lack {' and '.join(missing)}; "
+            f"tttv weights prepare {shown} --images DIR adds what is missing"
         )
     for part in (method, method.predictor):
         if task in part.undefined_for:

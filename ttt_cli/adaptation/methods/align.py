@@ -13,7 +13,7 @@ from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.core.ranges import require_not_negative
 from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Align(Method):
         super().__post_init__()
         require_not_negative(self, "dead_zone", "familiar")
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """All of f."""
         yield from model.encoder.parameters()
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """The distance from ordinary features, without a gradient if the frame is familiar."""
         distance = model.distance_from_ordinary(batch.images, self.dead_zone)

@@ -14,7 +14,7 @@ from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -30,6 +30,8 @@ class Method:
 
     name: str
     """Its name in METHODS."""
+    as_published: bool = False
+    """Whether the model is used as it was published, whatever preparation made of its f."""
     carry: bool = True
     """Implicit memory; False resets weights, optimizer and random numbers before every frame."""
     window: int | None = None
@@ -48,19 +50,25 @@ class Method:
     needs_ordinary_features: ClassVar[bool] = False
     """Whether it compares f's features with those of ordinary pictures, which the weights must then record."""
 
+    needs_reconstruction: ClassVar[bool] = False
+    """Whether it needs g, which published models have only once they are prepared."""
+
+    needs_preparation: ClassVar[bool] = False
+    """Whether it makes sense only for prepared weights."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """The parameters that test-time training changes; never those of h."""
         yield from ()
 
-    def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
+    def statistics(self, model: SplitModel) -> Iterator[Tensor]:
         """The buffers that `before_step` changes."""
         yield from ()
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """The loss of one step on a batch from the window: a scalar."""
         raise TypeError(f"{self.name} moves no parameters, so it has no loss")

@@ -20,8 +20,8 @@ from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.ranges import require_share
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
+from ttt_cli.model.split import SplitModel
+from ttt_cli.tasks.semantic import confident_classes, cross_entropy
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -47,7 +47,7 @@ class AverageTeacher(Method):
         super().__post_init__()
         require_share(self, "decay", "restored", "confidence")
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """All of f."""
         yield from model.encoder.parameters()
 
@@ -58,15 +58,15 @@ class AverageTeacher(Method):
             adapter.average = Snapshot(adapter.moving)
         image = frame.image[None].to(adapter.compute.device)
         with self.predicting(adapter), adapter.compute.autocast():
-            probabilities = class_probabilities(adapter.model.segment(adapter.model.encode(image)))
+            probabilities = adapter.model.class_probabilities(adapter.model.encode(image))
         size = (image.shape[-2], image.shape[-1])
         adapter.window.label(confident_classes(probabilities, size, self.confidence)[0])
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """Cross-entropy of the prediction with the labels of the average."""
-        return cross_entropy(class_probabilities(model.segment(model.encode(batch.images))), batch.pseudo_labels)
+        return cross_entropy(model.class_probabilities(model.encode(batch.images)), batch.pseudo_labels)
 
     def after_step(self, adapter: Adapter) -> None:
         """Restores a random share of the weights, then moves the average."""

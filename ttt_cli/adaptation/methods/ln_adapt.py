@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -36,7 +36,7 @@ class StatisticsAdapt(Method):
         if not 0 < self.momentum <= 1:
             raise UsageError(f"momentum must be above 0 and at most 1, not {self.momentum}")
 
-    def statistics(self, model: TwoHeadedModel) -> Iterator[Tensor]:
+    def statistics(self, model: SplitModel) -> Iterator[Tensor]:
         """Mean and variance of every batch normalization of f."""
         for module in _batch_norms(model):
             yield from (buffer for buffer in (module.running_mean, module.running_var) if buffer is not None)
@@ -47,7 +47,7 @@ class StatisticsAdapt(Method):
         adapter.start_statistics.pull(adapter.forgetting)
 
     @torch.no_grad()
-    def update_statistics(self, model: TwoHeadedModel, image: Tensor) -> None:
+    def update_statistics(self, model: SplitModel, image: Tensor) -> None:
         """A forward pass on an image, (1, 3, H, W), that changes only the statistics."""
         for module in _batch_norms(model):
             module.momentum = self.momentum
@@ -59,7 +59,7 @@ class StatisticsAdapt(Method):
                 module.num_batches_tracked.sub_(1)  # Nothing uses this counter; it stays as it was.
 
 
-def _batch_norms(model: TwoHeadedModel) -> Iterator[nn.modules.batchnorm._BatchNorm]:
+def _batch_norms(model: SplitModel) -> Iterator[nn.modules.batchnorm._BatchNorm]:
     for module in model.encoder.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             yield module

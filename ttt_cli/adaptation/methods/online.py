@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
@@ -12,19 +13,21 @@ from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.ranges import require_count
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 
 
 @dataclass(frozen=True)
 class MaskedReconstruction(Method):
     """f and g take a step on l_s before each prediction."""
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    needs_reconstruction: ClassVar[bool] = True
+
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """All of f and g."""
         yield from model.self_supervised_parameters()
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """l_s, with an independent mask for every image."""
         return reconstruction_loss(model, batch.images, reconstruction, generator)

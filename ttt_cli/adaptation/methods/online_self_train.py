@@ -16,8 +16,8 @@ from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Frame, Prediction
 from ttt_cli.core.ranges import require_not_negative, require_share
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.tasks.semantic import SemanticPrediction, class_probabilities, confident_classes, cross_entropy
+from ttt_cli.model.split import SplitModel
+from ttt_cli.tasks.semantic import SemanticPrediction, confident_classes, cross_entropy
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -69,12 +69,12 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
         adapter.window.label(labels[0])
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """l_s + weight x share of labeled pixels x cross-entropy, on the same masked images."""
         visible = draw_visible(batch.images, reconstruction, generator)
         features = model.encode(batch.images, visible)
         error = reconstruction_error(model, features, batch.images, visible, reconstruction)
         share = (batch.pseudo_labels != VOID).float().mean()
-        entropy = cross_entropy(class_probabilities(model.segment(features)), batch.pseudo_labels)
+        entropy = cross_entropy(model.class_probabilities(features), batch.pseudo_labels)
         return error + self.weight * share * entropy

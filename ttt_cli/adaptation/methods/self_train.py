@@ -15,8 +15,8 @@ from ttt_cli.adaptation.predictors import NON_SEMANTIC_TASKS
 from ttt_cli.adaptation.reconstruction import draw_visible
 from ttt_cli.core.ranges import require_share
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.tasks.semantic import class_probabilities, confident_classes, cross_entropy
+from ttt_cli.model.split import SplitModel
+from ttt_cli.tasks.semantic import confident_classes, cross_entropy
 
 NO_CONFIDENCE = (
     "self-training needs to know how sure the model is of a pixel, and objects do not tell (paper, appendix A.1)"
@@ -37,17 +37,17 @@ class SelfTrain(Method):
         super().__post_init__()
         require_share(self, "confidence")
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """All of f."""
         yield from model.encoder.parameters()
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """Cross-entropy of the masked images' prediction with the whole images' confident classes."""
         images = batch.images
         with torch.no_grad():
-            whole = class_probabilities(model.segment(model.encode(images)))
+            whole = model.class_probabilities(model.encode(images))
         labels = confident_classes(whole, (images.shape[-2], images.shape[-1]), self.confidence)
         visible = draw_visible(images, reconstruction, generator)
-        return cross_entropy(class_probabilities(model.segment(model.encode(images, visible))), labels)
+        return cross_entropy(model.class_probabilities(model.encode(images, visible)), labels)

@@ -12,8 +12,7 @@ from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.optimizer import NORMALIZATION
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.tasks.semantic import class_probabilities
+from ttt_cli.model.split import SplitModel
 
 
 @dataclass(frozen=True)
@@ -23,15 +22,15 @@ class Tent(Method):
     undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
     undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a color has none"
 
-    def parameters(self, model: TwoHeadedModel) -> Iterator[nn.Parameter]:
+    def parameters(self, model: SplitModel) -> Iterator[nn.Parameter]:
         """Scale and offset of every normalization layer of f."""
         for module in model.encoder.modules():
             if isinstance(module, NORMALIZATION):
                 yield from module.parameters(recurse=False)
 
     def loss(
-        self, model: TwoHeadedModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
+        self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """Entropy over the classes, in nats, averaged over pixels."""
-        probabilities = class_probabilities(model.segment(model.encode(batch.images)))
+        probabilities = model.class_probabilities(model.encode(batch.images))
         return -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=1).mean()

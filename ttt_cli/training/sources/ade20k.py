@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ttt_cli.core.classes import VOID, Class
+from ttt_cli.core.coco_classes import color_of
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.datasets.coco_classes import color_of
 from ttt_cli.datasets.json_file import check_classes
 from ttt_cli.datasets.labels import class_map
 from ttt_cli.training.sources.files import image_of, pictures_in, readers, size_of

@@ -7,24 +7,19 @@ connected components of things stand in for objects.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ttt_cli.core.classes import VOID, Class, things_of
+from ttt_cli.core.cityscapes_classes import CITYSCAPES
+from ttt_cli.core.classes import VOID, things_of
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.datasets.kitti_step import KITTI_STEP
 from ttt_cli.datasets.labels import class_map, read_png
 from ttt_cli.training.sources.files import image_of, objects_in, present, size_of
 from ttt_cli.training.stills import LabeledStills, Still
 
-OBJECTS = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
-CITYSCAPES: tuple[Class, ...] = tuple(
-    dataclasses.replace(class_, is_thing=class_.name in OBJECTS) for class_ in KITTI_STEP
-)
 THINGS = things_of(CITYSCAPES)
 IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' own ids of these classes, in their order. All others are void."""

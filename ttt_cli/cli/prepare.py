@@ -1,0 +1,76 @@
+"""`tttv weights prepare`: makes any model ready to adapt, from pictures without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ttt_cli.cli import _console
+from ttt_cli.cli import _options as options
+from ttt_cli.core.errors import TttvError, printable
+
+PICTURES = 200
+
+EPILOG = """Examples:
+
+tttv weights prepare cityscapes --images pictures/
+
+tttv weights prepare my-model/ --images drive1.mp4 --images drive2.mp4 --fast"""
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Weights, as for --weights.")],
+    images: Annotated[
+        list[str],
+        typer.Option(
+            "--images",
+            metavar="DIR|VIDEO",
+            help="Ordinary pictures like those that the model was made for; may be repeated. No labels are needed.",
+        ),
+    ],
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only measure its features: enough for align, clamp and auto.")
+    ] = False,
+    count: Annotated[int, typer.Option("--count", metavar="N", help="Use about N pictures, spread evenly.")] = PICTURES,
+    size: options.Size = None,
+    allow_pickle: options.AllowPickle = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier companion file.")] = False,
+    device: options.DeviceName = options.Device.auto,
+) -> None:
+    """Make a published model ready for test-time training, from pictures without labels.
+
+    Writes a companion file beside the weights, which stay as they are.
+    """
+    from ttt_cli.model.companion import companion_path, write_companion
+    from ttt_cli.model.opening import open_alone, open_weights
+    from ttt_cli.preparation.pictures import ordinary_pictures
+    from ttt_cli.preparation.prepare import with_ordinary_features
+    from ttt_cli.run.overrides import InputOverrides, Overrides
+    from ttt_cli.run.settings import choose_device, resolve, task_of
+    from ttt_cli.video.transforms import shrink
+
+    weights = open_alone(name, allow_pickle)
+    path = companion_path(weights.path)
+    if path.exists() and not overwrite:
+        raise TttvError(f"{printable(path)}: exists; add --overwrite to prepare the weights again")
+    torch_device = choose_device(device.value)
+    settings = resolve(weights, None, Overrides(input=InputOverrides(size=size)), torch_device)
+    task = task_of(weights, settings)
+    pictures = ordinary_pictures(images, count)
+    model = weights.load().to(torch_device)
+    with _console.progress_bar("measures features", len(pictures), "pictures", shown=True) as bar:
+        companion, tensors = with_ordinary_features(
+            model,
+            weights.fingerprint(),
+            pictures,
+            lambda picture: task.preprocess(shrink(picture, settings.input.size)),
+            lambda: bar.advance(""),
+        )
+    write_companion(path, companion, tensors)
+    _show(path, open_weights(name, allow_pickle).name)
+
+
+def _show(path: Path, name: str) -> None:
+    _console.line(f"{path}: {name} is prepared")

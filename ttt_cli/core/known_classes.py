@@ -1,0 +1,26 @@
+"""Colors and kinds for the classes that a published model names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ttt_cli.core.cityscapes_classes import CITYSCAPES
+from ttt_cli.core.classes import Class, distinct_color
+from ttt_cli.core.coco_classes import COCO_INSTANCE, COCO_PANOPTIC
+
+PALETTES: tuple[tuple[Class, ...], ...] = (CITYSCAPES, COCO_INSTANCE, tuple(COCO_PANOPTIC.values()))
+"""Data sets with colors of their own."""
+_THINGS = {kind.name for palette in PALETTES for kind in palette if kind.is_thing}
+
+
+def classes_named(names: Sequence[str]) -> tuple[Class, ...]:
+    """The classes with these names, in their order.
+
+    A data set that has all of them gives their colors and says which are things. Otherwise every class gets a color of
+    its own, and those that are things in any of the data sets are things.
+    """
+    for palette in PALETTES:
+        known = {kind.name: kind for kind in palette}
+        if all(name in known for name in names):
+            return tuple(known[name] for name in names)
+    return tuple(Class(name, distinct_color(number, 0.7, 0.9), name in _THINGS) for number, name in enumerate(names))

@@ -1,0 +1,50 @@
+"""Finds the weights that a user names: ours, or a published model's. Importing this does not import torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.model.own import MAIN_ONLY, find, read_own
+from ttt_cli.model.published.hub import hub_snapshot, looks_like_hub_id
+from ttt_cli.model.published.selection import expand
+from ttt_cli.model.published.snapshot import folder_snapshot
+from ttt_cli.model.published.weights import read_published
+from ttt_cli.model.weights import Weights, with_companion
+
+
+def open_weights(name: str, allow_pickle: bool = False) -> Weights:
+    """Finds weights and reads their record.
+
+    name: of weights of ours (RELEASES), or the path of a weights file; a folder in the layout of transformers; a short
+    name of a published model (SHORT_NAMES), or the id of any on the Hugging Face hub, perhaps with @revision.
+    allow_pickle: whether a published model may be loaded from a pickle if it has nothing else.
+    Raises UsageError for an unknown name, TttvError for weights that are damaged or of an unknown kind.
+    """
+    return with_companion(open_alone(name, allow_pickle))
+
+
+def open_alone(name: str, allow_pickle: bool = False) -> Weights:
+    """The same without the companion file, if there is one."""
+    if Path(name).is_dir():
+        return read_published(folder_snapshot(name, allow_pickle=allow_pickle))
+    hub_id = expand(name)
+    if looks_like_hub_id(hub_id):
+        return read_published(hub_snapshot(hub_id, allow_pickle=allow_pickle))
+    return read_own(find(name))
+
+
+def weights_for(method: str, weights: Weights) -> Weights:
+    """The weights that a method runs with: `main-only` has its own, trained without l_s, in a file beside `weights`.
+
+    Raises UsageError if that file is missing.
+    """
+    if method.split("+")[0] != MAIN_ONLY:
+        return weights
+    path = weights.path.with_name(f"{weights.path.stem}-{MAIN_ONLY}{weights.path.suffix}")
+    if not path.is_file():
+        raise UsageError(
+            f"method {MAIN_ONLY}: needs weights trained on only the main task, and there is no {printable(path)}; "
+            "train them with tttv train --main-only"
+        )
+    return open_weights(str(path))

@@ -1,0 +1,149 @@
+"""A published model as f, h and, once it is prepared, g."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.published.anatomy import MaskInput, blocks_of, maps_of
+from ttt_cli.model.published.families import Family
+from ttt_cli.model.published.tiles import Tiles
+from ttt_cli.model.queries import class_probabilities
+from ttt_cli.model.split import OUTPUT_STRIDE, SplitModel
+
+PROBE_PIXELS = 64
+"""Side of the picture by which the blocks of a model that takes any size are found."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How a family's image processor turns pixels in 0..255 into what its models take."""
+
+    mean: tuple[float, ...]
+    """Of each channel, in 0..255."""
+    deviation: tuple[float, ...]
+    """Of each channel, in 0..255."""
+    blue_first: bool = False
+    """Whether the channels are in the order blue, green, red."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """RGB in 0..255, (B, 3, H, W), normalized: float32."""
+        mean, deviation = (
+            torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (self.mean, self.deviation)
+        )
+        ordered = images.flip(1) if self.blue_first else images
+        return (ordered.float() - mean) / deviation
+
+
+class EncodedPicture(NamedTuple):
+    """What f of a published model gives."""
+
+    output: Any
+    """The encoder's own output."""
+    pixels: Tensor
+    """The model's input, (T B, 3, h, w), which h is told again."""
+    tiles: Tiles | None
+    """How the pictures were cut; None if they were not."""
+    image_size: tuple[int, int]
+    """(H, W) of the pictures."""
+
+
+class PublishedModel(SplitModel):
+    """Any model of a family in FAMILIES. Until it is prepared, it has no g and knows no ordinary features."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        normalization: Normalization,
+        task_inputs: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        """task_inputs: what the model's forward pass takes besides pixels, by task; (1, ...) each."""
+        super().__init__()
+        self.model = model.eval()
+        self.family, self.normalization, self.task_inputs = family, normalization, task_inputs
+        self.encoder = family.split.encoder(model)
+        config: Any = model.config
+        self.side: int | None = config.image_size if family.takes_one_size else None
+        self.patch_pixels: int | None = getattr(config, "patch_size", None) if family.takes_one_size else None
+        self.reconstruction_head: nn.Module | None = None
+        self.mask_input: MaskInput | None = None
+        self.ordinary_features: FeatureStatistics | None = None
+        self.prepared_encoder: Mapping[str, Tensor] | None = None
+        probe = self.side or PROBE_PIXELS
+        self._blocks = tuple(blocks_of(self.encoder, lambda: self.encode(torch.zeros(1, 3, probe, probe))))
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The innermost members of the encoder's lists of modules."""
+        return self._blocks
+
+    def encode(self, images: Tensor, visible: Tensor | None = None) -> EncodedPicture:
+        """f. Hidden pixels are black after normalization; a prepared model is also told which they are."""
+        image_size = (images.shape[-2], images.shape[-1])
+        tiles = None if self.side is None else Tiles(image_size, self.side)
+        pixels = self.normalization(images if tiles is None else tiles.cut(images))
+        telling: AbstractContextManager[None] = nullcontext()
+        if visible is not None:
+            shown = visible if tiles is None else tiles.cut(visible)
+            pixels = pixels * shown
+            if self.mask_input is not None:
+                telling = self.mask_input.applied(1 - shown)
+        with telling:
+            output = self.family.split.encode(self.model, pixels, self._inputs("semantic", len(pixels)))
+        return EncodedPicture(output, pixels, tiles, image_size)
+
+    def decode(self, encoded: EncodedPicture, task: str = "semantic") -> Any:
+        """h: the model's own output. task: for families that are told."""
+        inputs = self._inputs(task, len(encoded.pixels))
+        return self.family.split.decode(self.model, encoded.pixels, inputs, encoded.output)
+
+    def class_probabilities(self, encoded: EncodedPicture) -> Tensor:
+        """h's probability of each class, see SplitModel."""
+        output = self.decode(encoded)
+        if "logits" in output:
+            scores = output.logits.float().softmax(dim=1)
+        else:
+            scores = class_probabilities(output.class_queries_logits, output.masks_queries_logits)
+        if encoded.tiles is not None:
+            scores = encoded.tiles.merge(_resized(scores, encoded.pixels.shape[-2:]))
+        return _resized(scores, [math.ceil(side / OUTPUT_STRIDE) for side in encoded.image_size])
+
+    def reconstruct(self, encoded: EncodedPicture) -> Tensor:
+        """g, see SplitModel. Raises ValueError if the model is not prepared."""
+        if self.reconstruction_head is None:
+            raise ValueError("a model that is not prepared has no reconstruction head")
+        size = (encoded.pixels.shape[-2], encoded.pixels.shape[-1])
+        pictures: Tensor = self.reconstruction_head(self.maps(encoded))[..., : size[0], : size[1]]
+        return pictures if encoded.tiles is None else encoded.tiles.merge(pictures)
+
+    def maps(self, encoded: EncodedPicture) -> list[Tensor]:
+        """f's maps of each size, finest first, (T B, C, h, w) each."""
+        size = (encoded.pixels.shape[-2], encoded.pixels.shape[-1])
+        return maps_of(encoded.output, size, self.patch_pixels)
+
+    def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
+        """Adds a fourth input channel beside the first layer, see MaskInput."""
+        self.mask_input = MaskInput(self.encoder)
+        if tensors:
+            self.mask_input.load_state_dict(tensors)
+
+    def _inputs(self, task: str, count: int) -> dict[str, Tensor]:
+        device = next(self.model.parameters()).device
+        inputs = self.task_inputs.get(task, {})
+        return {name: value.to(device).expand(count, *value.shape[1:]) for name, value in inputs.items()}
+
+
+def _resized(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """Scores of every class, (B, K, h, w), at another size; unchanged if they have it."""
+    if list(scores.shape[-2:]) == list(size):
+        return scores
+    return functional.interpolate(scores, size=tuple(size), mode="bilinear", align_corners=False)

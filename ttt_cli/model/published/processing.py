@@ -1,0 +1,117 @@
+"""A published model's own image processor: how it sees a frame, and what it makes of the model's output."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ttt_cli.model.published.model import Normalization
+from ttt_cli.model.published.tiles import Tiles
+
+LEFT_OUT = ("do_rescale", "do_normalize", "do_pad", "do_center_crop", "do_split_image", "do_flip_channel_order")
+"""What a processor may do besides resizing. All of it but cropping, which would leave parts of a frame without labels,
+is done in PublishedModel."""
+FULL_SCALE = 255.0
+
+
+class Found(NamedTuple):
+    """One object or region that a processor found."""
+
+    class_id: int
+    score: float
+    """0..1."""
+    mask: Tensor
+    """bool (H, W)."""
+
+
+class ImageProcessing:
+    """The image processor of a folder in the transformers layout.
+
+    resizes: whether it brings frames to the size that its models were made for; if not, they stay as they are.
+    """
+
+    def __init__(self, folder: Path, resizes: bool) -> None:
+        from transformers import AutoImageProcessor
+
+        self.processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        self.resizes = resizes
+
+    @property
+    def normalization(self) -> Normalization:
+        """What the processor does to the pixels of a resized frame."""
+        processor = self.processor
+        scale = 1 / processor.rescale_factor if processor.do_rescale else 1.0
+        if not getattr(processor, "do_normalize", False):
+            mean, deviation = (0.0, 0.0, 0.0), (scale, scale, scale)
+        else:
+            # In single precision, as the processor multiplies them, so that not a bit differs.
+            mean, deviation = (
+                tuple((torch.tensor(values) * scale).tolist()) for values in (processor.image_mean, processor.image_std)
+            )
+        return Normalization(mean, deviation, bool(getattr(processor, "do_flip_channel_order", False)))
+
+    def resized(self, image: Tensor) -> Tensor:
+        """A frame, uint8 RGB (3, H, W), at the size that the model takes."""
+        if not self.resizes:
+            return image
+        left_out = {name: False for name in LEFT_OUT if hasattr(self.processor, name)}
+        resized: Tensor = self.processor(image, return_tensors="pt", **left_out)["pixel_values"][0]
+        return resized
+
+    def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
+        """The class of every pixel in a frame of `size` (height, width), for a batch of one: int64 (H, W)."""
+        if getattr(self.processor, "do_split_image", False) and tiles is not None:
+            output = type(output)({**output, "patch_offsets": [(0, at, at + tiles.side) for at in tiles.starts]})
+        class_map: Tensor = self.processor.post_process_semantic_segmentation(output, target_sizes=[size])[0]
+        return class_map
+
+    def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
+        """All objects, however unsure, in a frame of `size`, for a batch of one; they may overlap."""
+        post_process = self.processor.post_process_instance_segmentation
+        options = {"threshold": 0.0, "return_binary_maps": True, "task_type": "instance", "target_sizes": [size]}
+        return _found(post_process(output, **_taken(post_process, options))[0])
+
+    def regions(self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float) -> list[Found]:
+        """Objects and regions, none of which overlap, in a frame of `size`, for a batch of one.
+
+        Regions of the same stuff are not joined yet: when processors do that, they give the next object an id that is
+        taken (transformers 5.24). threshold, overlap_threshold: those of TaskSettings.
+        """
+        post_process = self.processor.post_process_panoptic_segmentation
+        options = {
+            "threshold": threshold,
+            "overlap_mask_area_threshold": overlap_threshold,
+            "label_ids_to_fuse": set(),
+            "target_sizes": [size],
+        }
+        return _found(post_process(output, **_taken(post_process, options))[0])
+
+    def usual_threshold(self) -> float:
+        """How sure of its class a query must be by default to give a region."""
+        parameters = inspect.signature(self.processor.post_process_panoptic_segmentation).parameters
+        return float(parameters["threshold"].default)
+
+
+def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that the function takes: families name them differently."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+def _found(result: dict[str, Any]) -> list[Found]:
+    """What a processor says of one picture: a map of ids, or a stack of masks."""
+    segmentation, entries = result["segmentation"], result["segments_info"]
+    if not entries:
+        return []
+    masks = torch.as_tensor(segmentation)
+    if masks.dim() == 2:
+        masks = torch.stack([masks == entry["id"] for entry in entries])
+    return [
+        Found(int(entry["label_id"]), float(entry["score"]), mask.bool())
+        for entry, mask in zip(entries, masks, strict=True)
+    ]

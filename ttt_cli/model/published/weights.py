@@ -1,0 +1,184 @@
+"""What is known of a published model, and how it is loaded. Importing this does not import torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.known_classes import classes_named
+from ttt_cli.model.published.families import FAMILIES, Family
+from ttt_cli.model.published.snapshot import CONFIG, PREPROCESSOR, Snapshot, fingerprint
+from ttt_cli.model.weights import Weights
+
+if TYPE_CHECKING:
+    from ttt_cli.model.published.model import PublishedModel
+    from ttt_cli.model.published.processing import ImageProcessing
+    from ttt_cli.model.split import SplitModel
+
+LARGEST_COUNT = 255
+"""Class ids are bytes, of which 255 is void."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWeights(Weights):
+    """A published model of a family in FAMILIES."""
+
+    snapshot: Snapshot
+    architecture: str
+    """The name of its class in transformers, a key of FAMILIES."""
+
+    @property
+    def recommended(self) -> dict[str, dict[str, Any]]:
+        """Frames have the size, and regions the certainty, that its image processor asks for."""
+        tables = super().recommended
+        tables["input"]["size"] = None
+        tables["task"]["object_threshold"] = self.family.object_threshold
+        return tables
+
+    @property
+    def family(self) -> Family:
+        """The row of its architecture."""
+        return FAMILIES[self.architecture]
+
+    @property
+    def encoder(self) -> str:
+        """The name of its class; its config says what encoder that has."""
+        return self.architecture
+
+    def load_alone(self) -> PublishedModel:
+        """The model, bit for bit the published one, in eval mode. Raises TttvError if its tensors do not fit."""
+        import transformers
+
+        from ttt_cli.model.published.model import PublishedModel
+
+        shown = printable(self.snapshot.source)
+        quiet()
+        try:
+            model, report = getattr(transformers, self.architecture).from_pretrained(
+                self.path,
+                local_files_only=True,
+                use_safetensors=not self.snapshot.is_pickle,
+                weights_only=True,
+                output_loading_info=True,
+            )
+        except (RuntimeError, ValueError, OSError, TypeError, KeyError) as error:
+            raise TttvError(f"{shown}: cannot be loaded ({printable(_first_line(error))})") from error
+        if report["missing_keys"]:
+            missing = sorted(report["missing_keys"])
+            raise TttvError(f"{shown}: {len(missing)} tensors are missing ({printable(missing[0])} and so on)")
+        inputs = {task: self._task_inputs(task) for task in self.tasks} if self.family.asks_task else {}
+        return PublishedModel(model, self.family, self.processing(resizes=True).normalization, inputs)
+
+    def processing(self, resizes: bool) -> ImageProcessing:
+        """Its own image processor. resizes: whether frames are brought to the size that it asks for."""
+        from ttt_cli.model.published.processing import ImageProcessing
+
+        quiet()
+        try:
+            return ImageProcessing(self.path, resizes)
+        except (ValueError, OSError, TypeError, KeyError) as error:
+            shown, cause = printable(self.snapshot.source), printable(_first_line(error))
+            raise TttvError(f"{shown}: its {PREPROCESSOR} cannot be used ({cause})") from error
+
+    def save(self, model: SplitModel, path: Path) -> None:
+        """Writes a folder in the layout of transformers."""
+        from ttt_cli.model.published.model import PublishedModel
+
+        assert isinstance(model, PublishedModel), "load gives no other"
+        network: Any = model.model
+        network.save_pretrained(path)
+        self.processing(resizes=True).processor.save_pretrained(path)
+
+    def fingerprint(self) -> str:
+        """The checksum of config and tensors."""
+        return fingerprint(self.snapshot)
+
+    def identity(self) -> dict[str, str]:
+        """What run.json and metrics.json say of the weights; of a model from the hub, its revision too."""
+        revision = {} if self.snapshot.revision is None else {"revision": self.snapshot.revision}
+        return {**super().identity(), **revision}
+
+    def _task_inputs(self, task: str) -> dict[str, Any]:
+        """The task in words, as OneFormer's processor puts it."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True)
+        length = _read(self.snapshot.folder / CONFIG)["task_seq_len"]
+        words = tokenizer([f"the task is {task}"], padding="max_length", max_length=length, truncation=True)
+        return {"task_inputs": _tensor(words["input_ids"])}
+
+
+def read_published(snapshot: Snapshot) -> PublishedWeights:
+    """The record of a published model. Raises TttvError if it is of no known family, or its classes make no sense."""
+    from ttt_cli.model.settings import ReconstructionSettings
+
+    config, shown = _read(snapshot.folder / CONFIG), printable(snapshot.source)
+    architecture = (config.get("architectures") or ["no class at all"])[0]
+    if architecture not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise TttvError(f"{shown}: is a {printable(architecture)}, which cannot be adapted; known: {known}")
+    if not (snapshot.folder / PREPROCESSOR).is_file():
+        raise TttvError(f"{shown}: has no {PREPROCESSOR}, so it is not known how it sees pictures; add it")
+    names = _class_names(config.get("id2label"), shown)
+    family = FAMILIES[architecture]
+    processor = _read(snapshot.folder / PREPROCESSOR)
+    tasks = _tasks_of_squares(processor, family) if family.takes_one_size else family.tasks
+    # The card of a model that can be read in several ways says in its name which one it was trained for.
+    named = [task for task in tasks if task in snapshot.source.lower()]
+    return PublishedWeights(
+        path=snapshot.folder.absolute(),
+        name=snapshot.source,
+        tasks=tuple(dict.fromkeys([*named, *tasks])),
+        classes=classes_named(names),
+        license=snapshot.license or "not stated",
+        reconstruction=ReconstructionSettings(),
+        adaptation={"method": "joint"},
+        has_reconstruction=False,
+        snapshot=snapshot,
+        architecture=architecture,
+    )
+
+
+def _tasks_of_squares(processor: dict[str, Any], family: Family) -> Sequence[str]:
+    """What can be read from squares: objects only if a frame is one square, which is not cut but padded."""
+    tasks = ("panoptic", "instance") if processor.get("do_pad") else ("semantic",)
+    return [task for task in tasks if task in family.tasks]
+
+
+def _class_names(labels: Any, shown: str) -> list[str]:
+    if not isinstance(labels, dict) or sorted(labels, key=_number) != [str(number) for number in range(len(labels))]:
+        raise TttvError(f"{shown}: its {CONFIG} does not name its classes (id2label)")
+    if not 2 <= len(labels) <= LARGEST_COUNT:
+        raise TttvError(f"{shown}: has {len(labels)} classes; only 2 to {LARGEST_COUNT} can be written to masks")
+    return [str(labels[str(number)]) for number in range(len(labels))]
+
+
+def _number(key: str) -> int:
+    return int(key) if key.isdecimal() else -1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_bytes())
+    return content
+
+
+def _tensor(ids: Any) -> Any:
+    import torch
+
+    return torch.tensor(ids)
+
+
+def quiet() -> None:
+    """Keeps transformers from writing bars and advice between ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

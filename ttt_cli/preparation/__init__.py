@@ -1,0 +1,1 @@
+"""Preparation of published models on pictures without labels: `tttv weights prepare`."""
