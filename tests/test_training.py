@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import TINY
 from PIL import Image
+from training_fixtures import made_up_recipe as recipe
+from training_fixtures import make_drive
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID, VOID
@@ -26,7 +28,7 @@ from ttt_cli.training.losses import overlap_loss, overlap_sums
 from ttt_cli.training.matching import mask_targets
 from ttt_cli.training.objectives import Segmentation
 from ttt_cli.training.parts import Part, Terms
-from ttt_cli.training.recipe import LookAheadSettings, Recipe, Schedule, main_only
+from ttt_cli.training.recipe import LookAheadSettings, main_only
 from ttt_cli.training.sources import StillsSource, load_split
 from ttt_cli.training.sources.camvid import THINGS, camvid
 from ttt_cli.training.sources.pennfudan import PEDESTRIAN, pennfudan
@@ -37,35 +39,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six stills: sky above, road below, two cars on it."""
-    folder = tmp_path_factory.mktemp("data")
-    for kind in ("images", "labels"):
-        (folder / "drive" / kind).mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for index in range(6):
-        classes = np.zeros((80, 96), dtype=np.uint8)
-        classes[40:] = 3
-        classes[50:60, 10:30] = classes[50:60, 60:80] = 8
-        classes[:4] = 11
-        colors = np.array([[90, 130, 220], [100, 100, 100], [200, 30, 30]], dtype=np.uint8)
-        image = colors[np.searchsorted([0, 3, 8], classes % 11)]
-        image = (image + random.integers(0, 30, image.shape)).astype(np.uint8)
-        Image.fromarray(image).save(folder / "drive" / "images" / f"{index:03d}.png")
-        Image.fromarray(classes).save(folder / "drive" / "labels" / f"{index:03d}.png")
-    return folder
-
-
-def recipe(steps: int, look_ahead_steps: int = 0) -> Recipe:
-    return Recipe(
-        name="made-up",
-        license="none",
-        imagenet=False,
-        sources=(StillsSource("camvid", "drive", held_out=2, gap=1),),
-        model=TINY,
-        augmentation=Augmentation(crop_height=64, crop_width=64),
-        schedule=Schedule(steps=steps, batch=2, warmup_steps=2, learning_rate=2e-3, encoder_learning_rate=2e-3),
-        look_ahead=LookAheadSettings(steps=look_ahead_steps),
-    )
+    return make_drive(tmp_path_factory.mktemp("data"))
 
 
 def trainer(data: Path, steps: int, look_ahead_steps: int = 0) -> Trainer:
