@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from label_fixtures import make_folder
 from PIL import Image
 from training_fixtures import made_up_recipe as recipe
 from training_fixtures import make_drive
@@ -193,7 +194,7 @@ def test_exporting_does_not_change_the_averaged_model(data: Path, tmp_path: Path
     assert open_weights(str(tmp_path / "made-up.safetensors")).has_ordinary_features
 
 
-def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path) -> None:
+def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(recipe(1), start=str(tiny_weights))
     started = Trainer(settings, load_split(settings.sources, data), CPU)
     given = open_weights(str(tiny_weights)).load().state_dict()
@@ -201,6 +202,9 @@ def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path) -
     other = dataclasses.replace(settings, model=dataclasses.replace(TINY, size_divisor=8))
     with pytest.raises(TttvError, match="of another size"):
         Trainer(other, load_split(other.sources, data), CPU)
+    make_folder(tmp_path / "hens")
+    with pytest.raises(TttvError, match="has other classes than the recipe's sources"):
+        Trainer(settings, load_split([StillsSource("folder", "hens")], tmp_path), CPU)
 
 
 def test_exposure_is_matched_in_training_and_recorded(data: Path, tmp_path: Path) -> None:

@@ -87,9 +87,8 @@ def assert_same(left: Recipe, right: Recipe, data: Path, tolerance: float) -> No
     assert float((ours - theirs).norm()) < tolerance * float(theirs.norm())
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("accumulate", "batch"), [(2, 2), (4, 1)])
-def test_accumulated_gradients_are_those_of_one_batch(data: Path, seed: int, accumulate: int, batch: int) -> None:
+@pytest.mark.parametrize(("accumulate", "batch", "seed"), [(2, 2, 0), (4, 1, 1)])
+def test_accumulated_gradients_are_those_of_one_batch(data: Path, accumulate: int, batch: int, seed: int) -> None:
     whole = recipe(batch=4, reconstruction_batch=accumulate, seed=seed)
     assert_same(recipe(batch=batch, accumulate=accumulate, seed=seed), whole, data, 1e-5)
 

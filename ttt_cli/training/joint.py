@@ -87,9 +87,11 @@ class Trainer:
         self.step = 0
 
     def _start_from(self, weights: OwnWeights) -> None:
-        """Raises TttvError if the weights are of a model of another size."""
+        """Raises TttvError if the weights are of a model of another size or with other classes."""
         if weights.model_size != self.recipe.model:
             raise TttvError(f"{printable(weights.path)}: of another size than the recipe's model; see start there")
+        if [known.name for known in weights.classes] != [labeled.name for labeled in self.classes]:
+            raise TttvError(f"{printable(weights.path)}: has other classes than the recipe's sources; see start there")
         state = weights.load().state_dict()
         self.model.load_state_dict({name: state[name] for name in self.model.state_dict()})
 
@@ -205,8 +207,9 @@ class Trainer:
 
     def _parts(self, stills: list[Still], count: int) -> list[Part]:
         """This process's share of a batch in `count` parts."""
-        counts = [self.objective.mask_count(still) for still in stills]
-        counts = self.processes.gathered(counts, self.device)
+        counts: list[int] = []
+        if count * self.processes.count > 1:
+            counts = self.processes.gathered([self.objective.mask_count(still) for still in stills], self.device)
         return [Part(stills[index::count], self.processes.share(index, count), counts) for index in range(count)]
 
     def _main_loss(self, parts: list[Part], images: list[Tensor]) -> Tensor:
