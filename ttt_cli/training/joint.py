@@ -172,7 +172,7 @@ class Trainer:
         if not stills or not self.schedule.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
-        images = [self.objective.shown(still.image)[None].to(self.device) for still in stills]
+        images = (self.objective.shown(still.image)[None].to(self.device) for still in stills)
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
