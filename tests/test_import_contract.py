@@ -21,7 +21,7 @@ ALLOWED = {
     "adaptation": "core model video tasks",
     "draw": "core video",
     "datasets": "core video tasks",
-    "training": "core model metrics tasks adaptation datasets",
+    "training": "core model metrics video tasks adaptation datasets",
     "preparation": "core model video adaptation training",
     "run": "core model metrics video tasks adaptation draw datasets",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
