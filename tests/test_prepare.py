@@ -14,6 +14,7 @@ from conftest import error_of, noise_frames, picture, save_frames
 from published_fixtures import MAKERS
 from torch import Tensor
 
+from ttt_cli.adaptation.auto_window import gradients_of
 from ttt_cli.adaptation.methods import METHODS, check_defined, defined_methods
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
@@ -98,6 +99,18 @@ def test_prepared_models_adapt_and_come_back(folder: Callable[[str], Path], fami
     assert bool(changed) == (method != "joint")
     adapter.restore()
     assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
+
+
+def test_the_window_can_be_estimated_where_f_has_parameters_without_a_use(folder: Callable[[str], Path]) -> None:
+    weights = open_weights(str(folder("upernet")))
+    task = task_of(weights, resolve(weights, None, Overrides(), CPU))
+    settings = AdaptationSettings(method="online", auto_window=True)
+    adapter = Adapter(weights.load(), task, settings, weights.reconstruction, CPU)
+    for frame in noise_frames(2, size=(64, 64)):
+        adapter.window.push(frame.image)
+    gradients = gradients_of(adapter)(0, 1)
+    assert any(not gradient.any() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -80,7 +80,8 @@ def gradients_of(adapter: Adapter) -> GradientOf:
 
     def gradient_of(frames_back: int, mask: int) -> list[Tensor]:
         loss = adapter.loss(adapter.window.only(frames_back), Generator().manual_seed(mask))
-        return [gradient.float() for gradient in torch.autograd.grad(loss, moving)]
+        # Published encoders may have parameters that h does not use.
+        return [gradient.float() for gradient in torch.autograd.grad(loss, moving, materialize_grads=True)]
 
     return gradient_of
 
