@@ -51,6 +51,8 @@ class Weights(ABC):
     """What preparation found out about the model; None if it was not prepared."""
     has_reconstruction: bool = True
     """Whether the model has a g that was trained."""
+    has_class_probabilities: bool = True
+    """Whether the model says how likely each class is at each pixel; detectors of objects do not."""
 
     @property
     def recommended(self) -> dict[str, dict[str, Any]]:
@@ -102,12 +104,13 @@ def with_companion(weights: W) -> W:
             f"{printable(path)}: was made for another checkpoint or revision than {printable(weights.name)}; "
             "remove it, or prepare these weights"
         )
+    method = {} if weights.has_class_probabilities else {"method": "clamp"}  # `auto` compares classes.
     weights = dataclasses.replace(
         weights,
         companion=companion,
         has_ordinary_features=True,
         ordinary=companion.ordinary,
-        adaptation={**weights.adaptation, **PREPARED},
+        adaptation={**weights.adaptation, **PREPARED, **method},
     )
     if companion.head is None:
         return weights
