@@ -112,7 +112,7 @@ class QueryHead(nn.Module):
 
 
 class Detector(nn.Module):
-    """Boxes of one object a class, in pixels of what the model sees."""
+    """Boxes of one object a class, in pixels of what the model sees; the first has no pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +122,7 @@ class Detector(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         numbers = self.corners(features["res3"].mean(dim=(2, 3))).sigmoid().reshape(-1, CLASSES, 4)
         boxes = torch.cat([numbers[..., :2] * 20, 30 + numbers[..., 2:] * 30], dim=-1)
+        boxes[:, 0, 2:] = boxes[:, 0, :2]
         return [{"boxes": boxes_of_one, "scores": boxes_of_one.mean(dim=-1) / 60} for boxes_of_one in boxes]
 
 

@@ -91,8 +91,8 @@ class PublishedObjects(Prediction):
         return frozenset(instance.class_id for instance in found if instance.score >= self.shown_score)
 
     def at_size(self, size: tuple[int, int]) -> Instances:
-        """The objects with their masks in a frame of `size` (height, width), the surest first."""
-        found = self.raw.processing.objects(self.raw.output, size)
+        """The objects with their masks in a frame of `size` (height, width), the surest first; no empty masks."""
+        found = [item for item in self.raw.processing.objects(self.raw.output, size) if item.mask.any()]
         surest = sorted(found, key=lambda item: -item.score)[: self.largest_count]
         instances = [Instance(item.class_id, encode(item.mask.cpu().numpy()), item.score) for item in surest]
         return Instances(tuple(instances), size)

@@ -122,7 +122,7 @@ def _read_config(path: Path) -> Any:
             "detectron2 is not installed; run python -m pip install --no-build-isolation "
             f"'git+https://github.com/facebookresearch/detectron2.git' ({printable(first_line(error))})"
         ) from error
-    for logger in ("detectron2", "fvcore"):
+    for logger in ("detectron2", "fvcore", "torch.fx"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     config = get_cfg()
     try:
