@@ -237,6 +237,19 @@ def test_an_adapted_model_can_be_saved_and_opened(detectron: Any, tmp_path: Path
     assert open_weights(weights.identity()["path"]).fingerprint() == weights.fingerprint()
 
 
+def test_a_pickle_of_the_model_zoo_is_read(detectron: Any, tmp_path: Path) -> None:
+    name = detectron("GeneralizedRCNN")
+    config, path = name.split("#")
+    arrays = {key: tensor.numpy() for key, tensor in torch.load(path, weights_only=True)["model"].items()}
+    arrays["pixel_mean"] = arrays["proposal_generator.anchor_generator.cell_anchors.0"] = arrays[
+        "backbone.fpn_lateral2.bias"
+    ]
+    (tmp_path / "zoo.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
+    from_pth: Any = open_weights(name).load()
+    from_pkl: Any = open_weights(f"{config}#{tmp_path / 'zoo.pkl'}").load()
+    assert all(torch.equal(*pair) for pair in zip(from_pth.parameters(), from_pkl.parameters(), strict=True))
+
+
 def test_classes_are_those_of_the_data_set_in_the_config(detectron: Any) -> None:
     name = detectron("PanopticFPN")
     path = Path(name.removeprefix("detectron2:").split("#")[0])
