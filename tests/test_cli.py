@@ -100,7 +100,7 @@ def test_doctor(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TTTV_WEIGHTS", str(tmp_path))
     assert main(["doctor"]) == 0
     assert "ffmpeg" in capsys.readouterr().out
-    monkeypatch.setattr("ttt_cli.model.weights.folders", lambda: iter([tmp_path / "absent"]))
+    monkeypatch.setattr("ttt_cli.model.own.folders", lambda: iter([tmp_path / "absent"]))
     assert main(["doctor"]) == 1
     assert "FAILED" in capsys.readouterr().out
 

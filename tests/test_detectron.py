@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import noise_frames
 from detectron_fixtures import CLASSES, save_detectron, stand_in, tiny_config
+from test_prepare import PICTURES, SHORT
 from test_published import smooth_picture
 from torch import Tensor
 
@@ -22,9 +23,13 @@ from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.core.labels import decode
+from ttt_cli.model.companion import companion_path, write_companion
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.detectron_model import DetectronModel, DetectronProcessing
 from ttt_cli.model.settings import ReconstructionSettings
+from ttt_cli.preparation import prepare
+from ttt_cli.run.overrides import Overrides
+from ttt_cli.run.settings import resolve, task_of
 from ttt_cli.tasks.base import Task
 from ttt_cli.tasks.published import PUBLISHED_TASKS
 from ttt_cli.tasks.settings import TaskSettings
@@ -79,6 +84,7 @@ def test_features_and_probabilities_have_their_shapes(kind: str) -> None:
     images = torch.stack([smooth_picture(SIZE), smooth_picture(SIZE, seed=1)])
     encoded = model.encode(images, torch.ones(2, 1, *SIZE))
     assert [tuple(values.shape) for values in model.maps(encoded)] == [(2, 8, 16, 24), (2, 8, 8, 12)]
+    assert model.strides(encoded) == (4, 8)
     assert len(model.channel_statistics(images)) == len(model.blocks) > 1
     if kind == "objects":
         with pytest.raises(ValueError, match="no probabilities"):
@@ -235,6 +241,37 @@ def test_an_adapted_model_can_be_saved_and_opened(detectron: Any, tmp_path: Path
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), loaded.parameters(), strict=True))
     assert again.fingerprint() != weights.fingerprint()
     assert open_weights(weights.identity()["path"]).fingerprint() == weights.fingerprint()
+
+
+@pytest.mark.parametrize("architecture", REAL)
+def test_prepared_models_reconstruct_and_stay_as_published(detectron: Any, architecture: str) -> None:
+    name = detectron(architecture)
+    weights: Any = open_weights(name)
+    settings = resolve(weights, None, Overrides(), torch.device("cpu"))
+    task, path = task_of(weights, settings), companion_path(weights.path)
+    companion, tensors = prepare.with_reconstruction(
+        weights.load(),
+        weights.fingerprint(),
+        PICTURES,
+        task.preprocess,
+        SHORT,
+        path.with_suffix(".checkpoint"),
+        lambda losses: None,
+        lambda: None,
+    )
+    write_companion(path, companion, tensors)
+    again = open_weights(name)
+    assert companion.head is not None and companion.head.strides == (4, 8, 16, 32, 64)
+    assert again.adaptation["method"] == ("clamp" if architecture == "GeneralizedRCNN" else "auto")
+    image = smooth_picture(FRAME)
+    published, model = weights.load(), again.load()
+    with torch.no_grad():
+        left, right = (m.maps(m.encode(task.preprocess(image)[None])) for m in (published, model))
+    assert all(torch.equal(*pair) for pair in zip(left, right, strict=True))
+    online = AdaptationSettings(method="online", learning_rate=1e-3)
+    check_defined("online", weights.tasks[0], again)
+    adapter = Adapter(model, task, online, again.reconstruction, torch.device("cpu"))
+    assert [adapter.step(frame).skipped_steps for frame in noise_frames(2)] == [0, 0]
 
 
 def test_a_pickle_of_the_model_zoo_is_read(detectron: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ttt_cli.core.frame import Frame, Video
 from ttt_cli.model.two_headed import TwoHeadedModel
 
 CPU = torch.device("cpu")
-FIXED = ("main-only", "joint", "clamp", "auto", "majority-vote", "temporal-smoothing", "mirror")
+FIXED = ("main-only", "joint", "prepared", "clamp", "auto", "majority-vote", "temporal-smoothing", "mirror")
 ADAPTING = [name for name in METHODS if name not in FIXED]
 # Offline training sees the whole video in advance.
 ONLINE = [name for name in ADAPTING if not isinstance(METHODS[name], Offline)]

@@ -249,6 +249,7 @@ def test_methods_that_need_a_confidence_for_each_pixel_are_refused(tiny_weights:
     assert refused == {
         *("self-train", "self-train+cb", "online+self-train", "cotta"),
         *("majority-vote", "temporal-smoothing", "mirror"),
+        "prepared",
     }
     with pytest.raises(UsageError, match="objects of several views"):
         check_defined("online+vote", task, weights)
@@ -259,7 +260,7 @@ def test_methods_that_compare_features_need_weights_that_record_them(tiny_weight
     without = replace(open_weights(str(tiny_weights)), has_ordinary_features=False)
     for name in ("clamp", "align"):
         check_defined(name, "semantic", open_weights(str(tiny_weights)))
-        with pytest.raises(UsageError, match=f"method {name}: weights tiny do not record the features"):
+        with pytest.raises(UsageError, match=f"method {name}: weights tiny lack the features of ordinary pictures"):
             check_defined(name, "semantic", without)
 
 

@@ -136,6 +136,7 @@ def evaluate(
     for scoring. Finished passes are kept: the same command continues a stopped evaluation, and other methods, windows
     and seeds can be added later.
     """
+    from ttt_cli.adaptation.methods import defined_methods
     from ttt_cli.datasets import default_task, open_streams
     from ttt_cli.datasets.changes import fitting
     from ttt_cli.datasets.degrade import parse_degradation
@@ -158,7 +159,7 @@ def evaluate(
     _check_not_varied(overrides.assigned.get("adaptation", {}), method_tables)
     task_name = common.task.task
     names = [name.strip() for name in method.split(",")]
-    methods, left_out = experiment.all_methods(opened, task_name) if method == "all" else (names, [])
+    methods, left_out = defined_methods(opened, task_name) if method == "all" else (names, [])
     degradation = None if degrade is None else parse_degradation(degrade)
     streams = open_streams(dataset, StreamRequest(truth, images, common.input, task_name, every, split))
     plan = experiment.Experiment(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import TttvError, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ttt_cli.model.weights import Weights
+    from ttt_cli.preparation.training import PreparationLosses
 
 PICTURES = 200
 
@@ -45,8 +51,9 @@ def prepare(
     """
     from ttt_cli.model.companion import companion_path, write_companion
     from ttt_cli.model.opening import open_alone, open_weights
+    from ttt_cli.preparation import prepare as preparation
     from ttt_cli.preparation.pictures import ordinary_pictures
-    from ttt_cli.preparation.prepare import with_ordinary_features
+    from ttt_cli.preparation.settings import PreparationSettings
     from ttt_cli.run.overrides import InputOverrides, Overrides
     from ttt_cli.run.settings import choose_device, resolve, task_of
     from ttt_cli.video.transforms import shrink
@@ -60,17 +67,36 @@ def prepare(
     task = task_of(weights, settings)
     pictures = ordinary_pictures(images, count)
     model = weights.load().to(torch_device)
-    with _console.progress_bar("measures features", len(pictures), "pictures", shown=True) as bar:
-        companion, tensors = with_ordinary_features(
-            model,
-            weights.fingerprint(),
-            pictures,
-            lambda picture: task.preprocess(shrink(picture, settings.input.size)),
-            lambda: bar.advance(""),
-        )
+
+    def show(picture: Tensor) -> Tensor:
+        return task.preprocess(shrink(picture, settings.input.size))
+
+    fingerprint, steps = weights.fingerprint(), 0 if fast else PreparationSettings.steps
+    with _console.progress_bar(f"prepares {weights.name}", steps + len(pictures), "steps", shown=True) as bar:
+
+        def on_step(losses: PreparationLosses) -> None:
+            bar.advance(f"distance {losses.changed:.3f}, reconstruction {losses.reconstruction:.3f}")
+
+        def on_picture() -> None:
+            bar.advance("measures features")
+
+        if fast:
+            companion, tensors = preparation.with_features(model, fingerprint, pictures, show, on_picture)
+        else:
+            checkpoint, chosen = path.with_suffix(".checkpoint"), PreparationSettings()
+            companion, tensors = preparation.with_reconstruction(
+                model, fingerprint, pictures, show, chosen, checkpoint, on_step, on_picture
+            )
     write_companion(path, companion, tensors)
-    _show(path, open_weights(name, allow_pickle).name)
+    _show(path, open_weights(name, allow_pickle), settings.task.task)
 
 
-def _show(path: Path, name: str) -> None:
-    _console.line(f"{path}: {name} is prepared")
+def _show(path: Path, weights: Weights, task: str) -> None:
+    """Says where the companion is and what it makes possible."""
+    from ttt_cli.adaptation.methods import defined_methods
+
+    ready, reasons = defined_methods(weights, task)
+    _console.facts(f"prepared: {weights.name}", [("ready for", ", ".join(ready))])
+    for reason in reasons:
+        _console.line(reason)
+    _console.line(path)

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from ttt_cli.adaptation.methods import METHODS, check_defined, method_named
+from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.core.classes import things_of
-from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Result
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
@@ -112,19 +112,6 @@ class Watcher:
 
     def finish(self, cell: Cell, score: float) -> None:
         """Called after each cell; score: its pooled score, in the metric's unit."""
-
-
-def all_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
-    """The methods that can run with these weights for the task, and why the others cannot."""
-    runnable, reasons = [], []
-    for name in METHODS:
-        try:
-            weights_for(name, weights)
-            check_defined(name, task, weights)
-            runnable.append(name)
-        except UsageError as error:
-            reasons.append(str(error))
-    return runnable, reasons
 
 
 def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watcher: Watcher) -> Outcome:

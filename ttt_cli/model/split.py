@@ -31,6 +31,10 @@ class SplitModel(nn.Module, ABC):
     ordinary_features: FeatureStatistics | None
     """What f's channels are like on ordinary pictures; None if that is not known."""
 
+    mask_input: nn.Module | None
+    """What tells an f of three channels what is hidden; None if it has a fourth channel, or cannot be told."""
+    takes_one_size: bool
+    """Whether f takes squares of one size, in which pictures of other sizes are cut or placed."""
     prepared_encoder: Mapping[str, Tensor] | None
     """f's parameters as preparation left them, by name, from which methods that adapt start; None if it did not."""
 
@@ -58,6 +62,10 @@ class SplitModel(nn.Module, ABC):
     @abstractmethod
     def maps(self, encoded: Encoded) -> Sequence[Tensor]:
         """f's maps, of which g reconstructs, finest first: (B, C, h, w) each."""
+
+    @abstractmethod
+    def strides(self, encoded: Encoded) -> tuple[int, ...]:
+        """The stride of each of f's maps: how many pixels a cell covers in each direction."""
 
     @abstractmethod
     def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:

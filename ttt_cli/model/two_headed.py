@@ -29,6 +29,7 @@ from ttt_cli.model.settings import HeadSize, ModelSize
 from ttt_cli.model.split import OUTPUT_STRIDE, SplitModel
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
+MAP_STRIDES = (4, 8, 16, 32)
 RECONSTRUCTION_QUERIES = 3 * OUTPUT_STRIDE * OUTPUT_STRIDE
 
 
@@ -141,6 +142,8 @@ class TwoHeadedModel(SplitModel):
         self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
         self.ordinary_features: FeatureStatistics | None = None
         self.prepared_encoder: Mapping[str, Tensor] | None = None
+        self.mask_input = None
+        self.takes_one_size = False
         # On a CPU convolutions are a third faster in this order. Saturated masks leave gradients that are denormal
         # floats, on which a CPU is many times slower, so those become zero.
         self.to(memory_format=torch.channels_last)
@@ -178,6 +181,10 @@ class TwoHeadedModel(SplitModel):
     def maps(self, features: Features) -> tuple[Tensor, ...]:
         """f's maps."""
         return features.maps
+
+    def strides(self, features: Features) -> tuple[int, ...]:
+        """4, 8, 16 and 32."""
+        return MAP_STRIDES
 
     def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
         """Does nothing: the encoder has four channels."""

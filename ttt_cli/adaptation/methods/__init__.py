@@ -28,6 +28,7 @@ from ttt_cli.adaptation.methods.tent import Tent
 from ttt_cli.adaptation.predictors import PREDICTORS, Mirror, Smoothing, Vote
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import converted
+from ttt_cli.model.opening import weights_for
 from ttt_cli.model.weights import Weights
 
 METHODS: dict[str, Method] = {
@@ -133,3 +134,16 @@ def check_defined(name: str, task: str, weights: Weights) -> None:
     for part in (method, method.predictor):
         if task in part.undefined_for:
             raise UsageError(f"method {printable(name)} is not defined for the task {task}: {part.undefined_because}")
+
+
+def defined_methods(weights: Weights, task: str) -> tuple[list[str], list[str]]:
+    """The methods that can run with these weights for the task, and why the others cannot."""
+    runnable, reasons = [], []
+    for name in METHODS:
+        try:
+            weights_for(name, weights)
+            check_defined(name, task, weights)
+            runnable.append(name)
+        except UsageError as error:
+            reasons.append(str(error))
+    return runnable, reasons

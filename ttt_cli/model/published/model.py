@@ -74,6 +74,7 @@ class PublishedModel(SplitModel):
         self.family, self.normalization, self.task_inputs = family, normalization, task_inputs
         self.encoder = family.split.encoder(model)
         config: Any = model.config if family.takes_one_size else None
+        self.takes_one_size = family.takes_one_size
         self.side: int | None = config.image_size if family.takes_one_size else None
         self.patch_pixels: int | None = getattr(config, "patch_size", None) if family.takes_one_size else None
         self.reconstruction_head: nn.Module | None = None
@@ -138,6 +139,13 @@ class PublishedModel(SplitModel):
         """f's maps of each size, finest first, (T B, C, h, w) each."""
         size = (encoded.pixels.shape[-2], encoded.pixels.shape[-1])
         return maps_of(encoded.output, size, self.patch_pixels)
+
+    def strides(self, encoded: EncodedPicture) -> tuple[int, ...]:
+        """The stride of each map, a power of two unless the maps are tokens."""
+        if self.patch_pixels is not None:
+            return (self.patch_pixels,)
+        longest = max(self.family.split.padded(self.model, encoded.pixels).shape[-2:])
+        return tuple(2 ** round(math.log2(longest / max(map_.shape[-2:]))) for map_ in self.maps(encoded))
 
     def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
         """Adds a fourth input channel beside the first layer, see MaskInput."""

@@ -1,0 +1,216 @@
+"""`tttv weights prepare`: a companion file that makes models ready to adapt and leaves them as they are."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+import torch
+from conftest import error_of, noise_frames, picture, save_frames
+from published_fixtures import MAKERS
+from torch import Tensor
+
+from ttt_cli.adaptation.methods import METHODS, check_defined, defined_methods
+from ttt_cli.adaptation.online import Adapter
+from ttt_cli.adaptation.reconstruction import reconstruction_loss
+from ttt_cli.adaptation.settings import AdaptationSettings
+from ttt_cli.cli import main
+from ttt_cli.core.errors import TttvError
+from ttt_cli.model.companion import companion_path, write_companion
+from ttt_cli.model.opening import open_alone, open_weights
+from ttt_cli.model.weights import Weights
+from ttt_cli.preparation import prepare
+from ttt_cli.preparation.pictures import ordinary_pictures
+from ttt_cli.preparation.settings import PreparationSettings
+from ttt_cli.preparation.training import PreparationTraining
+from ttt_cli.run.overrides import Overrides
+from ttt_cli.run.settings import resolve, task_of
+
+CPU = torch.device("cpu")
+PICTURES = [picture(seed) for seed in range(8)]
+SHORT = PreparationSettings(steps=2, crop_height=48, crop_width=64, head_width=8, warmup_steps=1)
+Published = Callable[[str], Path]
+
+
+def prepared(weights: Weights, fast: bool = False) -> Weights:
+    """The weights with a companion file, made from eight pictures in two steps."""
+    model, show = weights.load(), task_of(weights, resolve(weights, None, Overrides(), CPU)).preprocess
+    path, fingerprint = companion_path(weights.path), weights.fingerprint()
+    if fast:
+        made = prepare.with_features(model, fingerprint, PICTURES, show, lambda: None)
+    else:
+        checkpoint = path.with_suffix(".checkpoint")
+        made = prepare.with_reconstruction(
+            model, fingerprint, PICTURES, show, SHORT, checkpoint, lambda losses: None, lambda: None
+        )
+    write_companion(path, *made)
+    return open_weights(str(weights.path))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, published: Published) -> Callable[[str], Path]:
+    """A prepared copy of a tiny published model of a family."""
+    copies: dict[str, Path] = {}
+
+    def folder_of(family: str) -> Path:
+        if family not in copies:
+            copies[family] = shutil.copytree(published(family), tmp_path_factory.mktemp("prepared") / family)
+            prepared(open_weights(str(copies[family])))
+        return copies[family]
+
+    return folder_of
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return save_frames(PICTURES, tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("method", ["joint", "prepared", "clamp", "auto", "align", "online", "online+self-train"])
+@pytest.mark.parametrize("family", MAKERS)
+def test_prepared_models_adapt_and_come_back(folder: Callable[[str], Path], family: str, method: str) -> None:
+    weights = open_weights(str(folder(family)))
+    model, task = weights.load(), task_of(weights, resolve(weights, None, Overrides(), CPU))
+    if "semantic" not in weights.tasks:
+        pytest.skip("its processor gives no classes")
+    check_defined(method, "semantic", weights)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    declared = {id(parameter) for parameter in METHODS[method].parameters(model)}
+    of_encoder = {id(parameter) for parameter in model.encoder.parameters()}
+    constants = {"confidence": 0.0} if method == "online+self-train" else {}
+    constants |= {"dead_zone": 0.0} if method == "align" else {}
+    settings = AdaptationSettings(method=method, learning_rate=1e-3, constants=constants)
+    frames = noise_frames(2, size=(64, 64))
+    adapter = Adapter(model, task, settings, weights.reconstruction, CPU)
+    started = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    losses = [adapter.step(frame).loss for frame in frames]
+    moved = {id(tensor) for name, tensor in tensors.items() if not torch.equal(tensor, started[name])}
+    assert moved <= declared
+    assert bool(moved) == bool(declared)
+    assert (losses[0] is None) == (not declared)
+    changed = {id(tensor) for name, tensor in tensors.items() if not torch.equal(started[name], before[name])}
+    assert changed <= of_encoder
+    assert bool(changed) == (method != "joint")
+    adapter.restore()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_fixed_model_stays_what_it_was(tiny_weights: Path, tmp_path: Path, fast: bool) -> None:
+    path = Path(shutil.copy(tiny_weights, tmp_path / "mine.safetensors"))
+    alone, with_it = open_alone(str(path)), prepared(open_weights(str(path)), fast)
+    predictions: list[Tensor] = []
+    for weights in (alone, with_it):
+        task = task_of(weights, resolve(weights, None, Overrides(), CPU))
+        adapter = Adapter(weights.load(), task, AdaptationSettings(method="joint"), weights.reconstruction, CPU)
+        predictions += [adapter.step(frame).prediction.probabilities for frame in noise_frames(2)]  # type: ignore[attr-defined]
+    assert all(torch.equal(*pair) for pair in zip(predictions[:2], predictions[2:], strict=True))
+    assert with_it.fingerprint() == alone.fingerprint()
+    assert with_it.recommended["adaptation"]["method"] == "auto"
+
+
+def test_what_each_part_makes_ready(published: Published, tmp_path: Path) -> None:
+    path = shutil.copytree(published("segformer"), tmp_path / "model")
+    weights = open_weights(str(path))
+    ready = [set(defined_methods(weights, "semantic")[0])]
+    ready.append(set(defined_methods(prepared(weights, fast=True), "semantic")[0]))
+    ready.append(set(defined_methods(prepared(open_alone(str(path))), "semantic")[0]))
+    assert ready[1] - ready[0] == {"clamp", "auto", "align"}
+    assert {"online", "implicit", "online+self-train", "prepared"} <= ready[2] - ready[1]
+    assert ready[2] == set(METHODS) - {"main-only"}
+
+
+def test_preparing_teaches_f_to_bear_changes(published: Published) -> None:
+    weights = open_weights(str(published("segformer")))
+    task = task_of(weights, resolve(weights, None, Overrides(), CPU))
+    settings = replace(SHORT, steps=60, crop_height=64, encoder_learning_rate=1e-3, learning_rate=1e-2)
+    training = PreparationTraining(weights.load(), PICTURES, task.preprocess, prepare.RECONSTRUCTION, settings)
+
+    @torch.no_grad()
+    def losses() -> list[float]:
+        state = training.generator.get_state()
+        training.generator.manual_seed(1)
+        distances, errors = [], []
+        for whole, changed in [training._draw() for _ in range(8)]:
+            maps = training.model.maps(training.model.encode(changed))
+            distances.append(float(training._distance(maps, training._published_maps(whole))))
+            errors.append(
+                float(reconstruction_loss(training.model, whole, training.reconstruction, training.generator))
+            )
+        training.generator.set_state(state)
+        return [fmean(distances), fmean(errors)]
+
+    before = losses()
+    training.run(lambda losses: None)
+    after = losses()
+    assert after[0] < 0.9 * before[0]
+    assert after[1] < 0.95 * before[1]
+
+
+def test_an_interrupted_preparation_goes_on_to_the_same_bits(published: Published, tmp_path: Path) -> None:
+    weights = open_weights(str(published("segformer")))
+    show = task_of(weights, resolve(weights, None, Overrides(), CPU)).preprocess
+    checkpoint = tmp_path / "checkpoint"
+
+    def made(on_step: Callable[[object], None]) -> dict[str, Tensor]:
+        return prepare.with_reconstruction(
+            weights.load(), "print", PICTURES, show, SHORT, checkpoint, on_step, lambda: None
+        )[1]
+
+    def stop(losses: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = made(lambda losses: None)
+    with pytest.raises(KeyboardInterrupt):
+        made(stop)
+    assert checkpoint.is_file()
+    steps: list[object] = []
+    again = made(steps.append)
+    assert len(steps) == SHORT.steps - 1
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert not checkpoint.exists()
+
+
+def test_the_command(published: Published, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = shutil.copytree(published("segformer"), tmp_path / "model")
+    arguments = ["weights", "prepare", str(model), "--images", str(pictures), "--fast"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "align" in printed
+    assert "method online: weights" in printed
+    assert main(arguments) == 1
+    assert "exists; add --overwrite" in error_of(capsys)
+    assert main([*arguments, "--overwrite"]) == 0
+    capsys.readouterr()
+    frames = save_frames([frame.image for frame in noise_frames(2)], tmp_path / "video")
+    assert main(["segment", str(frames), "--weights", str(model), "--out", str(tmp_path / "run")]) == 0
+    assert '"method": "auto"' in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_a_companion_of_another_checkpoint_is_refused(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    model = shutil.copytree(folder("segformer"), tmp_path / "model")
+    weights = open_alone(str(model))
+    weights.save(weights.load(), model)
+    with (model / "config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(TttvError, match="was made for another checkpoint or revision than"):
+        open_weights(str(model))
+    companion_path(model).write_bytes(b"no")
+    with pytest.raises(TttvError, match="is damaged"):
+        open_weights(str(model))
+
+
+def test_pictures_come_from_folders_globs_and_videos(pictures: Path, clip: Path, tmp_path: Path) -> None:
+    assert len(ordinary_pictures([str(pictures)], 100)) == 8
+    assert len(ordinary_pictures([f"{pictures}/*.png", str(clip)], 16)) > 8
+    with pytest.raises(TttvError, match="7 pictures in all, at least 8 are needed"):
+        ordinary_pictures([str(pictures)], 7)
+    (pictures / "no.png").write_text("no picture")
+    with pytest.raises(TttvError, match=r"no\.png: is not an image"):
+        ordinary_pictures([str(pictures)], 100)
