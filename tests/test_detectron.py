@@ -262,7 +262,7 @@ def test_prepared_models_reconstruct_and_stay_as_published(detectron: Any, archi
     write_companion(path, companion, tensors)
     again = open_weights(name)
     assert companion.head is not None and companion.head.strides == (4, 8, 16, 32, 64)
-    assert again.adaptation["method"] == ("clamp" if architecture == "GeneralizedRCNN" else "auto")
+    assert again.adaptation["method"] == ("joint" if architecture == "GeneralizedRCNN" else "auto")
     image = smooth_picture(FRAME)
     published, model = weights.load(), again.load()
     with torch.no_grad():
@@ -348,7 +348,7 @@ def test_a_planted_pickle_does_not_run(detectron: Any, kind: str, tmp_path: Path
         torch.save({"model": {"planted": Planted()}}, path)
     else:
         path.write_bytes(pickle.dumps({"model": {"planted": Planted()}}))
-    with pytest.raises(TttvError, match=rf"model\{kind}: is "):
+    with pytest.raises(TttvError, match=rf"model\{kind}: (cannot be read|is not a checkpoint)"):
         open_weights(f"{name}#{path}").load()
     assert not (tmp_path / "planted").exists()
 

@@ -165,7 +165,7 @@ def test_bad_input_is_told_in_one_line(checkpoint: Checkpoint, tmp_path: Path) -
         opened(SMALL, tmp_path / "missing.pth")
     path = tmp_path / "bad.pth"
     contents: dict[str, Any] = {
-        "more than tensors, which could run code": {"classifier.planted.weight": Planted()},
+        "cannot be read: it is damaged, or holds more than tensors": {"classifier.planted.weight": Planted()},
         "holds no tensors by name": [torch.zeros(1)],
         "has 0 classes": {"weight": torch.zeros(1)},
         "has 300 classes": {"classifier.weight": torch.zeros(300)},

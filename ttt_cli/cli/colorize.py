@@ -47,7 +47,7 @@ def colorize(
             "--saturation",
             metavar="S",
             help="Multiply the predicted colors by S: 1 leaves them as they are, pale; 0 is gray. "
-            f"(default: {TaskSettings.saturation:g})",
+            f"(default: {TaskSettings.saturation:g}, or as the weights recommend)",
         ),
     ] = None,
     smooth: Annotated[
@@ -66,7 +66,9 @@ def colorize(
     frames.jsonl and run.json; with --gray-first also metrics.json.
     """
     if smooth:
-        adaptation = replace(adaptation, method=f"{adaptation.method or AdaptationSettings.method}+smoothing")
+        adaptation = replace(
+            adaptation, method=f"{adaptation.method or _usual_method(weights, compute.allow_pickle)}+smoothing"
+        )
     overrides = Overrides(
         input=frames.overrides(),
         task=TaskOverrides(task="colorization", crop=crop, saturation=saturation),
@@ -79,3 +81,11 @@ def colorize(
         source, overrides, weights=weights, run=run, compute=compute, out=out, gray_first=gray_first
     )
     finish(request, run)
+
+
+def _usual_method(weights: str, allow_pickle: bool) -> str:
+    """The method that the weights recommend."""
+    from ttt_cli.model.opening import open_weights
+
+    method: str = open_weights(weights, allow_pickle).adaptation.get("method", AdaptationSettings.method)
+    return method

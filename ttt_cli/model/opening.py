@@ -10,15 +10,16 @@ from ttt_cli.model.published.hub import hub_snapshot, looks_like_hub_id
 from ttt_cli.model.published.selection import expand
 from ttt_cli.model.published.snapshot import folder_snapshot
 from ttt_cli.model.published.weights import read_published
+from ttt_cli.model.published.zhang_weights import is_torch_file, read_zhang
 from ttt_cli.model.weights import Weights, with_companion
 
 
 def open_weights(name: str, allow_pickle: bool = False) -> Weights:
     """Finds weights and reads their record.
 
-    name: of weights of ours (RELEASES), or the path of a weights file; a folder in the layout of transformers; a short
-    name of a published model (SHORT_NAMES), or the id of any on the Hugging Face hub, perhaps with @revision;
-    detectron2:CONFIG.yaml#MODEL.pth; torchvision:NAME, perhaps with #FILE.pth.
+    name: of weights of ours (RELEASES), or the path of a weights file, ours or that of Zhang et al.'s color network; a
+    folder in the layout of transformers; a short name of a published model (SHORT_NAMES), or the id of any on the
+    Hugging Face hub, perhaps with @revision; detectron2:CONFIG.yaml#MODEL.pth; torchvision:NAME, or with #FILE.pth.
     allow_pickle: whether a published model may be loaded from a pickle if it has nothing else.
     Raises UsageError for an unknown name, TttvError for weights that are damaged or of an unknown kind.
     """
@@ -40,7 +41,8 @@ def open_alone(name: str, allow_pickle: bool = False) -> Weights:
     hub_id = expand(name)
     if looks_like_hub_id(hub_id):
         return read_published(hub_snapshot(hub_id, allow_pickle=allow_pickle))
-    return read_own(find(name))
+    path = find(name)
+    return read_zhang(path) if is_torch_file(path) else read_own(path)
 
 
 def weights_for(method: str, weights: Weights) -> Weights:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ttt_cli.model.split import SplitModel
 
 ALL_TASKS = ("semantic", "instance", "panoptic")
-PREPARED = {"method": "auto", "learning_rate": 1e-4, "reconstruction_rate_factor": 0.0, "forgetting": 0.2}
+PREPARED = {"learning_rate": 1e-4, "reconstruction_rate_factor": 0.0, "forgetting": 0.2}
 """Settings of test-time training for prepared weights: those of `street`."""
 
 
@@ -104,13 +104,15 @@ def with_companion(weights: W) -> W:
             f"{printable(path)}: was made for another checkpoint or revision than {printable(weights.name)}; "
             "remove it, or prepare these weights"
         )
-    method = {} if weights.has_class_probabilities else {"method": "clamp"}  # `auto` compares classes.
+    # `auto` compares classes, and neither colors nor mere objects have any.
+    comparable = weights.has_class_probabilities and "colorization" not in weights.tasks
+    usual = {"method": "auto"} if comparable else {}
     weights = dataclasses.replace(
         weights,
         companion=companion,
         has_ordinary_features=True,
         ordinary=companion.ordinary,
-        adaptation={**weights.adaptation, **PREPARED, **method},
+        adaptation={**weights.adaptation, **PREPARED, **usual},
     )
     if companion.head is None:
         return weights

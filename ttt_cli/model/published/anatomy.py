@@ -69,7 +69,7 @@ def maps_of(output: Any, pixels_size: tuple[int, int], patch_pixels: int | None)
 
 
 class MaskInput(nn.Module):
-    """A fourth input channel, which tells an encoder of three channels which pixels are shown (paper, section 4.3).
+    """One more input channel, which tells an encoder of colors or of grays which pixels are shown (paper, section 4.3).
 
     Its part of the first convolution is added to that layer's output. So it changes nothing where nothing is hidden,
     and the published weights stay as they are.
@@ -78,7 +78,7 @@ class MaskInput(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         first = next(
-            module for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3
+            module for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3)
         )
         self.weight = nn.Parameter(torch.zeros_like(first.weight[:, :1]))
         self._first = [first]  # In a list, so that it is no part of this module.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.published.foreign import first_line
 from ttt_cli.model.released import read_pickle
 
 # Normalization that the config gives, computed anchors, and counters of training.
@@ -27,13 +25,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return read_pickle(path)
     shown = printable(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with path.open("rb") as file:  # Given a path, PyTorch goes by its suffix.
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # Damaged pickles raise almost any exception.
         raise TttvError(
-            f"{shown}: is damaged, or holds more than tensors, which could run code; none was run"
+            f"{shown}: cannot be read: it is damaged, or holds more than tensors, which is not loaded; get it again"
         ) from error
-    except Exception as error:  # Damaged files raise almost any exception.
-        raise TttvError(f"{shown}: cannot be read ({printable(first_line(error))})") from error
     tensors = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise TttvError(f"{shown}: holds no tensors by name, neither at its top nor under 'model'")
