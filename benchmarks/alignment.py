@@ -25,7 +25,8 @@ from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.training.losses import MainLoss
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import Still, load_split
+from ttt_cli.training.sources import load_split
+from ttt_cli.training.stills import Still
 
 Gradients = dict[str, Tensor]
 
@@ -53,9 +54,9 @@ def cosines(
     images = still.image[None]
     model.zero_grad()
     queries = model.decode(model.encode(images))
-    main_loss.pixel_loss(
-        class_probabilities(queries.class_logits, queries.mask_logits), queries.image_size, [still]
-    ).backward()
+    probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
+    terms = main_loss.pixel_terms(probabilities, queries.image_size, [still])
+    main_loss.pixel_loss(terms.means, terms.sums).backward()
     main = by_stage(model)
     model.zero_grad()
     generator = Generator().manual_seed(0)
@@ -80,7 +81,8 @@ def main() -> None:
     split = load_split(recipe.sources, arguments.data)
     held_out = [still for stills in split.held_out.values() for still in stills]
     held_out = held_out[:: max(1, len(held_out) // arguments.stills)]
-    main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), recipe.model.main_head.channels)
+    share = split.trained.pixel_share(len(split.classes))
+    main_loss = MainLoss(recipe.main_loss, split.classes, share, recipe.model.main_head.channels)
 
     columns = []
     for degraded in (False, True):

@@ -27,7 +27,8 @@ from ttt_cli.model.opening import open_weights
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import Split, Still, load_split
+from ttt_cli.training.sources import load_split
+from ttt_cli.training.stills import Split, Stills
 from ttt_cli.video.settings import InputSettings
 from ttt_cli.video.transforms import shrink
 
@@ -52,7 +53,7 @@ class Colored:
 
 
 @torch.no_grad()
-def predicted(stills: list[Still], name: str) -> list[Colored]:
+def predicted(stills: Stills, name: str) -> list[Colored]:
     """The stills that are in color, colored by the weights `name` with saturation 1."""
     model = open_weights(name).load()
     task = ColorizationTask((), TaskSettings(task="colorization", saturation=1.0))
@@ -79,7 +80,8 @@ def curves(kind: str, stills: list[Colored], split: Split) -> Iterator[tuple[str
     elif kind == "matched":
         levels = torch.linspace(0, 1, 33)
         said = torch.cat([still.chroma.norm(dim=0)[::4, ::4].flatten() for still in stills]).quantile(levels)
-        pictures = split.trained.choose(200, torch.Generator().manual_seed(0))
+        chosen = split.trained.choose(200, torch.Generator().manual_seed(0))
+        pictures = [split.trained.stills[index] for index in chosen]
         radii = [lab_of(still.image[:, ::16, ::16])[1:].norm(dim=0).flatten() for still in pictures]
         true = torch.cat(radii).quantile(levels)
         for share in (0.25, 0.5, 1.0):

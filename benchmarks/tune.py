@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from shift_recipes import read_shifts
 
-from ttt_cli.core.classes import CAMVID
+from ttt_cli.core.classes import Class
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.core.labels import ClassMap
 from ttt_cli.core.toml import from_table, parse_toml, read_toml
@@ -31,12 +31,13 @@ from ttt_cli.model.opening import open_weights
 from ttt_cli.run.overrides import Overrides
 from ttt_cli.run.settings import resolve
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import Still, load_split
+from ttt_cli.training.sources import load_split
+from ttt_cli.training.stills import Stills
 
 CPU = torch.device("cpu")
 
 
-def as_stream(name: str, stills: list[Still], repeats: int) -> Stream:
+def as_stream(name: str, stills: Stills, classes: tuple[Class, ...], repeats: int) -> Stream:
     """Stills as a video that shows each still for `repeats` frames."""
 
     def frames() -> Iterator[Frame]:
@@ -48,7 +49,7 @@ def as_stream(name: str, stills: list[Still], repeats: int) -> Stream:
     size = (stills[0].classes.shape[0], stills[0].classes.shape[1])
     truths = {f"{still.name}.{repeats - 1}": ClassMap(still.classes) for still in stills}
     video = Video(name, Path(name), Fraction(1), size, len(stills) * repeats, frames)
-    return Stream(name, CAMVID, video, truths.get)
+    return Stream(name, classes, video, truths.get)
 
 
 def main() -> None:
@@ -64,8 +65,9 @@ def main() -> None:
 
     weights = open_weights(arguments.weights)
     recipe = from_table(Recipe, read_toml(arguments.recipe), str(arguments.recipe))
-    held_out = load_split(recipe.sources, arguments.data).held_out
-    day = [as_stream(name, stills, arguments.repeats) for name, stills in held_out.items()]
+    split = load_split(recipe.sources, arguments.data)
+    held_out = split.held_out
+    day = [as_stream(name, stills, split.classes, arguments.repeats) for name, stills in held_out.items()]
     shifts = [parse_degradation(text) for text in read_shifts(arguments.shifts)]
     columns = ["as is", *(shift.title for shift in shifts), "shifts"]
     widths = [max(6, len(column)) for column in columns]

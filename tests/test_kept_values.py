@@ -1,4 +1,6 @@
-"""Refactoring must not change the losses and predictions of any method, which kept_values.json holds.
+"""Refactoring must not change the losses and predictions of any method, nor the losses of a training.
+
+kept_values.json holds them.
 
 `python tests/test_kept_values.py` writes the file again. Bits depend on the processor and the libraries. If these are
 the same as when the file was written, values must agree bit for bit, otherwise closely.
@@ -6,9 +8,11 @@ the same as when the file was written, values must agree bit for bit, otherwise 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, new_model, noise_frames, video_of
+from training_fixtures import made_up_recipe, make_drive
 
 from ttt_cli.adaptation.methods import METHODS, constants_of
 from ttt_cli.adaptation.online import Adapter, adapt
@@ -23,6 +28,9 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.tasks.semantic import SemanticTask
+from ttt_cli.training.camera import Camera
+from ttt_cli.training.joint import Trainer
+from ttt_cli.training.sources import load_split
 
 KEPT = Path(__file__).with_name("kept_values.json")
 NAMES = (*METHODS, "online+vote", "tent+cb+smoothing")
@@ -69,6 +77,15 @@ def measure(case: str) -> list[dict[str, Any]]:
     ]
 
 
+def train(folder: Path) -> list[dict[str, float | None]]:
+    """The losses of three steps of joint training and one of look-ahead training on pictures as a camera sees them."""
+    recipe = made_up_recipe(3, 1)
+    augmentation = dataclasses.replace(recipe.augmentation, camera=Camera(share=0.6), matched=0.5)
+    recipe = dataclasses.replace(recipe, augmentation=augmentation, exposure="match")
+    trainer = Trainer(recipe, load_split(recipe.sources, make_drive(folder)), torch.device("cpu"))
+    return [dataclasses.asdict(progress.losses) for progress in trainer.run(folder / "last.ckpt")]
+
+
 def weighted_sum(values: torch.Tensor) -> float:
     weights = torch.cos(torch.arange(values.numel(), dtype=torch.float64))
     return float(values.double().flatten() @ weights)
@@ -93,6 +110,15 @@ def test_values_are_as_they_were(kept: dict[str, Any], case: str) -> None:
         assert new["sum"] == pytest.approx(old["sum"], rel=0.02, abs=0.02)
 
 
+def test_training_is_as_it_was(kept: dict[str, Any], tmp_path: Path) -> None:
+    now = train(tmp_path)
+    if kept["arithmetic"] == arithmetic():
+        assert now == kept["training"]
+        return
+    for old, new in zip(kept["training"], now, strict=True):
+        assert new == {name: None if loss is None else pytest.approx(loss, rel=1e-2) for name, loss in old.items()}
+
+
 def test_methods_differ(kept: dict[str, Any]) -> None:
     last = {case: frames[-1]["sha256"] for case, frames in kept["cases"].items()}
     assert len({last[f"{name}, unknown"] for name in ("joint", "online", "implicit", "tent", "self-train")}) == 5
@@ -100,5 +126,7 @@ def test_methods_differ(kept: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    content = {"arithmetic": arithmetic(), "cases": {case: measure(case) for case in CASES}}
+    content: dict[str, Any] = {"arithmetic": arithmetic(), "cases": {case: measure(case) for case in CASES}}
+    with tempfile.TemporaryDirectory() as folder:
+        content["training"] = train(Path(folder))
     KEPT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

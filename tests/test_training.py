@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from label_fixtures import make_folder
 from PIL import Image
+from training_fixtures import made_up_recipe as recipe
+from training_fixtures import make_drive
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.classes import CAMVID, VOID
@@ -19,62 +22,34 @@ from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.queries import class_probabilities
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.training.augmentation import Augmentation, augment, draw_view
 from ttt_cli.training.joint import Trainer
 from ttt_cli.training.look_ahead import Ahead, LookAhead, shift
-from ttt_cli.training.losses import overlap_loss
+from ttt_cli.training.losses import overlap_loss, overlap_sums
+from ttt_cli.training.matching import mask_targets
 from ttt_cli.training.objectives import Segmentation
-from ttt_cli.training.recipe import LookAheadSettings, Recipe, Schedule, main_only
-from ttt_cli.training.stills import (
-    PEDESTRIAN,
-    Augmentation,
-    Still,
-    StillsSource,
-    augment,
-    load_camvid,
-    load_pennfudan,
-    load_split,
-    mask_targets,
-)
+from ttt_cli.training.parts import Part, Terms
+from ttt_cli.training.recipe import LookAheadSettings, main_only
+from ttt_cli.training.sources import StillsSource, load_split
+from ttt_cli.training.sources.camvid import THINGS, camvid
+from ttt_cli.training.sources.pennfudan import PEDESTRIAN, pennfudan
+from ttt_cli.training.stills import Still
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six stills: sky above, road below, two cars on it."""
-    folder = tmp_path_factory.mktemp("data")
-    for kind in ("images", "labels"):
-        (folder / "drive" / kind).mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for index in range(6):
-        classes = np.zeros((80, 96), dtype=np.uint8)
-        classes[40:] = 3
-        classes[50:60, 10:30] = classes[50:60, 60:80] = 8
-        classes[:4] = 11
-        colors = np.array([[90, 130, 220], [100, 100, 100], [200, 30, 30]], dtype=np.uint8)
-        image = colors[np.searchsorted([0, 3, 8], classes % 11)]
-        image = (image + random.integers(0, 30, image.shape)).astype(np.uint8)
-        Image.fromarray(image).save(folder / "drive" / "images" / f"{index:03d}.png")
-        Image.fromarray(classes).save(folder / "drive" / "labels" / f"{index:03d}.png")
-    return folder
-
-
-def recipe(steps: int, look_ahead_steps: int = 0) -> Recipe:
-    return Recipe(
-        name="made-up",
-        license="none",
-        imagenet=False,
-        sources=(StillsSource("camvid", "drive", held_out=2, gap=1),),
-        model=TINY,
-        augmentation=Augmentation(crop_height=64, crop_width=64),
-        schedule=Schedule(steps=steps, batch=2, warmup_steps=2, learning_rate=2e-3, encoder_learning_rate=2e-3),
-        look_ahead=LookAheadSettings(steps=look_ahead_steps),
-    )
+    return make_drive(tmp_path_factory.mktemp("data"))
 
 
 def trainer(data: Path, steps: int, look_ahead_steps: int = 0) -> Trainer:
     settings = recipe(steps, look_ahead_steps)
     return Trainer(settings, load_split(settings.sources, data), CPU)
+
+
+def first_still(data: Path) -> Still:
+    return camvid(data / "drive", "train").readers[0]()
 
 
 def test_held_out_stills_and_the_gap_before_them_are_not_trained_on(data: Path) -> None:
@@ -84,15 +59,15 @@ def test_held_out_stills_and_the_gap_before_them_are_not_trained_on(data: Path) 
 
 
 def test_things_become_instances_and_void_is_not_a_target(data: Path) -> None:
-    still = load_camvid(data / "drive")[0]
+    still = first_still(data)
     assert int((still.classes == VOID).sum()) == 4 * 96
-    classes, masks = mask_targets(still)
+    classes, masks = mask_targets(still, THINGS)
     assert [CAMVID[index].name for index in classes.tolist()] == ["sky", "road", "car", "car"]
     assert masks.sum(dim=(1, 2)).tolist() == [36 * 96, 40 * 96 - 400, 200, 200]
 
 
 @pytest.fixture
-def pennfudan(tmp_path: Path) -> Path:
+def pedestrians(tmp_path: Path) -> Path:
     """One picture with two pedestrians, as docs/data.md lays it out."""
     people = np.zeros((80, 96), dtype=np.uint8)
     people[10:50, 10:20], people[10:50, 60:70] = 1, 2
@@ -102,35 +77,35 @@ def pennfudan(tmp_path: Path) -> Path:
     return tmp_path / "pennfudan"
 
 
-def test_pennfudan_as_downloaded_teaches_pedestrians_alone(pennfudan: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (still,) = load_pennfudan(pennfudan)
+def test_pennfudan_as_downloaded_teaches_pedestrians_alone(pedestrians: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (still,) = (read() for read in pennfudan(pedestrians, "train").readers)
     assert torch.unique(still.classes).tolist() == [PEDESTRIAN, VOID]
     assert ((still.classes == PEDESTRIAN) == (still.instances > 0)).all()
-    assert mask_targets(still)[0].tolist() == [PEDESTRIAN, PEDESTRIAN]
+    assert mask_targets(still, THINGS)[0].tolist() == [PEDESTRIAN, PEDESTRIAN]
     (record,) = caplog.records
     assert record.levelname == "WARNING" and "street_labels_machine: there is no such folder" in record.getMessage()
 
 
 def test_pennfudan_takes_what_is_around_the_pedestrians_from_machine_labels(
-    pennfudan: Path, caplog: pytest.LogCaptureFixture
+    pedestrians: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     classes = np.zeros((80, 96), dtype=np.uint8)
     classes[60:70, 30:50] = 8
     classes[10:50, 10:20] = classes[10:50, 60:70] = PEDESTRIAN
-    (pennfudan / "street_labels_machine").mkdir()
-    Image.fromarray(classes).save(pennfudan / "street_labels_machine" / "a.png")
-    (still,) = load_pennfudan(pennfudan)
+    (pedestrians / "street_labels_machine").mkdir()
+    Image.fromarray(classes).save(pedestrians / "street_labels_machine" / "a.png")
+    (still,) = (read() for read in pennfudan(pedestrians, "train").readers)
     assert (still.classes == torch.from_numpy(classes)).all() and not caplog.records
-    assert mask_targets(still)[0].tolist() == [0, 8, PEDESTRIAN, PEDESTRIAN]
+    assert mask_targets(still, THINGS)[0].tolist() == [0, 8, PEDESTRIAN, PEDESTRIAN]
 
 
 def test_a_batch_without_any_label_has_a_finite_loss(data: Path) -> None:
     one = trainer(data, steps=1)
-    still = load_camvid(data / "drive")[0]
+    still = first_still(data)
     nothing = dataclasses.replace(
         still, classes=torch.full_like(still.classes, VOID), instances=torch.zeros_like(still.instances)
     )
-    loss = one.objective(one.model, still.image[None].float(), [nothing])
+    loss = one.objective.loss(one.objective(one.model, still.image[None].float(), Part([nothing])))
     loss.backward()
     assert torch.isfinite(loss)
     gradients = [p.grad for p in one.model.parameters() if p.grad is not None]
@@ -138,10 +113,10 @@ def test_a_batch_without_any_label_has_a_finite_loss(data: Path) -> None:
 
 
 def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:
-    still = load_camvid(data / "drive")[0]
-    generator = torch.Generator().manual_seed(0)
+    still = first_still(data)
+    settings, generator = Augmentation(crop_height=64, crop_width=64, color=0.0), torch.Generator().manual_seed(0)
     for _ in range(5):
-        view = augment(still, Augmentation(crop_height=64, crop_width=64, color=0.0), generator)
+        view = augment(still, settings, draw_view(settings, generator))
         assert view.image.shape == (3, 64, 64)
         red = (view.image[0] > 150) & (view.image[1] < 100)
         agreement = (red == (view.classes == 8)).float().mean()
@@ -149,11 +124,12 @@ def test_augmentation_cuts_image_and_labels_alike(data: Path) -> None:
 
 
 def test_a_share_of_the_pictures_has_its_exposure_matched(data: Path) -> None:
-    still = load_camvid(data / "drive")[0]
+    still = first_still(data)
     bright = PictureStatistics((200.0, 200.0, 200.0), (20.0, 20.0, 20.0))
     settings = Augmentation(crop_height=64, crop_width=64, color=0.0, ordinary=bright, matched=0.5)
     generator = torch.Generator().manual_seed(0)
-    matched = [float(augment(still, settings, generator).image.mean()) > 180 for _ in range(40)]
+    views = [augment(still, settings, draw_view(settings, generator)) for _ in range(40)]
+    matched = [float(view.image.mean()) > 180 for view in views]
     assert 10 <= sum(matched) <= 30
     assert float(still.image.float().mean()) < 150
 
@@ -163,11 +139,11 @@ def test_overlap_loss_counts_a_small_class_as_much_as_a_large_one() -> None:
     truth[0, 0, :4] = 1
     truth[0, 9] = VOID
     right = torch.nn.functional.one_hot(truth.clamp(max=2), 3).movedim(-1, 1).float()
-    assert float(overlap_loss(right, truth)) == pytest.approx(0.0)
+    assert float(overlap_loss(overlap_sums(right, truth))) == pytest.approx(0.0)
     all_zero = torch.zeros_like(right)
     all_zero[:, 0] = 1
     # Class 0: 86 of 86 pixels found, 90 claimed. Class 1: none found. Class 2 is not in the image.
-    assert float(overlap_loss(all_zero, truth)) == pytest.approx(1 - (2 * 86 / 176) / 2)
+    assert float(overlap_loss(overlap_sums(all_zero, truth))) == pytest.approx(1 - (2 * 86 / 176) / 2)
 
 
 def test_training_lowers_both_losses(data: Path, tmp_path: Path) -> None:
@@ -218,7 +194,7 @@ def test_exporting_does_not_change_the_averaged_model(data: Path, tmp_path: Path
     assert open_weights(str(tmp_path / "made-up.safetensors")).has_ordinary_features
 
 
-def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path) -> None:
+def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(recipe(1), start=str(tiny_weights))
     started = Trainer(settings, load_split(settings.sources, data), CPU)
     given = open_weights(str(tiny_weights)).load().state_dict()
@@ -226,6 +202,9 @@ def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path) -
     other = dataclasses.replace(settings, model=dataclasses.replace(TINY, size_divisor=8))
     with pytest.raises(TttvError, match="of another size"):
         Trainer(other, load_split(other.sources, data), CPU)
+    make_folder(tmp_path / "hens")
+    with pytest.raises(TttvError, match="has other classes than the recipe's sources"):
+        Trainer(settings, load_split([StillsSource("folder", "hens")], tmp_path), CPU)
 
 
 def test_exposure_is_matched_in_training_and_recorded(data: Path, tmp_path: Path) -> None:
@@ -290,11 +269,13 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
     class OnlyPixels(Segmentation):
         """Set matching jumps where the assignment changes; the pixel loss is smooth."""
 
-        def forward(self, model: TwoHeadedModel, images: torch.Tensor, batch: list[Still]) -> torch.Tensor:
+        def forward(self, model: TwoHeadedModel, images: torch.Tensor, part: Part) -> Terms:
             queries = model.decode(model.encode(images))
-            return self.main_loss.pixel_loss(
-                class_probabilities(queries.class_logits, queries.mask_logits), queries.image_size, batch
-            )
+            probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
+            return self.main_loss.pixel_terms(probabilities, queries.image_size, part.stills)
+
+        def loss(self, terms: Terms) -> torch.Tensor:
+            return self.main_loss.pixel_loss(terms.means, terms.sums)
 
     only_pixels = OnlyPixels(untrained.recipe, untrained.split)
     parameters = list(untrained.model.reconstruction_head.parameters())
@@ -305,7 +286,7 @@ def test_look_ahead_gradient_is_that_of_the_loss_after_the_step(data: Path) -> N
 
     def look() -> Ahead:
         look_ahead = PlainStep(untrained.model, LookAheadSettings(inner_rate=1e-4), 1.0)
-        return look_ahead.look(reconstruct, lambda: only_pixels(untrained.model, images, batch))
+        return look_ahead.look(reconstruct, lambda: only_pixels.loss(only_pixels(untrained.model, images, Part(batch))))
 
     gradient = look().ahead_gradient
     length = sum(float(part.square().sum()) for part in gradient) ** 0.5

@@ -18,7 +18,7 @@ from ttt_cli.cli import _options as options
 from ttt_cli.core.errors import TttvError, printable
 
 if TYPE_CHECKING:
-    from ttt_cli.training.joint import Trainer
+    from ttt_cli.training.joint import Progress, Trainer
 
 CHECKPOINT = "checkpoint.ckpt"
 LOG = "train.jsonl"
@@ -52,8 +52,9 @@ def train(
     from ttt_cli.core.toml import from_table, read_toml
     from ttt_cli.run.settings import choose_device
     from ttt_cli.training.joint import Trainer
+    from ttt_cli.training.processes import joined
     from ttt_cli.training.recipe import Recipe, main_only
-    from ttt_cli.training.stills import load_split
+    from ttt_cli.training.sources import load_split
 
     recipe = from_table(Recipe, read_toml(config), str(config))
     if without_reconstruction:
@@ -68,33 +69,52 @@ def train(
     except OSError as error:
         raise TttvError(f"{printable(out)}: cannot be written ({error.strerror}); choose another --out") from error
 
-    try:
-        trainer = Trainer(recipe, load_split(recipe.sources, data), choose_device(device.value))
-    except ModuleNotFoundError as error:
-        raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[train]"') from error
-    if resume:
-        trainer.resume(checkpoint)
-    steps = trainer.steps if max_steps is None else min(max_steps, trainer.steps)
-    with _stop_asked() as stop:
-        _walk(trainer, steps, out, stop)
-    trainer.save(checkpoint)
-    if stop.is_set():
-        _console.line(f"{checkpoint}: saved at step {trainer.step}; go on with --resume")
+    chosen = choose_device(device.value)
+    with joined(chosen) as processes:
+        try:
+            trainer = Trainer(recipe, load_split(recipe.sources, data), chosen, processes)
+        except ModuleNotFoundError as error:
+            raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[train]"') from error
+        if resume:
+            trainer.resume(checkpoint)
+        steps = trainer.steps if max_steps is None else min(max_steps, trainer.steps)
+        with _stop_asked() as stop:
+            walk = _walk(trainer, steps, checkpoint, stop) if trainer.step < steps else iter(())
+            for _ in _logged(walk, trainer, steps, out) if processes.is_first else walk:
+                pass
+            stopped = processes.any(stop.is_set(), chosen)
+        if processes.is_first:
+            _finish(trainer, out, stopped)
+    if stopped:
         raise KeyboardInterrupt
-    weights = out / f"{recipe.name}.safetensors"
-    trainer.export(weights)
-    _console.line(weights)
 
 
-def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
-    """Trains up to step `steps`, or until `stop` is set, and logs every step."""
-    if trainer.step >= steps:
-        return
+def _finish(trainer: Trainer, out: Path, stopped: bool) -> None:
+    """Saves the checkpoint and, if the training was not stopped, the weights."""
+    checkpoint, weights = out / CHECKPOINT, out / f"{trainer.recipe.name}.safetensors"
+    trainer.save(checkpoint)
+    if stopped:
+        _console.line(f"{checkpoint}: saved at step {trainer.step}; go on with --resume")
+    else:
+        trainer.export(weights)
+        _console.line(weights)
+
+
+def _walk(trainer: Trainer, steps: int, checkpoint: Path, stop: Event) -> Iterator[Progress]:
+    """Trains up to step `steps`, or until `stop` is set in any process."""
+    for progress in trainer.run(checkpoint):
+        yield progress
+        if progress.step >= steps or trainer.processes.any(stop.is_set(), trainer.device):
+            return
+
+
+def _logged(walk: Iterator[Progress], trainer: Trainer, steps: int, out: Path) -> Iterator[Progress]:
+    """Every step of `walk`, written to the log and shown."""
     with (
         (out / LOG).open("a", encoding="utf-8") as log,
-        _console.progress_bar(trainer.recipe.name, steps - trainer.step, "steps", shown=True) as bar,
+        _console.progress_bar(trainer.recipe.name, max(0, steps - trainer.step), "steps", shown=True) as bar,
     ):
-        for progress in trainer.run(out / CHECKPOINT):
+        for progress in walk:
             log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
             log.flush()
             losses = progress.losses
@@ -103,8 +123,7 @@ def _walk(trainer: Trainer, steps: int, out: Path, stop: Event) -> None:
             if progress.scores is not None:
                 scores = ", ".join(f"{name} {score:.2f}" for name, score in progress.scores.items())
                 bar.say(f"step {progress.step}: {scores}")
-            if progress.step >= steps or stop.is_set():
-                return
+            yield progress
 
 
 @contextmanager

@@ -34,12 +34,12 @@ def coco_streams(request: StreamRequest) -> list[Stream]:
     what = f"pictures that are not in {printable(images)}"
     warnings = dropped_warnings(len(paths) - len(present), len(paths), what, printable(file))
 
-    annotations = _by_picture(coco)
+    annotations = annotations_by_picture(coco)
     streams, objects, without_area = [], 0, 0
     for number, path in present.items():
         video = open_input(path, request.wanted)
         coco.pictures[number].check_size(video, file)
-        instances = [_instance(annotation, video.size, coco) for annotation in annotations[number]]
+        instances = [instance_of(annotation, video.size, coco) for annotation in annotations[number]]
         kept = tuple(instance for instance in instances if coco_mask.area(instance.mask))
         objects, without_area = objects + len(instances), without_area + len(instances) - len(kept)
         streams.append(Stream(video.name, classes, video, {video.name: Instances(kept, video.size)}.get))
@@ -59,8 +59,8 @@ def _images_beside(file: Path) -> Path:
     return beside if beside.is_dir() else file.parent.parent / "images"
 
 
-def _by_picture(coco: CocoFile) -> defaultdict[int, list[Record]]:
-    """Annotations by image id."""
+def annotations_by_picture(coco: CocoFile) -> defaultdict[int, list[Record]]:
+    """Annotations by image id. Raises TttvError if two have one id."""
     pictures: defaultdict[int, list[Record]] = defaultdict(list)
     numbers: set[int] = set()
     for annotation in coco.annotations:
@@ -72,7 +72,8 @@ def _by_picture(coco: CocoFile) -> defaultdict[int, list[Record]]:
     return pictures
 
 
-def _instance(annotation: Record, size: tuple[int, int], coco: CocoFile) -> Instance:
+def instance_of(annotation: Record, size: tuple[int, int], coco: CocoFile) -> Instance:
+    """The object of an annotation in a picture of `size` (height, width). Raises TttvError if it is malformed."""
     class_id = coco.class_id(annotation)
     if "segmentation" not in annotation:
         where = f"{printable(coco.path)}: the annotation {annotation['id']}"

@@ -68,10 +68,12 @@ def read_coco(path: Path, wanted: str, categories: dict[int, Class] | None = Non
     content = checked(read_json(path), dict, "a COCO file", path)
     annotations = records(field(content, "annotations", list, path), "annotations", path)
     if not annotations:
-        raise TttvError(f"{printable(path)}: has no annotations; check --gt")
+        raise TttvError(f"{printable(path)}: has no annotations; name another file")
     flavors = [flavor for key, flavor in FLAVORS.items() if key in annotations[0]]
     if flavors and wanted not in annotations[0]:
-        raise TttvError(f"{printable(path)}: is COCO {flavors[0]}, where COCO {FLAVORS[wanted]} is wanted; check --gt")
+        raise TttvError(
+            f"{printable(path)}: is COCO {flavors[0]}, where COCO {FLAVORS[wanted]} is wanted; name another file"
+        )
     pictures = _pictures(records(field(content, "images", list, path), "images", path), path)
     for annotation in annotations:
         if field(annotation, "image_id", int, path) not in pictures:

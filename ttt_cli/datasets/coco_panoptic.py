@@ -21,13 +21,15 @@ IGNORED = 255
 
 
 @dataclass(frozen=True)
-class _Label:
+class PanopticLabel:
     """The label of one frame."""
 
     png: Path
+    """Its PNG, which may be missing."""
     regions: dict[int, Region | None]
     """The region of each id in the PNG; None is void."""
     json_file: Path
+    """The file that describes it."""
 
     def read(self, size: tuple[int, int]) -> PanopticMap:
         """Raises TttvError if the PNG does not match the JSON file or `size` (height, width)."""
@@ -59,7 +61,7 @@ def panoptic_stream(
     Raises TttvError if the file is malformed, or has no label whose frame and PNG are on disk.
     """
     coco = read_coco(file, "segments_info", categories)
-    labels = _labels(coco, pngs)
+    labels = labels_of(coco, pngs)
     number_of = frame_numbers_of(video)
     for picture in coco.pictures.values():
         if number_of(picture.name) is not None:
@@ -86,9 +88,9 @@ def _classes_for(task: str, classes: tuple[Class, ...]) -> tuple[Class, ...]:
     return classes[: 1 + max(things_of(classes), default=-1)] if task == "instance" else classes
 
 
-def _labels(coco: CocoFile, pngs: Path) -> dict[str, _Label]:
-    """Labels by frame name."""
-    labels: dict[str, _Label] = {}
+def labels_of(coco: CocoFile, pngs: Path) -> dict[str, PanopticLabel]:
+    """The labels in a file, by frame name. pngs: as in `panoptic_stream`. Raises TttvError if they are malformed."""
+    labels: dict[str, PanopticLabel] = {}
     for annotation in coco.annotations:
         name, number = coco.pictures[annotation["image_id"]].name, annotation["image_id"]
         if name in labels:
@@ -97,7 +99,7 @@ def _labels(coco: CocoFile, pngs: Path) -> dict[str, _Label]:
         png, above = inside(pngs, relative, coco.path), inside(pngs.parent, relative, coco.path)
         if os.path.isfile(above) and not os.path.isfile(png):
             png = above
-        labels[name] = _Label(png, _regions(annotation, coco), coco.path)
+        labels[name] = PanopticLabel(png, _regions(annotation, coco), coco.path)
     return labels
 
 

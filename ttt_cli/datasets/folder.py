@@ -32,14 +32,15 @@ def _stream(folder: Path, request: StreamRequest, only_video: bool) -> Stream:
     if above.is_file() and not classes_file.is_file():
         classes_file = above
     if request.task != "semantic":
-        categories = dict(enumerate(_classes(classes_file))) if classes_file.is_file() else None
+        categories = dict(enumerate(read_classes(classes_file))) if classes_file.is_file() else None
         return panoptic_stream(video, request.task, folder / "panoptic.json", folder / "panoptic", categories)
-    classes = _classes(classes_file)
+    classes = read_classes(classes_file)
     truth = label_truth(folder / "labels", video, lambda path: class_map(path, video.size, len(classes)))
     return Stream(folder.name, classes, video, truth)
 
 
-def _classes(path: Path) -> tuple[Class, ...]:
+def read_classes(path: Path) -> tuple[Class, ...]:
+    """The classes in a file classes.json. Raises TttvError if it is malformed."""
     classes = tuple(
         Class(
             field(record, "name", str, path),

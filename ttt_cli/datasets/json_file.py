@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
             raise TttvError(f"{file}: has {size} bytes, more than {LARGEST_BYTES}; split it into several files")
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise TttvError(f"{file}: cannot be read ({error.strerror}); check --gt") from error
+        raise TttvError(f"{file}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
         raise TttvError(f"{file}: is cut off or no JSON ({printable(error)}); get a complete copy") from error
 

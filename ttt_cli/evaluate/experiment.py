@@ -124,7 +124,7 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
     cells = plan(methods, experiment.streams, experiment.windows, experiment.seeds)
     by_name = {stream.name: stream for stream in experiment.streams}
     subject = experiment.subject()
-    checksums = {name: weights_for(name, experiment.weights).fingerprint() for name in methods}
+    checksums = {name: weights_for(name, experiment.weights).checksum() for name in methods}
     with locked(folder):
         journal = _journal(folder, subject, overwrite)
         missing = [cell for cell in cells if not journal.has(cell, checksums[cell.method])]

@@ -88,9 +88,17 @@ class Weights(ABC):
     def fingerprint(self) -> str:
         """A checksum, in hexadecimal, of everything that the model's output depends on."""
 
+    def checksum(self) -> str:
+        """The same of the companion too, on which methods that adapt depend."""
+        if self.companion is None:
+            return self.fingerprint()
+        both = self.fingerprint() + sha256(companion_path(self.path))
+        return hashlib.sha256(both.encode()).hexdigest()
+
     def identity(self) -> dict[str, str]:
         """What run.json and metrics.json say of the weights."""
-        return {"name": self.name, "path": str(self.path), "sha256": self.fingerprint()}
+        companion = {} if self.companion is None else {"companion_sha256": sha256(companion_path(self.path))}
+        return {"name": self.name, "path": str(self.path), "sha256": self.fingerprint(), **companion}
 
 
 def with_companion(weights: W) -> W:

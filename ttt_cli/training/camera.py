@@ -46,9 +46,19 @@ def seen_by_camera(image: Tensor, camera: Camera, generator: Generator) -> Tenso
 
     A share of 0 draws no random number.
     """
-    if camera.share == 0:
+    return seen_with_seed(image, camera, draw_seed(camera, generator))
+
+
+def draw_seed(camera: Camera, generator: Generator) -> int | None:
+    """Draws the seed of the changes to one picture; None if none is ever changed."""
+    return int(torch.randint(2**31, (), generator=generator)) if camera.share else None
+
+
+def seen_with_seed(image: Tensor, camera: Camera, seed: int | None) -> Tensor:
+    """What `seen_by_camera` makes of a picture when it draws this seed."""
+    if seed is None:
         return image
-    random = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    random = np.random.default_rng(seed)
     if random.random() >= camera.share:
         return image
     for change in CHANGES:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import copy
-import math
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.random import fork_rng
+from torch.utils.checkpoint import checkpoint
 
+from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.model.encoder import Encoder
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.own import OwnWeights, find, read_own, save_weights
 from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.training.augmentation import augment, draw_view
 from ttt_cli.training.camera import seen_by_camera
 from ttt_cli.training.look_ahead import LookAhead
-from ttt_cli.training.objectives import OBJECTIVES, TrainingObjective
-from ttt_cli.training.recipe import Recipe, Schedule
+from ttt_cli.training.objectives import OBJECTIVES
+from ttt_cli.training.optimizer import new_optimizer, set_learning_rate
+from ttt_cli.training.parts import Part, draw_visible_of_batch, reconstruction_of_part, terms_of_batch
+from ttt_cli.training.processes import ALONE, Processes
+from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Split, Still
 
 PICTURES_MEASURED = 256
@@ -57,42 +65,51 @@ class Progress:
 class Trainer:
     """Runs a recipe. Holds the whole state: model, averaged model, optimizer, generator, step."""
 
-    def __init__(self, recipe: Recipe, split: Split, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, split: Split, device: torch.device, processes: Processes = ALONE) -> None:
         self.schedule = recipe.schedule
         torch.manual_seed(self.schedule.seed)
         self.generator = Generator().manual_seed(self.schedule.seed)
-        self.recipe, self.split, self.device = recipe, split, device
+        self.recipe, self.split, self.device, self.processes = recipe, split, device, processes
         objective = OBJECTIVES[recipe.objective]
-        self.model = TwoHeadedModel(recipe.model, len(objective.classes), pretrained_encoder=recipe.imagenet)
+        self.classes = objective.classes_of(split)
+        self.model = TwoHeadedModel(recipe.model, len(self.classes), pretrained_encoder=recipe.imagenet)
         if recipe.start:
             self._start_from(read_own(find(recipe.start)))
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        if self.schedule.checkpoint_encoder:
+            recompute_blocks(self.model.encoder)
         self.objective = objective(recipe, split).to(device)
         self.augmentation = replace(recipe.augmentation, ordinary=self.objective.ordinary)
-        self.optimizer = torch.optim.AdamW(_groups(self.model, self.objective, self.schedule), betas=(0.9, 0.999))
-        self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight)
+        self.optimizer = new_optimizer(self.model, self.objective, self.schedule)
+        self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight, processes)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
 
     def _start_from(self, weights: OwnWeights) -> None:
-        """Raises TttvError if the weights are of a model of another size."""
+        """Raises TttvError if the weights are of a model of another size or with other classes."""
         if weights.model_size != self.recipe.model:
             raise TttvError(f"{printable(weights.path)}: of another size than the recipe's model; see start there")
+        if [known.name for known in weights.classes] != [labeled.name for labeled in self.classes]:
+            raise TttvError(f"{printable(weights.path)}: has other classes than the recipe's sources; see start there")
         state = weights.load().state_dict()
         self.model.load_state_dict({name: state[name] for name in self.model.state_dict()})
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
-        """Joint training, then look-ahead training. Yields once per step; saves the state to `checkpoint` regularly."""
+        """Joint training, then look-ahead training. Yields once per step; saves the state to `checkpoint` regularly.
+
+        Only the first process validates and saves.
+        """
         saved = time.monotonic()
         while self.step < self.steps:
             if self.step == self.schedule.steps:
                 self.model.load_state_dict(self.average.state_dict())
             losses = self._joint_step() if self.step < self.schedule.steps else self._look_ahead_step()
             self.step += 1
-            at_end = self.step in (self.schedule.steps, self.steps)
-            scores = self.validate() if at_end or self.step % self.schedule.validate_every_steps == 0 else None
-            if at_end or time.monotonic() - saved > 60 * self.schedule.checkpoint_every_minutes:
+            at_end, is_first = self.step in (self.schedule.steps, self.steps), self.processes.is_first
+            is_due = at_end or self.step % self.schedule.validate_every_steps == 0
+            scores = self.validate() if is_first and is_due else None
+            if is_first and (at_end or time.monotonic() - saved > 60 * self.schedule.checkpoint_every_minutes):
                 self.save(checkpoint)
                 saved = time.monotonic()
             yield Progress(self.step, self.steps, losses, scores)
@@ -138,7 +155,7 @@ class Trainer:
             path=path,
             name=recipe.name,
             tasks=self.objective.tasks,
-            classes=self.objective.classes,
+            classes=self.classes,
             license=recipe.license,
             model_size=recipe.model,
             reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
@@ -155,7 +172,7 @@ class Trainer:
         if not stills or not self.schedule.reconstruction_weight:
             return None
         generator, settings = Generator().manual_seed(0), self.recipe.reconstruction
-        images = [self.objective.shown(still.image)[None].to(self.device) for still in stills]
+        images = (self.objective.shown(still.image)[None].to(self.device) for still in stills)
         losses = [float(reconstruction_loss(self.average, image, settings, generator)) for image in images]
         return round(statistics.fmean(losses), 4)
 
@@ -164,71 +181,92 @@ class Trainer:
         """The statistics of f's channels on whole training pictures, changed as in training but not cropped."""
         generator = Generator().manual_seed(0)
         chosen = self.split.trained.choose(PICTURES_MEASURED, generator)
-        seen = (seen_by_camera(still.image, self.augmentation.camera, generator) for still in chosen)
+        images = (self.split.trained.stills[index].image for index in chosen)
+        seen = (seen_by_camera(image, self.augmentation.camera, generator) for image in images)
         shown = (self.objective.shown(image)[None].to(self.device) for image in seen)
         return FeatureStatistics.of(map(self.average.channel_statistics, shown))
 
     def _joint_step(self) -> Losses:
         schedule = self.schedule
-        self._set_learning_rate()
+        set_learning_rate(self.optimizer, schedule, self.step)
         self.model.train()
-        batch, images = self.draw(schedule.batch)
-        images = self.objective.preprocess(images)
-        main: Tensor = self.objective(self.model, images, batch)
+        stills, images = self.draw(schedule.batch * schedule.accumulate)
+        parts = self._parts(stills, schedule.accumulate)
+        shown = [self.objective.preprocess(images[index :: len(parts)]) for index in range(len(parts))]
+        main = self._main_loss(parts, shown)
         main.backward()  # type: ignore[no-untyped-call]
-        reconstruction = torch.zeros(())
-        if schedule.reconstruction_weight > 0:
-            shown = images[: schedule.reconstruction_batch]
-            reconstruction = reconstruction_loss(self.model, shown, self.recipe.reconstruction, self.generator)
-            (schedule.reconstruction_weight * reconstruction).backward()  # type: ignore[no-untyped-call]
+        reconstruction = self._reconstruct(parts, shown) if schedule.reconstruction_weight > 0 else torch.zeros(())
         trained = [*self.model.parameters(), *self.objective.parameters()]
+        self.processes.sum_each([parameter.grad for parameter in trained if parameter.grad is not None])
         nn.utils.clip_grad_norm_(trained, schedule.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         # Early on, the average would mostly hold the random start, so the decay grows with the number of steps.
         self._update_average(min(schedule.average_decay, (1 + self.step) / (10 + self.step)))
-        return Losses(float(main.detach()), float(reconstruction.detach()))
+        return Losses(float(main.detach()), float(reconstruction))
+
+    def _parts(self, stills: list[Still], count: int) -> list[Part]:
+        """This process's share of a batch in `count` parts."""
+        counts: list[int] = []
+        if count * self.processes.count > 1:
+            counts = self.processes.gathered([self.objective.mask_count(still) for still in stills], self.device)
+        return [Part(stills[index::count], self.processes.share(index, count), counts) for index in range(count)]
+
+    def _main_loss(self, parts: list[Part], images: list[Tensor]) -> Tensor:
+        """l_m of the whole batch, whose gradient is that of this process's share.
+
+        It is no sum over parts, so that it is there only when all of them are computed. Several are computed again,
+        one after the other, in the backward pass, to hold the activations of one at a time.
+        """
+        if len(parts) == 1:
+            return self.objective.loss(
+                terms_of_batch([self.objective(self.model, images[0], parts[0])], self.processes)
+            )
+        terms, devices = [], [torch.cuda.current_device()] if self.device.type == "cuda" else []
+        for image, part in zip(images, parts, strict=True):
+            # Each part uses its share of the same random numbers, those of the whole batch.
+            with fork_rng(devices, enabled=part is not parts[-1]):
+                terms.append(checkpoint(self.objective, self.model, image, part, use_reentrant=False))
+        return self.objective.loss(terms_of_batch(terms, self.processes))
+
+    def _reconstruct(self, parts: list[Part], images: list[Tensor]) -> Tensor:
+        """Adds the gradient of l_s, and returns l_s of the whole batch."""
+        images = [image[: self.schedule.reconstruction_batch] for image in images]
+        visible = draw_visible_of_batch(images[0], parts[0].share, self.recipe.reconstruction, self.generator)
+        total = torch.zeros((), device=self.device)
+        for image, part in zip(images, parts, strict=True):
+            with Compute(self.device, self.schedule.precision).autocast():
+                loss = reconstruction_of_part(self.model, image, visible, part.share, self.recipe.reconstruction)
+            (self.schedule.reconstruction_weight * loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return self.processes.sum(total)
 
     def _look_ahead_step(self) -> Losses:
         self.model.eval()
-        batch, images = self.draw(self.recipe.look_ahead.batch)
-        ahead = self.look_ahead.step(self.objective, images, batch, self.recipe.reconstruction, self.generator)
+        stills, images = self.draw(self.recipe.look_ahead.batch)
+        (part,) = self._parts(stills, 1)
+        ahead = self.look_ahead.step(self.objective, images, part, self.recipe.reconstruction, self.generator)
         self._update_average(0.0)
         return Losses(ahead.before, ahead.reconstruction, ahead.after)
 
     def draw(self, count: int) -> tuple[list[Still], Tensor]:
-        """`count` augmented stills, and their images as a batch on the device: float32 in 0..255, (B, 3, H, W)."""
-        batch = self.split.trained.draw(count, self.augmentation, self.generator)
+        """This process's share of a batch: `count` augmented stills, and their images on the device.
+
+        The images are float32 in 0..255, (B, 3, H, W).
+        """
+        pool, processes = self.split.trained, self.processes
+        chosen = pool.choose(count * processes.count, self.generator)
+        views = [draw_view(self.augmentation, self.generator) for _ in chosen]
+        own = processes.share().of(list(zip(chosen, views, strict=True)))
+        batch = [augment(pool.stills[index], self.augmentation, view) for index, view in own]
         return batch, torch.stack([still.image for still in batch]).to(self.device)
 
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
-    def _set_learning_rate(self) -> None:
-        schedule, step = self.schedule, self.step
-        if step < schedule.warmup_steps:
-            share = (step + 1) / schedule.warmup_steps
-        else:
-            done = (step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
-            share = schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * share
 
-
-def _groups(model: TwoHeadedModel, objective: TrainingObjective, schedule: Schedule) -> list[dict[str, object]]:
-    """Parameter groups: separate learning rates for encoder and heads; no weight decay on vectors and embeddings."""
-    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    encoder = {id(p) for p in model.encoder.parameters()}
-    groups = []
-    for in_encoder in (True, False):
-        for decayed in (True, False):
-            parameters = [
-                p
-                for p in (*model.parameters(), *objective.parameters())
-                if (id(p) in encoder) == in_encoder and (p.dim() > 1 and id(p) not in embeddings) == decayed
-            ]
-            peak = schedule.encoder_learning_rate if in_encoder else schedule.learning_rate
-            decay = schedule.weight_decay if decayed else 0.0
-            groups.append({"params": parameters, "peak": peak, "lr": peak, "weight_decay": decay})
-    return groups
+def recompute_blocks(encoder: Encoder) -> None:
+    """From now on, the backward pass computes the activations within each block again instead of holding them."""
+    for block in encoder.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -21,14 +21,14 @@ import torch
 from torch import Generator, Tensor
 
 from ttt_cli.adaptation.memory import Snapshot
-from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import Emulsion, old_film
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.training.objectives import TrainingObjective
+from ttt_cli.training.parts import Part, draw_visible_of_batch, reconstruction_of_part, terms_of_batch
+from ttt_cli.training.processes import ALONE, WHOLE, Processes, Share
 from ttt_cli.training.recipe import LookAheadSettings
-from ttt_cli.training.stills import Still
 
 
 class Ahead(NamedTuple):
@@ -49,9 +49,16 @@ class Ahead(NamedTuple):
 class LookAhead:
     """Trains g. Holds its optimizer and the running scale P of the gradient of l_s with respect to f."""
 
-    def __init__(self, model: TwoHeadedModel, settings: LookAheadSettings, reconstruction_weight: float) -> None:
+    def __init__(
+        self,
+        model: TwoHeadedModel,
+        settings: LookAheadSettings,
+        reconstruction_weight: float,
+        processes: Processes = ALONE,
+    ) -> None:
         self.model = model
         self.settings = settings
+        self.processes = processes
         self.reconstruction_weight = reconstruction_weight
         self.encoder: list[Tensor] = list(model.encoder.parameters())
         self.reconstruction_head = list(model.reconstruction_head.parameters())
@@ -63,22 +70,20 @@ class LookAhead:
         self,
         objective: TrainingObjective,
         images: Tensor,
-        batch: list[Still],
+        part: Part,
         reconstruction: ReconstructionSettings,
         generator: Generator,
     ) -> Ahead:
-        """One step of g's optimizer. images: those of `batch`, not yet shifted, RGB in 0..255, (B, 3, H, W)."""
+        """One step of g's optimizer. images: those of `part`, not yet shifted, RGB in 0..255, (B, 3, H, W)."""
         settings = self.settings
-        shifted = objective.preprocess(shift(images, settings, generator))
-        masks = generator.get_state()
+        shifted = objective.preprocess(shift(images, settings, generator, part.share))
+        visible = draw_visible_of_batch(shifted, part.share, reconstruction, generator)
 
         def reconstruct() -> Tensor:
-            generator.set_state(masks)
-            return reconstruction_loss(self.model, shifted, reconstruction, generator)
+            return reconstruction_of_part(self.model, shifted, visible, part.share, reconstruction)
 
         def main_loss() -> Tensor:
-            loss: Tensor = objective(self.model, shifted, batch)
-            return loss
+            return objective.loss(terms_of_batch([objective(self.model, shifted, part)], self.processes))
 
         ahead = self.look(reconstruct, main_loss)
         gradients = zip(ahead.reconstruction_gradient, ahead.ahead_gradient, strict=True)
@@ -91,15 +96,18 @@ class LookAhead:
         return ahead
 
     def look(self, reconstruct: Callable[[], Tensor], main_loss: Callable[[], Tensor]) -> Ahead:
-        """Takes the trial step and undoes it. reconstruct: l_s, with the same masks in every call. main_loss: l_m."""
+        """Takes the trial step and undoes it.
+
+        reconstruct: what this process adds to l_s, with the same masks in every call. main_loss: l_m of the batch.
+        """
         start = Snapshot(self.encoder)
 
         def gradient_of_reconstruction(parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
             loss = reconstruct()
             # The heads' last layers use only some of their parameters, and g does not use the class embedding.
-            return float(loss.detach()), list(
-                torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-            )
+            gradient = list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+            self.processes.sum_each(gradient)
+            return float(self.processes.sum(loss)), gradient
 
         with torch.no_grad():
             before = float(main_loss())
@@ -114,6 +122,7 @@ class LookAhead:
             torch._foreach_add_(self.encoder, scaled, alpha=-rate)
         after = main_loss()
         main_gradient = list(torch.autograd.grad(after, self.encoder))
+        self.processes.sum_each(main_gradient)
         start.restore()
 
         # The component along the step cannot change the step, because the step's length is fixed.
@@ -149,11 +158,14 @@ class LookAhead:
         return [1 / ((square / correction).sqrt() + 1e-6) for square in self.square]
 
 
-def shift(images: Tensor, settings: LookAheadSettings, generator: Generator) -> Tensor:
-    """Changes a share of the images by one of SHIFTS. images: RGB in 0..255, (B, 3, H, W); returns the same shape."""
+def shift(images: Tensor, settings: LookAheadSettings, generator: Generator, share: Share = WHOLE) -> Tensor:
+    """Changes some of the images by one of SHIFTS. images: RGB in 0..255, (B, 3, H, W); returns the same shape.
+
+    share: which images of a batch they are.
+    """
     shown = []
-    for image in images.cpu():
-        chance, *draws = torch.rand(7, generator=generator).tolist()
+    numbers = share.of(torch.rand(len(images) * share.count, 7, generator=generator).tolist())
+    for image, (chance, *draws) in zip(images.cpu(), numbers, strict=True):
         shown.append((SHIFTS[settings.shift](image, settings, draws) if chance < settings.shifted else image).float())
     return torch.stack(shown).to(images.device)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Mask2FormerConfig, SwinConfig
-from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
-from ttt_cli.core.classes import VOID
+from ttt_cli.core.classes import VOID, Class, things_of
 from ttt_cli.model.queries import MaskQueries, class_probabilities
 from ttt_cli.tasks.semantic import upsample
-from ttt_cli.training.stills import Still, mask_targets
+from ttt_cli.training.matching import MatchingLoss, mask_targets
+from ttt_cli.training.parts import Part, Terms, joined_terms
+from ttt_cli.training.stills import Still
 
 
 @dataclass(frozen=True)
@@ -50,76 +51,82 @@ class MainLoss(nn.Module):
     The dense classifier's weights are trained too.
     """
 
-    def __init__(self, settings: MainLossSettings, pixel_share: Tensor, channels: int) -> None:
+    def __init__(
+        self, settings: MainLossSettings, classes: tuple[Class, ...], pixel_share: Tensor, channels: int
+    ) -> None:
         """pixel_share: the share of each class among the labeled pixels of the training set: (K,).
 
         channels: channels of the pixel features.
         """
         super().__init__()
         self.settings = settings
-        config = Mask2FormerConfig(
-            backbone_config=SwinConfig(),
-            num_labels=len(pixel_share),
-            class_weight=settings.class_weight,
-            mask_weight=settings.mask_weight,
-            dice_weight=settings.dice_weight,
-            train_num_points=settings.points,
-        )
+        self.things = things_of(classes)
         self.weights = {
             "loss_cross_entropy": settings.class_weight,
             "loss_mask": settings.mask_weight,
             "loss_dice": settings.dice_weight,
         }
-        self.matching = Mask2FormerLoss(config, self.weights)
-        self.dense_classifier = nn.Conv2d(channels, len(pixel_share), 1)
+        self.matching = MatchingLoss(self.weights, len(classes), settings.points)
+        self.dense_classifier = nn.Conv2d(channels, len(classes), 1)
         rarity = pixel_share.clamp(min=1e-4) ** -settings.rare_class_power
         self.class_weights: Tensor
         self.register_buffer("class_weights", rarity / (rarity * pixel_share).sum())
 
-    def forward(self, queries: MaskQueries, batch: list[Still]) -> Tensor:
-        """l_m, a scalar. Images without any labeled object or region are left out of the matching."""
-        device = queries.mask_logits.device
-        targets = [mask_targets(still) for still in batch]
-        parts = self.matching(
-            queries.mask_logits,
-            queries.class_logits,
-            [masks.to(device) for _, masks in targets],
-            [classes.to(device) for classes, _ in targets],
-            [{"class_queries_logits": c, "masks_queries_logits": m} for c, m in queries.auxiliary],
-        )
-        # The names of parts from earlier decoder layers end in the layer's number.
-        weighted = [self.weights[name.rstrip("_0123456789")] * value for name, value in parts.items()]
-        matched = torch.stack(weighted).sum() / (1 + len(queries.auxiliary))
-        dense = self.dense_classifier(queries.pixel_features).softmax(dim=1)
-        return (
-            matched
-            + self.pixel_loss(class_probabilities(queries.class_logits, queries.mask_logits), queries.image_size, batch)
-            + self.settings.dense_weight * self.pixel_loss(dense, queries.image_size, batch)
-        )
+    def mask_count(self, still: Still) -> int:
+        """How many masks a still has."""
+        return len(mask_targets(still, self.things)[0])
 
-    def pixel_loss(self, probabilities: Tensor, image_size: tuple[int, int], batch: list[Still]) -> Tensor:
-        """Weighted cross-entropy and overlap loss, without void pixels; 0 if all are void.
+    def terms(self, queries: MaskQueries, part: Part) -> Terms:
+        """What l_m is computed from: the terms of the matching, then those of both class maps."""
+        dense = self.dense_classifier(queries.pixel_features.float()).softmax(dim=1)
+        matching = self.matching.terms(queries, part, self.things)
+        probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
+        maps = [self.pixel_terms(scores, queries.image_size, part.stills) for scores in (probabilities, dense)]
+        return joined_terms([matching, *maps])
+
+    def forward(self, terms: Terms) -> Tensor:
+        """l_m, a scalar. terms: those of the whole batch."""
+        matching, *entropies = torch.split(terms.means, [len(terms.means) - 2, 1, 1])
+        layers = len(matching) // len(self.weights)
+        queries, dense = map(self.pixel_loss, entropies, terms.sums.chunk(2))
+        loss: Tensor = matching.sum() / layers + queries + self.settings.dense_weight * dense
+        return loss
+
+    def pixel_terms(self, probabilities: Tensor, image_size: tuple[int, int], stills: Sequence[Still]) -> Terms:
+        """What `pixel_loss` is computed from: a cross-entropy, and the sums that `overlap_loss` wants.
 
         probabilities: of classes, (B, K, H/4, W/4).
         """
         scores = upsample(probabilities, image_size)
-        truth = torch.stack([still.classes for still in batch]).long().to(scores.device)
+        truth = torch.stack([still.classes for still in stills]).long().to(scores.device)
+        weight = self.class_weights[truth[truth != VOID]].sum()
         if bool((truth == VOID).all()):
-            return 0 * scores.sum()
-        entropy = functional.nll_loss(scores.clamp(min=1e-6).log(), truth, weight=self.class_weights, ignore_index=VOID)
-        return self.settings.pixel_weight * entropy + self.settings.overlap_weight * overlap_loss(scores, truth)
+            entropy = 0 * scores.sum()
+        else:
+            likely = scores.clamp(min=1e-6).log()
+            entropy = functional.nll_loss(likely, truth, weight=self.class_weights, ignore_index=VOID)
+        return Terms(entropy[None], weight[None], overlap_sums(scores, truth))
+
+    def pixel_loss(self, entropy: Tensor, sums: Tensor) -> Tensor:
+        """Weighted cross-entropy, (1,), and overlap loss, without void pixels: a scalar, 0 if all are void."""
+        return self.settings.pixel_weight * entropy[0] + self.settings.overlap_weight * overlap_loss(sums)
 
 
-def overlap_loss(scores: Tensor, truth: Tensor) -> Tensor:
-    """1 - dice, averaged over the classes present in the batch; void pixels are left out.
+def overlap_sums(scores: Tensor, truth: Tensor) -> Tensor:
+    """For each class the sum of its scores on its own pixels, that on all pixels, and the number of its pixels: (3 K,).
 
-    scores: probabilities (B, K, H, W). truth: int64 (B, H, W), 255 = void.
+    scores: probabilities (B, K, H, W). truth: int64 (B, H, W), 255 = void; void pixels are left out.
     """
     classes = scores.shape[1]
     known = truth != VOID
     members = functional.one_hot(truth.where(known, classes), classes + 1)[..., :classes].movedim(-1, 1)
     shared = (scores * members).sum(dim=(0, 2, 3))
     claimed = (scores * known[:, None]).sum(dim=(0, 2, 3))
-    present = members.sum(dim=(0, 2, 3))
+    return torch.cat([shared, claimed, members.sum(dim=(0, 2, 3))])
+
+
+def overlap_loss(sums: Tensor) -> Tensor:
+    """1 - dice, averaged over the classes that have pixels; 0 if none has. sums: as `overlap_sums` returns them."""
+    shared, claimed, present = sums.chunk(3)
     dice = 2 * shared / (claimed + present).clamp(min=1)
-    return 1 - dice[present > 0].mean()
+    return 1 - dice[present > 0].mean() if bool((present > 0).any()) else 0 * dice.sum()

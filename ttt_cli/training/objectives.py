@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ttt_cli.core.classes import CAMVID, Class
+from ttt_cli.adaptation.device import Compute
+from ttt_cli.core.classes import Class
 from ttt_cli.core.color import gray_of, lab_of
+from ttt_cli.core.errors import UsageError
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
@@ -19,8 +22,9 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.losses import MainLoss
+from ttt_cli.training.parts import Part, Terms
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import Split, Still
+from ttt_cli.training.stills import Split, Still, Stills
 
 BIN = 10.0
 """Side of a cell of the ab plane, in Lab's units."""
@@ -35,13 +39,17 @@ class TrainingObjective(nn.Module):
 
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that the exported weights can do."""
-    classes: ClassVar[tuple[Class, ...]]
-    """Classes that the exported weights know."""
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__()
+        self.precision = recipe.schedule.precision
         # Exposure and white balance are matched to these; None leaves pictures as they are.
         self.ordinary = split.trained.statistics() if recipe.exposure == "match" else None
+
+    @staticmethod
+    def classes_of(split: Split) -> tuple[Class, ...]:
+        """The classes that the exported weights know. Raises UsageError if the stills lack the labels needed."""
+        return split.classes
 
     def shown(self, image: Tensor) -> Tensor:
         """What the model sees of a whole picture, uint8 RGB (3, H, W), at test time."""
@@ -51,12 +59,23 @@ class TrainingObjective(nn.Module):
         """The model's input made from images in 0..255, (B, 3, H, W)."""
         return images
 
-    @abstractmethod
-    def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
-        """l_m, a scalar. images: preprocessed, and possibly darker than those of `batch`, which are the truth."""
+    def mask_count(self, still: Still) -> int:
+        """How many masks of a still queries are matched to."""
+        return 0
 
     @abstractmethod
-    def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
+    def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
+        """What l_m of a batch is computed from, or the part of it that comes from some of the batch's images.
+
+        images: preprocessed, and possibly darker than those of `part`, which are the truth.
+        """
+
+    @abstractmethod
+    def loss(self, terms: Terms) -> Tensor:
+        """l_m, a scalar, from the terms of the whole batch."""
+
+    @abstractmethod
+    def validate(self, model: TwoHeadedModel, held_out: Stills) -> dict[str, float]:
         """Scores on the held-out stills. model: in eval mode; runs on the device of its parameters."""
 
 
@@ -64,20 +83,35 @@ class Segmentation(TrainingObjective):
     """Classes and objects, learned by Mask2Former's loss and pixel losses (training/losses.py)."""
 
     tasks = ALL_TASKS
-    classes = CAMVID
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__(recipe, split)
-        self.main_loss = MainLoss(recipe.main_loss, split.trained.pixel_share(), recipe.model.main_head.channels)
+        self.classes = split.classes
+        share = split.trained.pixel_share(len(self.classes))
+        self.main_loss = MainLoss(recipe.main_loss, self.classes, share, recipe.model.main_head.channels)
 
-    def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
-        loss: Tensor = self.main_loss(model.decode(model.encode(images)), batch)
+    @staticmethod
+    def classes_of(split: Split) -> tuple[Class, ...]:
+        if not split.classes:
+            raise UsageError("sources: none has labels, which the objective segmentation needs; add one that has")
+        return split.classes
+
+    def mask_count(self, still: Still) -> int:
+        return self.main_loss.mask_count(still)
+
+    def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
+        with Compute(images.device, self.precision).autocast():
+            queries = model.decode(model.encode(images))
+        return self.main_loss.terms(queries, part)
+
+    def loss(self, terms: Terms) -> Tensor:
+        loss: Tensor = self.main_loss(terms)
         return loss
 
     @torch.no_grad()
-    def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
+    def validate(self, model: TwoHeadedModel, held_out: Stills) -> dict[str, float]:
         """mIoU on the stills as they are and in low light."""
-        task = SemanticTask(CAMVID)
+        task = SemanticTask(self.classes)
         pooled = {"clean": task.new_metric(), "low_light": task.new_metric()}
         device = next(model.parameters()).device
         for seed, still in enumerate(held_out):
@@ -97,31 +131,39 @@ class Colorization(TrainingObjective):
     """
 
     tasks = ("colorization",)
-    classes = ()
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__(recipe, split)
         self.bins: Tensor
         self.bin_weights: Tensor
         self.register_buffer("bins", _bins_of_srgb())
-        self.register_buffer("bin_weights", _rarity(self.bins, split.trained.stills))
+        self.register_buffer("bin_weights", _rarity(self.bins, split.trained.sample()))
         self.classifier = nn.Conv2d(recipe.model.main_head.channels, len(self.bins), 1)
+
+    @staticmethod
+    def classes_of(split: Split) -> tuple[Class, ...]:
+        return ()
 
     def preprocess(self, images: Tensor) -> Tensor:
         return gray_of(images).float()
 
-    def forward(self, model: TwoHeadedModel, images: Tensor, batch: list[Still]) -> Tensor:
-        truth = torch.stack([lab_of(still.image)[1:] for still in batch]).to(images.device)
-        colors = model.decode(model.encode(images))
+    def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
+        """The chroma distance, a mean over images, and the classifier's loss."""
+        truth = torch.stack([lab_of(still.image)[1:] for still in part.stills]).to(images.device)
+        with Compute(images.device, self.precision).autocast():
+            colors = model.decode(model.encode(images))
         small = functional.interpolate(truth, size=colors.ab.shape[-2:], mode="area")
-        distance = functional.smooth_l1_loss(colors.ab / BIN, small / BIN)
-        logits = self.classifier(colors.pixel_features)
-        return distance + CLASSES_WEIGHT * functional.cross_entropy(
-            logits, _bins_of(small, self.bins), self.bin_weights
-        )
+        bins = _bins_of(small, self.bins)
+        distance = functional.smooth_l1_loss(colors.ab.float() / BIN, small / BIN)
+        classes = functional.cross_entropy(self.classifier(colors.pixel_features.float()), bins, self.bin_weights)
+        weights = torch.stack([distance.new_tensor(len(images)), self.bin_weights[bins].sum()])
+        return Terms(torch.stack([distance, classes]), weights, distance.new_zeros(0))
+
+    def loss(self, terms: Terms) -> Tensor:
+        return terms.means[0] + CLASSES_WEIGHT * terms.means[1]
 
     @torch.no_grad()
-    def validate(self, model: TwoHeadedModel, held_out: list[Still]) -> dict[str, float]:
+    def validate(self, model: TwoHeadedModel, held_out: Stills) -> dict[str, float]:
         """PSNR of the model's chroma, of the classifier's, and of gray, on the unchanged stills."""
         device = next(model.parameters()).device
         metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}
@@ -148,7 +190,7 @@ def _bins_of(ab: Tensor, bins: Tensor) -> Tensor:
     return torch.cdist(pixels, bins).argmin(dim=1).reshape(len(ab), *ab.shape[-2:])
 
 
-def _rarity(bins: Tensor, stills: list[Still]) -> Tensor:
+def _rarity(bins: Tensor, stills: Iterable[Still]) -> Tensor:
     """The weight of each bin in the classifier's loss: (Q,), 1 on average over the pixels of the stills."""
     counts = torch.zeros(len(bins))
     for still in stills:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from ttt_cli.core.pictures import Exposure
 from ttt_cli.model.own import MAIN_ONLY
 from ttt_cli.model.settings import ModelSize, ReconstructionSettings
+from ttt_cli.training.augmentation import Augmentation
 from ttt_cli.training.losses import MainLossSettings
-from ttt_cli.training.stills import Augmentation, StillsSource
+from ttt_cli.training.sources import StillsSource
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,13 @@ class Schedule:
     steps: int = 4000
     """Steps of joint training."""
     batch: int = 4
-    """Images per step."""
+    """Images that pass through the model at once, in each process."""
+    accumulate: int = 1
+    """How many times so many make a step. Above 1 each passes twice, since l_m is of all images of a step together."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the activations in training; parameters, losses and validation are in fp32."""
+    checkpoint_encoder: bool = False
+    """Whether the backward pass computes the activations within f's blocks again, to hold fewer of them in memory."""
     learning_rate: float = 6e-4
     """Peak learning rate of both heads."""
     encoder_learning_rate: float = 2e-4
@@ -35,7 +42,7 @@ class Schedule:
     reconstruction_weight: float = 5.0
     """Factor of l_s relative to l_m; 0 trains only the main task."""
     reconstruction_batch: int = 4
-    """How many images of the batch l_s is computed on."""
+    """How many images of each `batch` l_s is computed on."""
     average_decay: float = 0.998
     """The exported weights are an exponential average of the trained weights, with this decay per step."""
     seed: int = 0
@@ -53,7 +60,7 @@ class LookAheadSettings:
     steps: int = 0
     """Steps after those of joint training; 0 for no look-ahead training."""
     batch: int = 2
-    """Images per step."""
+    """Images per step, in each process."""
     learning_rate: float = 3e-4
     """Learning rate of g; it falls along a half cosine to 0."""
     inner_rate: float = 1e-3
