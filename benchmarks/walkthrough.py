@@ -23,8 +23,9 @@ from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.encoder import build_encoder
 from ttt_cli.model.pixels import normalize
 from ttt_cli.model.settings import EncoderSize
+from ttt_cli.training.augmentation import augment, draw_view
 from ttt_cli.training.recipe import Recipe
-from ttt_cli.training.stills import load_split
+from ttt_cli.training.sources import load_split
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "street-plain.toml"
 SHORTEST_SIDE = 360
@@ -67,7 +68,8 @@ def train(model: transformers.UperNetForSemanticSegmentation, data: Path, steps:
         share = min((step + 1) / WARMUP_STEPS, (1 + math.cos(math.pi * step / steps)) / 2)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        stills = pool.draw(batch, augmentation, generator)
+        drawn = [(pool.stills[index], draw_view(augmentation, generator)) for index in pool.choose(batch, generator)]
+        stills = [augment(still, augmentation, view) for still, view in drawn]
         images = normalize(torch.stack([still.image for still in stills]))
         labels = torch.stack([still.classes for still in stills]).long()
         loss = model(images, labels=labels).loss

@@ -190,6 +190,10 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
         ("frames a second", f"{report.frames / total:.2f}"),
     ]
     rows += [(f"  {stage}", f"{spent:.1f} s") for stage, spent in report.seconds.items() if stage != "total"]
+    if "license" in report.weights:
+        rows.append(("weights", f"{report.weights['name']}, license: {report.weights['license']}"))
+        if report.settings.adaptation.method == "joint" and "companion_sha256" not in report.weights:
+            rows.append(("to adapt them", f"tttv weights prepare {report.weights['name']} --images DIR"))
     if report.first_loss is not None and report.last_loss is not None:
         rows.append(("loss", f"{report.first_loss:.4f} -> {report.last_loss:.4f}"))
     if report.cuts:

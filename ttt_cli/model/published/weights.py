@@ -99,9 +99,9 @@ class PublishedWeights(ForeignWeights):
         return fingerprint(self.snapshot)
 
     def identity(self) -> dict[str, str]:
-        """What run.json and metrics.json say of the weights; of a model from the hub, its revision too."""
+        """What run.json and metrics.json say of the weights: the license too, and the revision of one from the hub."""
         revision = {} if self.snapshot.revision is None else {"revision": self.snapshot.revision}
-        return {**super().identity(), **revision}
+        return {**super().identity(), "license": self.license, **revision}
 
     def _task_inputs(self, task: str) -> dict[str, Any]:
         """The task in words, as OneFormer's processor puts it."""
