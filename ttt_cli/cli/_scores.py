@@ -22,7 +22,7 @@ def present(
     outcome: Outcome, folder: Path, run: options.RunOptions, protocol: str, left_out: list[str], videos: bool
 ) -> None:
     """Shows a finished evaluation: tables and the paths of its files, JSON, or only the folder."""
-    from ttt_cli.evaluate.experiment import LATEX, METRICS, TABLE
+    from ttt_cli.evaluate.experiment import BY_DETECTRON, LATEX, METRICS, TABLE
     from ttt_cli.run.folder import to_json
 
     if run.as_json:
@@ -33,7 +33,7 @@ def present(
         _show(outcome, protocol)
         for reason in left_out:
             _console.line(f"left out: {reason}")
-        for name in (METRICS, TABLE, LATEX):
+        for name in (METRICS, TABLE, LATEX, *([BY_DETECTRON] if (folder / BY_DETECTRON).is_file() else [])):
             _console.line(folder / name)
         for path in sorted(folder.glob("*.mp4")) if videos else ():
             _console.line(path)

@@ -46,6 +46,13 @@ class Protocol(str, Enum):
     paper = "paper"
 
 
+class Evaluator(str, Enum):
+    """Whose code scores predictions."""
+
+    ours = "ours"
+    detectron2 = "detectron2"
+
+
 @with_options
 def evaluate(
     *,
@@ -68,6 +75,10 @@ def evaluate(
     protocol: Annotated[
         Protocol, typer.Option("--protocol", help="Which scores to show; the files have both.")
     ] = Protocol.both,
+    evaluator: Annotated[
+        Evaluator,
+        typer.Option("--evaluator", help="detectron2: its evaluators score each pass too (semantic, instance)."),
+    ] = Evaluator.ours,
     every: Annotated[
         int | None, typer.Option("--every", metavar="N", help="Score every Nth frame. (default: as in the paper)")
     ] = None,
@@ -162,6 +173,7 @@ def evaluate(
         device=device,
         consistency=consistency,
         videos=videos,
+        detectron=evaluator is Evaluator.detectron2,
         method_tables=method_tables,
     )
     change = None if degradation is None else degradation.file_name

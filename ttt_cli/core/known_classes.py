@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ttt_cli.core.cityscapes_classes import CITYSCAPES
 from ttt_cli.core.classes import Class, distinct_color
 from ttt_cli.core.coco_classes import COCO_INSTANCE, COCO_PANOPTIC
+from ttt_cli.core.voc_classes import VOC
 
-PALETTES: tuple[tuple[Class, ...], ...] = (CITYSCAPES, COCO_INSTANCE, tuple(COCO_PANOPTIC.values()))
+PALETTES: tuple[tuple[Class, ...], ...] = (CITYSCAPES, VOC, COCO_INSTANCE, tuple(COCO_PANOPTIC.values()))
 """Data sets with colors of their own."""
 _THINGS = {kind.name for palette in PALETTES for kind in palette if kind.is_thing}
 

@@ -6,6 +6,7 @@ The folder keeps every finished cell, so a stopped evaluation can continue and a
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarize, write_csv, write_latex
-from ttt_cli.evaluate.evaluation import Cell, PassTally, measure, plan, prepare_methods
+from ttt_cli.evaluate.detectron import DetectronEvaluation
+from ttt_cli.evaluate.evaluation import Cell, PassTally, PreparedMethod, measure, plan, prepare_methods
 from ttt_cli.evaluate.journal import CELLS, Finished, Journal
 from ttt_cli.model.opening import weights_for
 from ttt_cli.model.weights import Weights
@@ -38,6 +40,7 @@ OnFrame = Callable[[Result], None]
 METRICS = "metrics.json"
 TABLE = "metrics.csv"
 LATEX = "metrics.tex"
+BY_DETECTRON = "detectron2.json"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Experiment:
     """Measure consistency too, see metrics/consistency.py."""
     videos: bool = False
     """Write an overlay video for each pass with the first seed."""
+    detectron: bool = False
+    """Score by detectron2's evaluators too, see evaluate/detectron.py."""
     method_tables: Tables = field(default_factory=dict)
     """The user's settings for single methods."""
 
@@ -126,13 +131,20 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
         watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
         for cell in missing:
             stream = by_name[cell.stream]
-            with _recording(experiment, cell, stream, folder) as record:
+            prepared = methods[cell.method]
+            with (
+                _recording(experiment, cell, stream, folder) as record,
+                _by_detectron(experiment, cell, stream, prepared, folder) as score,
+            ):
 
-                def on_frame(result: Result, cell: Cell = cell, record: OnFrame = record) -> None:
+                def on_frame(
+                    result: Result, cell: Cell = cell, record: OnFrame = record, score: OnFrame = score
+                ) -> None:
                     record(result)
+                    score(result)
                     watcher.frame(cell, result)
 
-                tally = measure(cell, stream, methods[cell.method], on_frame, partial(watcher.offline_step, cell))
+                tally = measure(cell, stream, prepared, on_frame, partial(watcher.offline_step, cell))
             journal.add(cell, Finished(tally, checksums[cell.method]))
             watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
@@ -164,10 +176,33 @@ def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path)
         yield record
 
 
+@contextmanager
+def _by_detectron(
+    experiment: Experiment, cell: Cell, stream: Stream, prepared: PreparedMethod, folder: Path
+) -> Iterator[OnFrame]:
+    """A function that scores frames by detectron2, and adds the scores of the pass to a file, if that is wanted."""
+    if not experiment.detectron or isinstance(method_named(cell.method), OfflineOracle):
+        yield lambda result: None
+        return
+    task = prepared.task
+    evaluation = DetectronEvaluation(task.name, [kind.name for kind in task.classes])
+
+    def score(result: Result) -> None:
+        truth = task.truth_of(result.frame, stream.truth)
+        if truth is not None:
+            evaluation.update(result.prediction.at_size(stream.video.size), truth)
+
+    yield score
+    with _writing(folder):
+        path = folder / BY_DETECTRON
+        earlier = json.loads(path.read_text())["passes"] if path.is_file() else []
+        write_json(path, {"passes": [*earlier, {**dataclasses.asdict(cell), "scores": evaluation.compute()}]})
+
+
 def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
     with _writing(folder):
         if overwrite:
-            for name in (CELLS, METRICS, TABLE, LATEX, REPORT):
+            for name in (CELLS, METRICS, TABLE, LATEX, REPORT, BY_DETECTRON):
                 (folder / name).unlink(missing_ok=True)
         return Journal(folder / CELLS, subject)
 

@@ -19,7 +19,7 @@ def open_weights(name: str, allow_pickle: bool = False) -> Weights:
 
     name: of weights of ours (RELEASES), or the path of a weights file, ours or that of Zhang et al.'s color network; a
     folder in the layout of transformers; a short name of a published model (SHORT_NAMES), or the id of any on the
-    Hugging Face hub, perhaps with @revision.
+    Hugging Face hub, perhaps with @revision; detectron2:CONFIG.yaml#MODEL.pth; torchvision:NAME, or with #FILE.pth.
     allow_pickle: whether a published model may be loaded from a pickle if it has nothing else.
     Raises UsageError for an unknown name, TttvError for weights that are damaged or of an unknown kind.
     """
@@ -30,6 +30,14 @@ def open_alone(name: str, allow_pickle: bool = False) -> Weights:
     """The same without the companion file, if there is one."""
     if Path(name).is_dir():
         return read_published(folder_snapshot(name, allow_pickle=allow_pickle))
+    if name.startswith("detectron2:"):
+        from ttt_cli.model.published.detectron import read_detectron
+
+        return read_detectron(name)
+    if name.startswith("torchvision:"):
+        from ttt_cli.model.published.torchvision import read_torchvision
+
+        return read_torchvision(name)
     hub_id = expand(name)
     if looks_like_hub_id(hub_id):
         return read_published(hub_snapshot(hub_id, allow_pickle=allow_pickle))

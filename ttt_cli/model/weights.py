@@ -51,6 +51,8 @@ class Weights(ABC):
     """What preparation found out about the model; None if it was not prepared."""
     has_reconstruction: bool = True
     """Whether the model has a g that was trained."""
+    has_class_probabilities: bool = True
+    """Whether the model says how likely each class is at each pixel; detectors of objects do not."""
 
     @property
     def recommended(self) -> dict[str, dict[str, Any]]:
@@ -110,8 +112,9 @@ def with_companion(weights: W) -> W:
             f"{printable(path)}: was made for another checkpoint or revision than {printable(weights.name)}; "
             "remove it, or prepare these weights"
         )
-    # `auto` compares classes, and a color has none.
-    usual = {} if "colorization" in weights.tasks else {"method": "auto"}
+    # `auto` compares classes, and neither colors nor mere objects have any.
+    comparable = weights.has_class_probabilities and "colorization" not in weights.tasks
+    usual = {"method": "auto"} if comparable else {}
     weights = dataclasses.replace(
         weights,
         companion=companion,

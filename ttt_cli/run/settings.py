@@ -14,7 +14,7 @@ from ttt_cli.adaptation.methods import check_defined, constants_of, method_named
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import from_table, read_toml
-from ttt_cli.model.published.weights import PublishedWeights
+from ttt_cli.model.published.foreign import ForeignWeights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import Overrides, Tables
@@ -62,7 +62,7 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
 def task_of(weights: Weights, settings: RunSettings) -> Task:
     """The task that the settings name, for these weights."""
     ordinary = weights.ordinary if settings.input.exposure == "match" else None
-    if isinstance(weights, PublishedWeights):
+    if isinstance(weights, ForeignWeights):
         processing = weights.processing(resizes=settings.input.size is None)
         return PUBLISHED_TASKS[settings.task.task](weights.classes, settings.task, ordinary, processing)
     return TASKS[settings.task.task](weights.classes, settings.task, ordinary)
@@ -178,7 +178,7 @@ def _check(settings: RunSettings, weights: Weights) -> None:
     if settings.task.task not in weights.tasks:
         known = ", ".join(weights.tasks)
         raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
-    if isinstance(weights, PublishedWeights) and weights.family.takes_one_size and settings.input.size is not None:
+    if isinstance(weights, ForeignWeights) and weights.takes_one_size and settings.input.size is not None:
         raise UsageError(f"weights {printable(weights.name)} take pictures of one size only: leave out the size")
     check_defined(settings.adaptation.method, settings.task.task, weights)
     names = [kind.name for kind in weights.classes]

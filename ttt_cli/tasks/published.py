@@ -1,4 +1,4 @@
-"""The tasks of published models: the same tasks, predicted by the model's own image processor."""
+"""The tasks of published models: the same tasks, predicted by the model's own pre- and post-processing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import ClassMap, Instance, Instances, PanopticMap, Segment, encode
 from ttt_cli.model.published.model import EncodedPicture, PublishedModel
-from ttt_cli.model.published.processing import ImageProcessing
+from ttt_cli.model.published.processing import Processing
 from ttt_cli.model.published.tiles import Tiles
 from ttt_cli.model.split import Encoded, SplitModel
 from ttt_cli.tasks.base import Task
@@ -28,18 +28,18 @@ class Raw:
     tiles: Tiles | None
     image_size: tuple[int, int]
     """(height, width) that the model saw."""
-    processing: ImageProcessing
+    processing: Processing
 
 
 @dataclass(frozen=True)
 class PublishedTask(Task):
-    """A mixin for tasks whose frames and predictions go through an image processor."""
+    """A mixin for tasks whose frames and predictions go through the processing of a published model."""
 
-    processing: ImageProcessing | None = None
-    """The processor; always given."""
+    processing: Processing | None = None
+    """Always given."""
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """The image at the size that the processor asks for."""
+        """The image at the size that the processing asks for."""
         return super().preprocess(self._processing.resized(image))
 
     def raw(self, model: SplitModel, encoded: Encoded) -> Raw:
@@ -48,14 +48,14 @@ class PublishedTask(Task):
         return Raw(model.decode(encoded, self.name), encoded.tiles, encoded.image_size, self._processing)
 
     @property
-    def _processing(self) -> ImageProcessing:
-        assert self.processing is not None, "PublishedWeights.processing gives it"
+    def _processing(self) -> Processing:
+        assert self.processing is not None, "ForeignWeights.processing gives it"
         return self.processing
 
 
 @dataclass(frozen=True)
 class PublishedClasses(SemanticPrediction):
-    """The class of every pixel, at any size as the image processor says."""
+    """The class of every pixel, at any size as the processing says."""
 
     raw: Raw
 
@@ -72,7 +72,8 @@ class PublishedSemanticTask(PublishedTask, SemanticTask):
         """h's prediction from the features of a batch of one."""
         raw = self.raw(model, features)
         class_map = raw.processing.classes(raw.output, raw.tiles, raw.image_size).to(torch.uint8)
-        return PublishedClasses(class_map, model.class_probabilities(features)[0], raw)
+        assert isinstance(model, PublishedModel)
+        return PublishedClasses(class_map, model.probabilities_in(raw.output, features)[0], raw)
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class PublishedObjects(Prediction):
         return frozenset(instance.class_id for instance in found if instance.score >= self.shown_score)
 
     def at_size(self, size: tuple[int, int]) -> Instances:
-        """The objects with their masks in a frame of `size` (height, width), the surest first."""
-        found = self.raw.processing.objects(self.raw.output, size)
+        """The objects with their masks in a frame of `size` (height, width), the surest first; no empty masks."""
+        found = [item for item in self.raw.processing.objects(self.raw.output, size) if item.mask.any()]
         surest = sorted(found, key=lambda item: -item.score)[: self.largest_count]
         instances = [Instance(item.class_id, encode(item.mask.cpu().numpy()), item.score) for item in surest]
         return Instances(tuple(instances), size)

@@ -126,6 +126,11 @@ def check_defined(name: str, task: str, weights: Weights) -> None:
             f"method {printable(name)}: weights {shown} lack {' and '.join(missing)}; "
             f"tttv weights prepare {shown} --images DIR adds what is missing"
         )
+    if method.needs_class_probabilities and not weights.has_class_probabilities:
+        raise UsageError(
+            f"method {printable(name)}: needs the probability of each class at each pixel, and weights "
+            f"{printable(weights.name)} only find objects; choose another method, such as joint"
+        )
     for part in (method, method.predictor):
         if task in part.undefined_for:
             raise UsageError(f"method {printable(name)} is not defined for the task {task}: {part.undefined_because}")

@@ -31,6 +31,7 @@ class Auto(Method):
     largest_gain: float = 1.5
     """As in `clamp`."""
 
+    needs_class_probabilities: ClassVar[bool] = True
     needs_ordinary_features: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
     undefined_because: ClassVar[str] = "it compares classes"

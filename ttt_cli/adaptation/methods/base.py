@@ -56,6 +56,9 @@ class Method:
     needs_preparation: ClassVar[bool] = False
     """Whether it makes sense only for prepared weights."""
 
+    needs_class_probabilities: ClassVar[bool] = False
+    """Whether it asks how likely each class is at each pixel, which detectors of objects do not say."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 

@@ -40,6 +40,7 @@ class AverageTeacher(Method):
     confidence: float = 0.0
     """Pixels that the average is less sure of give no label."""
 
+    needs_class_probabilities: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = NO_CONFIDENCE
 

@@ -43,6 +43,7 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
     probe_every: int = 50
     """Frames between checks whether the video is familiar; 0 never checks, and always labels."""
 
+    needs_class_probabilities: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = NO_CONFIDENCE
 

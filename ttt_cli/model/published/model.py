@@ -28,11 +28,13 @@ class Normalization:
     """How a family's image processor turns pixels in 0..255 into what its models take."""
 
     mean: tuple[float, ...]
-    """Of each channel, in 0..255."""
+    """Of each channel, in the order that the model takes."""
     deviation: tuple[float, ...]
-    """Of each channel, in 0..255."""
+    """Of each channel, in the same order."""
     blue_first: bool = False
     """Whether the channels are in the order blue, green, red."""
+    scale: float = 1.0
+    """What pixels are divided by first; mean and deviation are in what that gives."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """RGB in 0..255, (B, 3, H, W), normalized: float32."""
@@ -40,7 +42,7 @@ class Normalization:
             torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (self.mean, self.deviation)
         )
         ordered = images.flip(1) if self.blue_first else images
-        return (ordered.float() - mean) / deviation
+        return (ordered.float() / self.scale - mean) / deviation
 
 
 class EncodedPicture(NamedTuple):
@@ -57,7 +59,7 @@ class EncodedPicture(NamedTuple):
 
 
 class PublishedModel(SplitModel):
-    """Any model of a family in FAMILIES. Until it is prepared, it has no g and knows no ordinary features."""
+    """Any model that others made. Until it is prepared, it has no g and knows no ordinary features."""
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class PublishedModel(SplitModel):
         self.model = model.eval()
         self.family, self.normalization, self.task_inputs = family, normalization, task_inputs
         self.encoder = family.split.encoder(model)
-        config: Any = model.config
+        config: Any = model.config if family.takes_one_size else None
         self.takes_one_size = family.takes_one_size
         self.side: int | None = config.image_size if family.takes_one_size else None
         self.patch_pixels: int | None = getattr(config, "patch_size", None) if family.takes_one_size else None
@@ -97,7 +99,7 @@ class PublishedModel(SplitModel):
             shown = visible if tiles is None else tiles.cut(visible)
             pixels = pixels * shown
             if self.mask_input is not None:
-                telling = self.mask_input.applied(1 - shown)
+                telling = self.mask_input.applied(self.family.split.padded(self.model, 1 - shown))
         with telling:
             output = self.family.split.encode(self.model, pixels, self._inputs("semantic", len(pixels)))
         return EncodedPicture(output, pixels, tiles, image_size)
@@ -109,14 +111,21 @@ class PublishedModel(SplitModel):
 
     def class_probabilities(self, encoded: EncodedPicture) -> Tensor:
         """h's probability of each class, see SplitModel."""
-        output = self.decode(encoded)
-        if "logits" in output:
-            scores = output.logits.float().softmax(dim=1)
-        else:
-            scores = class_probabilities(output.class_queries_logits, output.masks_queries_logits)
+        return self.probabilities_in(self.decode(encoded), encoded)
+
+    def probabilities_in(self, output: Any, encoded: EncodedPicture) -> Tensor:
+        """The same, from what `decode` gave."""
+        scores = self.class_scores(output)
         if encoded.tiles is not None:
-            scores = encoded.tiles.merge(_resized(scores, encoded.pixels.shape[-2:]))
-        return _resized(scores, [math.ceil(side / OUTPUT_STRIDE) for side in encoded.image_size])
+            scores = encoded.tiles.merge(resized(scores, encoded.pixels.shape[-2:]))
+        return at_output_stride(scores, encoded.image_size)
+
+    def class_scores(self, output: Any) -> Tensor:
+        """The probabilities in what `decode` gave, at the output's own resolution and, if it was cut, in squares."""
+        if "logits" in output:
+            logits: Tensor = output.logits
+            return logits.float().softmax(dim=1)
+        return class_probabilities(output.class_queries_logits, output.masks_queries_logits)
 
     def reconstruct(self, encoded: EncodedPicture) -> Tensor:
         """g, see SplitModel. Raises ValueError if the model is not prepared."""
@@ -135,7 +144,7 @@ class PublishedModel(SplitModel):
         """The stride of each map, a power of two unless the maps are tokens."""
         if self.patch_pixels is not None:
             return (self.patch_pixels,)
-        longest = max(encoded.pixels.shape[-2:])
+        longest = max(self.family.split.padded(self.model, encoded.pixels).shape[-2:])
         return tuple(2 ** round(math.log2(longest / max(map_.shape[-2:]))) for map_ in self.maps(encoded))
 
     def add_mask_input(self, tensors: Mapping[str, Tensor]) -> None:
@@ -150,7 +159,12 @@ class PublishedModel(SplitModel):
         return {name: value.to(device).expand(count, *value.shape[1:]) for name, value in inputs.items()}
 
 
-def _resized(scores: Tensor, size: Sequence[int]) -> Tensor:
+def at_output_stride(scores: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Scores of every class in a picture, (B, K, h, w), at the resolution of SplitModel.class_probabilities."""
+    return resized(scores, [math.ceil(side / OUTPUT_STRIDE) for side in image_size])
+
+
+def resized(scores: Tensor, size: Sequence[int]) -> Tensor:
     """Scores of every class, (B, K, h, w), at another size; unchanged if they have it."""
     if list(scores.shape[-2:]) == list(size):
         return scores

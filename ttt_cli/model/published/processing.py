@@ -1,8 +1,9 @@
-"""A published model's own image processor: how it sees a frame, and what it makes of the model's output."""
+"""A published model's own processing: how it sees a frame, and what it makes of the model's output."""
 
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,30 @@ class Found(NamedTuple):
     """bool (H, W)."""
 
 
-class ImageProcessing:
+class Processing(ABC):
+    """What comes before and after a published model. `output` is what its `decode` gives for a batch of one."""
+
+    @abstractmethod
+    def resized(self, image: Tensor) -> Tensor:
+        """A frame, uint8 RGB (3, H, W), at the size that the model takes."""
+
+    @abstractmethod
+    def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
+        """The class of every pixel in a frame of `size` (height, width): int64 (H, W)."""
+
+    def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
+        """All objects, however unsure, in a frame of `size`; they may overlap."""
+        raise TypeError("its models find no objects")
+
+    def regions(self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float) -> list[Found]:
+        """Objects and regions, none of which overlap, in a frame of `size`.
+
+        threshold, overlap_threshold: those of TaskSettings.
+        """
+        raise TypeError("its models find no regions")
+
+
+class ImageProcessing(Processing):
     """The image processor of a folder in the transformers layout.
 
     resizes: whether it brings frames to the size that its models were made for; if not, they stay as they are.
@@ -56,7 +80,6 @@ class ImageProcessing:
         return Normalization(mean, deviation, bool(getattr(processor, "do_flip_channel_order", False)))
 
     def resized(self, image: Tensor) -> Tensor:
-        """A frame, uint8 RGB (3, H, W), at the size that the model takes."""
         if not self.resizes:
             return image
         left_out = {name: False for name in LEFT_OUT if hasattr(self.processor, name)}
@@ -64,24 +87,19 @@ class ImageProcessing:
         return resized
 
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        """The class of every pixel in a frame of `size` (height, width), for a batch of one: int64 (H, W)."""
         if getattr(self.processor, "do_split_image", False) and tiles is not None:
             output = type(output)({**output, "patch_offsets": [(0, at, at + tiles.side) for at in tiles.starts]})
         class_map: Tensor = self.processor.post_process_semantic_segmentation(output, target_sizes=[size])[0]
         return class_map
 
     def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
-        """All objects, however unsure, in a frame of `size`, for a batch of one; they may overlap."""
         post_process = self.processor.post_process_instance_segmentation
         options = {"threshold": 0.0, "return_binary_maps": True, "task_type": "instance", "target_sizes": [size]}
         return _found(post_process(output, **_taken(post_process, options))[0])
 
     def regions(self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float) -> list[Found]:
-        """Objects and regions, none of which overlap, in a frame of `size`, for a batch of one.
-
-        Regions of the same stuff are not joined yet: when processors do that, they give the next object an id that is
-        taken (transformers 5.24). threshold, overlap_threshold: those of TaskSettings.
-        """
+        # Regions of the same stuff are not joined yet: when processors do that, they give the next object an id that is
+        # taken (transformers 5.24).
         post_process = self.processor.post_process_panoptic_segmentation
         options = {
             "threshold": threshold,

@@ -7,6 +7,7 @@ Importing this does not import torch.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,10 @@ class Split(ABC):
     def decode(self, model: nn.Module, pixels: Tensor, inputs: Mapping[str, Tensor], encoded: Any) -> Any:
         """The model's own output, with f's output already known."""
 
+    def padded(self, model: nn.Module, values: Tensor) -> Tensor:
+        """Values of pixels, (B, C, h, w), padded as the model pads its pixels before it calls f."""
+        return values
+
 
 class _Reached(Exception):
     """Ends a forward pass at the end of f."""
@@ -55,7 +60,7 @@ class AtModule(Split):
 
     def encode(self, model: nn.Module, pixels: Tensor, inputs: Mapping[str, Tensor]) -> Any:
         """Runs the model up to the end of the module."""
-        return _output_of(self.encoder(model), lambda: model(pixels, **inputs))
+        return output_of(self.encoder(model), lambda: model(pixels, **inputs))
 
     def decode(self, model: nn.Module, pixels: Tensor, inputs: Mapping[str, Tensor], encoded: Any) -> Any:
         """Runs the model, whose module returns `encoded`."""
@@ -81,7 +86,7 @@ class BeforeQueries(Split):
 
     def encode(self, model: nn.Module, pixels: Tensor, inputs: Mapping[str, Tensor]) -> Any:
         """Runs the model up to the last layer of f."""
-        return _output_of(self.layers(model)[-1], lambda: model(pixels, **inputs))
+        return output_of(self.layers(model)[-1], lambda: model(pixels, **inputs))
 
     def decode(self, model: nn.Module, pixels: Tensor, inputs: Mapping[str, Tensor], encoded: Any) -> Any:
         """Runs the model, the last of whose layers before the queries returns `encoded`; those before do nothing."""
@@ -91,7 +96,7 @@ class BeforeQueries(Split):
             return model(pixels, **inputs)
 
 
-def _output_of(module: nn.Module, run: Callable[[], Any]) -> Any:
+def output_of(module: nn.Module, run: Callable[[], Any]) -> Any:
     """The module's output in a forward pass, which ends there."""
 
     def stop(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -115,3 +120,17 @@ def replaced(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
             module.forward = forward
             stack.callback(module.__dict__.pop, "forward")
         yield
+
+
+def with_parts(model: nn.Module, forwards: Mapping[str, Forward]) -> Any:
+    """A copy of a model that shares everything with it, but for the forward passes of direct parts of these names.
+
+    Unlike `replaced`, this changes nothing that another thread could be using.
+    """
+    changed = copy.copy(model)
+    changed._modules = dict(model._modules)
+    for name, forward in forwards.items():
+        part = copy.copy(model.get_submodule(name))
+        part.forward = forward
+        changed._modules[name] = part
+    return changed

@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Any
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.published.families import FAMILIES, Family
+from ttt_cli.model.published.foreign import LARGEST_COUNT, ForeignWeights, first_line
 from ttt_cli.model.published.snapshot import CONFIG, PREPROCESSOR, Snapshot, fingerprint
-from ttt_cli.model.weights import Weights
 
 if TYPE_CHECKING:
     from ttt_cli.model.published.model import PublishedModel
     from ttt_cli.model.published.processing import ImageProcessing
     from ttt_cli.model.split import SplitModel
 
-LARGEST_COUNT = 255
-"""Class ids are bytes, of which 255 is void."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedWeights(Weights):
+class PublishedWeights(ForeignWeights):
     """A published model of a family in FAMILIES."""
 
     snapshot: Snapshot
@@ -33,9 +30,8 @@ class PublishedWeights(Weights):
 
     @property
     def recommended(self) -> dict[str, dict[str, Any]]:
-        """Frames have the size, and regions the certainty, that its image processor asks for."""
+        """Regions have the certainty that its image processor asks for."""
         tables = super().recommended
-        tables["input"]["size"] = None
         tables["task"]["object_threshold"] = self.family.object_threshold
         return tables
 
@@ -43,6 +39,11 @@ class PublishedWeights(Weights):
     def family(self) -> Family:
         """The row of its architecture."""
         return FAMILIES[self.architecture]
+
+    @property
+    def takes_one_size(self) -> bool:
+        """As its family."""
+        return self.family.takes_one_size
 
     @property
     def encoder(self) -> str:
@@ -66,7 +67,7 @@ class PublishedWeights(Weights):
                 output_loading_info=True,
             )
         except (RuntimeError, ValueError, OSError, TypeError, KeyError) as error:
-            raise TttvError(f"{shown}: cannot be loaded ({printable(_first_line(error))})") from error
+            raise TttvError(f"{shown}: cannot be loaded ({printable(first_line(error))})") from error
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise TttvError(f"{shown}: {len(missing)} tensors are missing ({printable(missing[0])} and so on)")
@@ -81,7 +82,7 @@ class PublishedWeights(Weights):
         try:
             return ImageProcessing(self.path, resizes)
         except (ValueError, OSError, TypeError, KeyError) as error:
-            shown, cause = printable(self.snapshot.source), printable(_first_line(error))
+            shown, cause = printable(self.snapshot.source), printable(first_line(error))
             raise TttvError(f"{shown}: its {PREPROCESSOR} cannot be used ({cause})") from error
 
     def save(self, model: SplitModel, path: Path) -> None:
@@ -178,7 +179,3 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,46 @@
+"""What is known of weights that others made, wherever they come from. Importing this does not import torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ttt_cli.model.weights import Weights
+
+if TYPE_CHECKING:
+    from ttt_cli.model.published.processing import Processing
+
+LARGEST_COUNT = 255
+"""Class ids are bytes, of which 255 is void."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignWeights(Weights):
+    """Weights of a model that comes with a processing of its own for frames and predictions."""
+
+    @property
+    def recommended(self) -> dict[str, dict[str, Any]]:
+        """Frames have the size that its processing asks for."""
+        tables = super().recommended
+        tables["input"]["size"] = None
+        return tables
+
+    @property
+    def takes_one_size(self) -> bool:
+        """Whether the model takes pictures of one size only."""
+        return False
+
+    @abstractmethod
+    def processing(self, resizes: bool) -> Processing:
+        """Its processing. resizes: whether frames are brought to the size that it asks for."""
+
+
+def numbered_names(count: int) -> list[str]:
+    """Names for classes whose names are not known."""
+    return [f"class {number}" for number in range(count)]
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
