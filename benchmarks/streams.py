@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from shift_recipes import groups_of, open_stream, read_streams
 
+from ttt_cli.adaptation.methods import defined_methods
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli._options import parse_window
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
-from ttt_cli.evaluate.experiment import Experiment, Watcher, all_methods, run_experiment
+from ttt_cli.evaluate.experiment import Experiment, Watcher, run_experiment
 from ttt_cli.model.opening import open_weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, parse_assignments
 from ttt_cli.run.settings import resolve
@@ -82,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     weights = open_weights(arguments.weights)
-    names = all_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
+    names = defined_methods(weights, "semantic")[0] if arguments.methods == "all" else arguments.methods.split(",")
     recipes = read_streams(arguments.recipe, arguments.only.split(",") if arguments.only else ())
     streams = [open_stream(recipe, arguments.data, arguments.every, arguments.max_frames) for recipe in recipes]
     groups = groups_of(recipes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -88,3 +89,8 @@ def test_a_checkpoint_with_other_classes_is_refused(tmp_path: Path, capsys: Capt
     assert main(["weights", "import", str(tmp_path / "x.pkl")]) == 1
     assert "is not a checkpoint that can be imported" in capsys.readouterr().err
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (Path(__file__).parents[1] / "benchmarks").glob("*.py")))
+def test_every_benchmark_can_be_imported(name: str) -> None:
+    assert callable(importlib.import_module(name).main)

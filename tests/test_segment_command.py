@@ -194,7 +194,7 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--stride", "0"), "stride must be 1 or more"),
         (("--max-frames", "0"), "number of frames must be 1 or more"),
         (("--start", "5", "--end", "4"), "must be after the start"),
-        (("--method", "magic"), "method 'magic' is unknown; known: main-only, joint, no-memory"),
+        (("--method", "magic"), "method 'magic' is unknown; known: main-only, joint, prepared"),
         (("--classes", "car,unicorn"), "class 'unicorn' is not one of the weights' classes"),
         (("--compare", "--no-overlay"), "compare needs the overlay"),
         (("--compare", "--method", "joint"), "choose another method"),
