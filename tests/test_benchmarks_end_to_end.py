@@ -93,4 +93,4 @@ def test_a_checkpoint_with_other_classes_is_refused(tmp_path: Path, capsys: Capt
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (Path(__file__).parents[1] / "benchmarks").glob("*.py")))
 def test_every_benchmark_can_be_imported(name: str) -> None:
-    assert callable(importlib.import_module(name).main)
+    assert importlib.import_module(name).__doc__
