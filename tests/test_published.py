@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import transformers
 from conftest import noise_frames, same, values, video_of
@@ -210,6 +211,25 @@ def test_the_mask_is_a_fourth_channel(published: Published, family: str) -> None
     assert not any(torch.equal(*pair) for pair in zip(without, told, strict=True))
     whole = model.maps(model.encode(image, torch.ones_like(visible)))
     assert all(torch.equal(*pair) for pair in zip(whole, model.maps(model.encode(image)), strict=True))
+
+
+@pytest.mark.parametrize("name", ["tf_mobilenetv3_small_minimal_100", "resnet10t"])
+@pytest.mark.parametrize("size", [(64, 64), (61, 90)])
+def test_the_mask_is_a_fourth_channel_whatever_the_padding(name: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    three, four = (timm.create_model(name, features_only=True, in_chans=channels).eval() for channels in (3, 4))
+    mask = MaskInput(three)
+    with torch.no_grad():
+        mask.weight.normal_()
+        state = dict(three.state_dict())
+        stem = next(key for key, value in state.items() if value.dim() == 4)
+        state[stem] = torch.cat([state[stem], mask.weight], dim=1)
+        four.load_state_dict(state)
+        image, hidden = torch.rand(1, 3, *size), (torch.rand(1, 1, *size) < 0.5).float()
+        with mask.applied(hidden):
+            told = three(image)
+    for ours, theirs in zip(told, four(torch.cat([image, hidden], dim=1)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 85), (130, 64), (40, 50), (20, 150)])

@@ -314,7 +314,8 @@ def test_other_files_of_pytorch_are_refused(
     torch.save(WRONG[wrong](dict(network.state_dict())), path)
     assert main(["colorize", "absent.mp4", "--weights", str(path)]) == 1
     error = error_of(capsys)
-    assert "wrong.pth: " in error and "color network of Zhang et al. 2016" in error
+    assert "wrong.pth: " in error
+    assert "color network of Zhang et al. 2016" in error or "holds no tensors by name" in error
     assert len(error) < len(str(path)) + 350
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -87,13 +88,15 @@ class MaskInput(nn.Module):
     def applied(self, hidden: Tensor) -> Iterator[None]:
         """A context in which the encoder's first layer is told what is hidden. hidden: (B, 1, H, W), 1 = hidden."""
         first = self._first[0]
+        # The same layer with our weights and without a bias, since subclasses have paddings of their own.
+        twin = copy.copy(first)
+        twin._parameters = {"weight": self.weight, "bias": None}
 
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             # Some models pad their input themselves before this layer.
             below, right = (have - know for have, know in zip(inputs[0].shape[-2:], hidden.shape[-2:], strict=True))
             padding = (right // 2, right - right // 2, below // 2, below - below // 2)
-            shown = functional.pad(hidden, padding)
-            return output + functional.conv2d(shown, self.weight, None, first.stride, first.padding, first.dilation)
+            return output + twin.forward(functional.pad(hidden, padding))
 
         handle = first.register_forward_hook(add)
         try:

@@ -11,8 +11,6 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.model.weights import Weights, sha256
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ttt_cli.model.published.zhang import ZhangModel
     from ttt_cli.model.split import SplitModel
 
@@ -87,9 +85,10 @@ def read_zhang(path: Path) -> ZhangWeights:
 def _model(path: Path) -> ZhangModel:
     import torch
 
+    from ttt_cli.model.published.checkpoint import read_tensors
     from ttt_cli.model.published.zhang import Widths, ZhangModel
 
-    tensors = _tensors(path)
+    tensors = read_tensors(path)
     try:
         with torch.device("meta"):  # No layer is initialized only to be replaced.
             model = ZhangModel(Widths.of(tensors))
@@ -101,20 +100,3 @@ def _model(path: Path) -> ZhangModel:
             f"can be used here ({printable(textwrap.shorten(cause, LONGEST_CAUSE))})"
         ) from error
     return model.float().eval()
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names. It is a pickle, of which nothing but tensors is loaded."""
-    import torch
-
-    try:
-        with path.open("rb") as file:  # Given a path, PyTorch goes by its suffix.
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # Damaged pickles raise almost any exception.
-        raise TttvError(
-            f"{printable(path)}: cannot be read: it is damaged, or holds more than tensors, which is not loaded; "
-            "download it again"
-        ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise TttvError(f"{printable(path)}: holds no tensors by name, as the color network of Zhang et al. 2016 does")
-    return content
