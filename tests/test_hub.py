@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, picture, save_frames
 from huggingface_hub import constants
 from safetensors.numpy import save
 
@@ -524,3 +524,19 @@ def test_list_shows_what_is_cached(cache: Path, capsys: pytest.CaptureFixture[st
     assert main(["weights", "list", "--hub"]) == 0
     (cached,) = re.findall(r"^ *coco +(\S+)(?:.*\n){1,2}.*in the cache", capsys.readouterr().out, re.MULTILINE)
     assert cached == SHORT_NAMES["coco"]
+
+
+def test_two_commands_from_an_id_to_a_model_that_adapts(
+    cache: Path, published: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {path.name: path.read_bytes() for path in published("segformer").iterdir()}
+    folder = lay_cache(cache, {**files, "README.md": CARD.encode()})
+    pictures = save_frames([picture(seed) for seed in range(8)], tmp_path / "pictures")
+    assert main(["weights", "prepare", ID, "--images", str(pictures), "--fast"]) == 0
+    assert main(["segment", str(pictures), "--weights", ID, "--max-frames", "2", "--out", "run"]) == 0
+    report = json.loads(Path("run/run.json").read_text())
+    assert report["settings"]["adaptation"]["method"] == "auto"
+    assert report["weights"]["revision"] == COMMIT
+    assert report["weights"]["license"] == "other (its-own)"
+    assert [path.name for path in folder.iterdir() if not path.is_symlink()] == ["tttv.companion.safetensors"]
