@@ -23,6 +23,7 @@ from ttt_cli.cli import main
 from ttt_cli.core.errors import TttvError
 from ttt_cli.model.companion import companion_path, write_companion
 from ttt_cli.model.opening import open_alone, open_weights
+from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.preparation import prepare
 from ttt_cli.preparation.pictures import ordinary_pictures
@@ -204,6 +205,19 @@ def test_the_command(published: Published, pictures: Path, tmp_path: Path, capsy
     frames = save_frames([frame.image for frame in noise_frames(2)], tmp_path / "video")
     assert main(["segment", str(frames), "--weights", str(model), "--out", str(tmp_path / "run")]) == 0
     assert '"method": "auto"' in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_weights_with_a_trained_head_keep_it(
+    tiny_weights: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    weights = replace(open_alone(str(tiny_weights)), reconstruction=ReconstructionSettings(familiar_loss=0.5))
+    weights.save(weights.load(), path)
+    assert main(["weights", "prepare", str(path), "--images", str(pictures)]) == 0
+    assert "has a reconstruction head of its own" in capsys.readouterr().out
+    companion = open_weights(str(path)).companion
+    assert companion is not None
+    assert companion.head is None
 
 
 def test_a_companion_of_another_checkpoint_is_refused(folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def prepare(
     path = companion_path(weights.path)
     if path.exists() and not overwrite:
         raise TttvError(f"{printable(path)}: exists; add --overwrite to prepare the weights again")
+    if weights.reconstruction.familiar_loss is not None and not fast:
+        _console.line(f"{weights.name} has a reconstruction head of its own, so only its features are measured")
+        fast = True
     torch_device = choose_device(device.value)
     settings = resolve(weights, None, Overrides(input=InputOverrides(size=size)), torch_device)
     task = task_of(weights, settings)
