@@ -183,6 +183,10 @@ def test_an_interrupted_preparation_goes_on_to_the_same_bits(published: Publishe
     with pytest.raises(KeyboardInterrupt):
         made(stop)
     assert checkpoint.is_file()
+    pictures = [*PICTURES[1:], picture(9)]
+    other = PreparationTraining(weights.load(), pictures, show, prepare.RECONSTRUCTION, SHORT)
+    with pytest.raises(TttvError, match="of another preparation, or damaged; remove it"):
+        other.resume(checkpoint)
     steps: list[object] = []
     again = made(steps.append)
     assert len(steps) == SHORT.steps - 1

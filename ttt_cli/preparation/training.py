@@ -99,6 +99,7 @@ class PreparationTraining:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
+            "subject": self._subject(),
         }
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
@@ -108,6 +109,8 @@ class PreparationTraining:
         """Goes on from what `save` wrote. Raises TttvError if that is of another model."""
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            if not torch.equal(state["subject"], self._subject()):
+                raise ValueError("made of other pictures or another model")
             with torch.no_grad():
                 for parameter, value in zip(self.trained, state["trained"], strict=True):
                     parameter.copy_(value)
@@ -116,6 +119,11 @@ class PreparationTraining:
             self.step = state["step"]
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise TttvError(f"{printable(path)}: of another preparation, or damaged; remove it") from error
+
+    def _subject(self) -> Tensor:
+        """Numbers by which other models and other pictures are told from these."""
+        sizes = torch.tensor([float(len(self.pictures)), float(sum(picture.numel() for picture in self.pictures))])
+        return torch.cat([sizes, *(spread.flatten().cpu() for spread in self.spreads)])
 
     def shown(self, picture: Tensor) -> Tensor:
         """What the model sees of a picture, as a batch of one on its device."""
