@@ -182,3 +182,24 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 def probabilities_of(results: Iterator[Result]) -> list[Tensor]:
     """The class probabilities of each result."""
     return [result.prediction.probabilities for result in results]  # type: ignore[attr-defined]
+
+
+def check_contract(adapter: Adapter, frames: list[Frame]) -> set[int]:
+    """An adapter moves what its method says, nothing else, and gives the model back bit for bit.
+
+    Returns the ids of the tensors that it moved.
+    """
+    model, method = adapter.model, adapter.method
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    declared = {id(parameter) for parameter in method.parameters(model)}
+    followed = {id(buffer) for buffer in method.statistics(model)}
+    for frame in frames:
+        adapter.step(frame)
+    moved = {id(tensor) for name, tensor in tensors.items() if not torch.equal(tensor, before[name])}
+    assert moved <= declared | followed
+    assert bool(moved & declared) == bool(declared)
+    assert bool(moved & followed) == bool(followed)
+    adapter.restore()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
+    return moved

@@ -14,7 +14,7 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.published.checkpoint import fill, read_tensors, save_tensors
 from ttt_cli.model.published.detectron_model import DetectronModel, DetectronProcessing
-from ttt_cli.model.published.foreign import LARGEST_COUNT, ForeignWeights, first_line, numbered_names
+from ttt_cli.model.published.foreign import ForeignWeights, first_line, numbered_names, require_count_of_classes
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import sha256
@@ -156,8 +156,7 @@ def _classes(config: Any, tasks: tuple[str, ...], shown: str) -> tuple[Class, ..
     if "panoptic" in tasks:
         stuff = stuff[1:]  # The first stands for all things.
     count = len(things) + len(stuff)
-    if not 1 <= count <= LARGEST_COUNT:
-        raise TttvError(f"{shown}: has {count} classes; only 1 to {LARGEST_COUNT} can be written to masks")
+    require_count_of_classes(count, shown, fewest=1)
     return things + stuff
 
 

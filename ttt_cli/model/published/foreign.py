@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ttt_cli.core.errors import TttvError
 from ttt_cli.model.weights import Weights
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ class ForeignWeights(Weights):
 def numbered_names(count: int) -> list[str]:
     """Names for classes whose names are not known."""
     return [f"class {number}" for number in range(count)]
+
+
+def require_count_of_classes(count: int, shown: str, fewest: int = 2) -> None:
+    """Raises TttvError, which begins with `shown`, if so many classes cannot be written to masks."""
+    if not fewest <= count <= LARGEST_COUNT:
+        raise TttvError(f"{shown}: has {count} classes; only {fewest} to {LARGEST_COUNT} can be written to masks")
 
 
 def first_line(error: Exception) -> str:

@@ -17,7 +17,6 @@ from ttt_cli.model.published.tiles import Tiles
 LEFT_OUT = ("do_rescale", "do_normalize", "do_pad", "do_center_crop", "do_split_image", "do_flip_channel_order")
 """What a processor may do besides resizing. All of it but cropping, which would leave parts of a frame without labels,
 is done in PublishedModel."""
-FULL_SCALE = 255.0
 
 
 class Found(NamedTuple):

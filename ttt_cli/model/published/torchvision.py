@@ -18,9 +18,9 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.published.checkpoint import fill, read_tensors, save_tensors
 from ttt_cli.model.published.families import Family
-from ttt_cli.model.published.foreign import LARGEST_COUNT, ForeignWeights, first_line, numbered_names
+from ttt_cli.model.published.foreign import ForeignWeights, first_line, numbered_names, require_count_of_classes
 from ttt_cli.model.published.model import Normalization, PublishedModel, resized
-from ttt_cli.model.published.processing import FULL_SCALE, Processing
+from ttt_cli.model.published.processing import Processing
 from ttt_cli.model.published.replay import AtModule
 from ttt_cli.model.published.tiles import Tiles
 from ttt_cli.model.settings import ReconstructionSettings
@@ -28,6 +28,7 @@ from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import sha256
 
 PREFIX = "torchvision:"
+FULL_SCALE = 255.0
 FAMILY = Family(AtModule("backbone"))
 
 
@@ -140,8 +141,7 @@ def _count_of_classes(path: Path) -> int:
     """The number of outputs of the last layer of the main head."""
     shapes = [tensor.shape for name, tensor in read_tensors(path).items() if re.match(r"classifier\..*weight$", name)]
     count = shapes[-1][0] if shapes else 0
-    if not 2 <= count <= LARGEST_COUNT:
-        raise TttvError(f"{printable(path)}: has {count} classes; only 2 to {LARGEST_COUNT} can be written to masks")
+    require_count_of_classes(count, printable(path))
     return count
 
 

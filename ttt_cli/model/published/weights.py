@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.published.families import FAMILIES, Family
-from ttt_cli.model.published.foreign import LARGEST_COUNT, ForeignWeights, first_line
+from ttt_cli.model.published.foreign import ForeignWeights, first_line, require_count_of_classes
 from ttt_cli.model.published.snapshot import CONFIG, PREPROCESSOR, Snapshot, fingerprint
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _tasks_of_squares(processor: dict[str, Any], family: Family) -> Sequence[str
 def _class_names(labels: Any, shown: str) -> list[str]:
     if not isinstance(labels, dict) or sorted(labels, key=_number) != [str(number) for number in range(len(labels))]:
         raise TttvError(f"{shown}: its {CONFIG} does not name its classes (id2label)")
-    if not 2 <= len(labels) <= LARGEST_COUNT:
-        raise TttvError(f"{shown}: has {len(labels)} classes; only 2 to {LARGEST_COUNT} can be written to masks")
+    require_count_of_classes(len(labels), shown)
     return [str(labels[str(number)]) for number in range(len(labels))]
 
 
