@@ -18,6 +18,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ttt_cli.adaptation.online import Adapter, walk
+from ttt_cli.adaptation.settings import BUDGET
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.opening import open_weights, weights_for
@@ -166,7 +167,7 @@ def colorize(
 
 def _request(source: str | Path, weights: str | Path, device: str, options: Options) -> RunRequest:
     opened, chosen = open_weights(str(weights)), choose_device(device)
-    settings = resolve(opened, None, _overrides(options), chosen)
+    settings = resolve(opened, None, _overrides(options), chosen, BUDGET)
     return RunRequest(str(source), weights_for(settings.adaptation.method, opened), settings, chosen)
 
 

@@ -41,7 +41,7 @@ def mirror_agreement(model: SplitModel, image: Tensor) -> float:
 @torch.no_grad()
 def is_familiar(model: SplitModel, image: Tensor) -> bool:
     """Whether f's channels are on an image as they are on ordinary pictures. image: (1, 3, H, W)."""
-    return float(model.distance_from_ordinary(image, DEAD_ZONE)) <= FAMILIAR
+    return float(model.encode_with_distance(image, DEAD_ZONE)[1]) <= FAMILIAR
 
 
 class ChosenClamp:
@@ -61,14 +61,18 @@ class ChosenClamp:
     def update(
         self, adapter: Adapter, frame: Frame, dead_zones: Iterable[float], largest_gain: float, every: int
     ) -> None:
-        """Counts the next frame, and asks it if its turn has come: every `every`-th, and some of the first."""
+        """Counts the next frame, and asks it if its turn has come: every `every`-th, and some of the first.
+
+        With a budget it is the pace that says whose turn has come.
+        """
         position = self.frames
         self.frames += 1
-        if position % every and position not in FIRST_FRAMES:
+        if not adapter.settings.budget and position % every and position not in FIRST_FRAMES:
             return
         image = frame.image[None].to(adapter.compute.device)
         with adapter.compute.autocast():
-            if is_familiar(adapter.model, image):
+            adapter.at_rest = is_familiar(adapter.model, image)
+            if adapter.at_rest:
                 self.asked, self.dead_zone = 0, math.inf
             else:
                 self._ask(adapter.model, image, dead_zones, largest_gain)

@@ -28,6 +28,8 @@ from ttt_cli.adaptation.memory import Batch, Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
+from ttt_cli.adaptation.pace import Never, Pace, pace_of
+from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
@@ -70,18 +72,26 @@ class Adapter:
         automatic = settings.auto_window and self.method.window is None and self.steps > 0
         self.auto_window = AutoWindow() if automatic else None
         self.window = Window(window or None, LARGEST if automatic else None)
-        self.cuts = Cuts() if settings.cuts == "reset" else None
+        finds_scenes = settings.cuts == "reset" or settings.every > 1 or settings.budget
+        self.cuts = Cuts() if finds_scenes else None
+        self.expect(None)
+        self.at_rest = False
         self.familiarity = Familiarity()
         self.clamp = ChosenClamp()
         self.predictor = self.method.predictor()
         self.generator = Generator().manual_seed(settings.seed)
-        self.frames = 0
         self.offline_seconds = 0.0
+
+    def expect(self, length: int | None) -> None:
+        """Sets the pace for a video of so many frames; None if that is not known."""
+        adapts = self.steps > 0 or self.method.looks_at_frames
+        self.pace: Pace = pace_of(self.settings, length) if adapts else Never()
 
     def step(self, frame: Frame) -> Result:
         """Receives the next frame, adapts to it, and predicts it."""
         began = self.compute.now()
-        cut = self.cuts is not None and self.cuts.begins_scene(frame.image)
+        begins_scene = self.cuts is not None and self.cuts.begins_scene(frame.image)
+        cut = begins_scene and self.settings.cuts == "reset"
         if cut:
             self.window.clear()
             self.predictor = self.method.predictor()
@@ -91,23 +101,29 @@ class Adapter:
             return Result(frame, known, None, 0, Timing((self.compute.now() - began) * 1000, 0.0), cut=cut)
         if self.steps:
             self.window.push(frame.image)
-        due = self.frames % self.settings.every == 0
-        self.frames += 1
+        due = self.pace.due(begins_scene)
         if due and not self.method.carry:
             self.reset()
         estimate = self.auto_window.update(self) if self.auto_window else None
-        losses = self.adapt_to(frame) if due else []
+        shared = due == "interval" and self.shares_forward
+        losses = self.adapt_to(frame) if due and not shared else []
         adapted = self.compute.now()
-        with self.method.predicting(self):
-            prediction = self.method.after_predict(self, frame, self.predict(frame))
-        predicted = self.compute.now()
+        if shared:
+            prediction, losses = self.predict_and_adapt(frame)
+        else:
+            with self.method.predicting(self):
+                prediction = self.method.after_predict(self, frame, self.predict(frame))
+        timing = Timing((adapted - began) * 1000, (self.compute.now() - adapted) * 1000)
         finite = [loss for loss in losses if loss is not None]
+        loss = sum(finite) / len(finite) if finite else None
+        self.pace.record(timing, loss, self.at_rest)
         return Result(
             frame=frame,
             prediction=prediction,
-            loss=sum(finite) / len(finite) if finite else None,
+            loss=loss,
             skipped_steps=len(losses) - len(finite),
-            timing=Timing((adapted - began) * 1000, (predicted - adapted) * 1000),
+            timing=timing,
+            adapted=due,
             window_estimate=estimate,
             cut=cut,
             dead_zone=self.clamp.chosen,
@@ -119,18 +135,24 @@ class Adapter:
         return [self.update() for _ in range(self.steps)]
 
     def update(self) -> float | None:
-        """One gradient step on a batch from the window: the only place where an optimizer steps.
+        """One gradient step on a batch from the window. Returns what `descend` does."""
+        batch = self.window.sample(self.settings.batch, self.settings.crop, self.generator)
+        return self.descend(self.loss(batch, self.generator))
 
-        A loss without gradient asks for no step. Returns the loss, or None if loss or gradient was not finite and the
-        step was undone.
+    def descend(self, loss: Tensor) -> float | None:
+        """A step down the gradient of a loss, if it has one: the only place where an optimizer steps.
+
+        A method that finds the video familiar takes no step, and is at rest until it looks again. Returns the loss, or
+        None if loss or gradient was not finite and the step was undone.
         """
         assert self.optimizer is not None
-        loss = self.loss(self.window.sample(self.settings.batch, self.settings.crop, self.generator), self.generator)
-        if loss.requires_grad and not self.optimizer.step(loss):
+        value = float(loss.detach())
+        self.at_rest = self.method.finds_familiar(value)
+        if loss.requires_grad and not self.at_rest and not self.optimizer.step(loss):
             return None
         self.start.pull(self.forgetting)
         self.method.after_step(self)
-        return float(loss.detach())
+        return value
 
     def loss(self, batch: Batch, generator: Generator) -> Tensor:
         """The method's loss on a batch, a scalar. generator: for the masks."""
@@ -146,6 +168,26 @@ class Adapter:
         """h_0(f_t(x)) for RGB in 0..255, (3, H, W)."""
         with self.compute.autocast():
             return self.task.predict(self.model, self.model.encode(image[None].to(self.compute.device)))
+
+    @property
+    def shares_forward(self) -> bool:
+        """Whether a frame's prediction and its step may share one forward pass of f, which a budget asks for."""
+        settings = self.settings
+        is_whole_frame = settings.batch == 1 and settings.crop == 1 and self.steps == 1
+        is_one_prediction = type(self.predictor) is Predictor
+        return bool(settings.budget) and self.method.shares_forward and is_whole_frame and is_one_prediction
+
+    def predict_and_adapt(self, frame: Frame) -> tuple[Prediction, list[float | None]]:
+        """h_0(f_{t-1}(x_t)) and a step from the same forward pass, which the next frames profit from.
+
+        At rest the pass only measures the loss; a loss that asks for a step then gets it on the next frame.
+        """
+        with self.compute.autocast():
+            with torch.set_grad_enabled(not self.at_rest):
+                encoded, loss = self.method.encode_with_loss(self.model, frame.image[None].to(self.compute.device))
+            with torch.no_grad():
+                prediction = self.task.predict(self.model, encoded)
+        return self.method.after_predict(self, frame, prediction), [self.descend(loss)]
 
     def reset(self) -> None:
         """Back to f_0, g_0, without any trace of past training; the window stays."""
@@ -173,6 +215,7 @@ def walk(
     video: Video, adapter: Adapter, on_offline_step: OnOfflineStep = lambda done, total: None
 ) -> Stream[Result, None, None]:
     """Yields one result for each frame of a video, in order. The model stays adapted."""
+    adapter.expect(video.length)
     adapter.method.begin(adapter, video, on_offline_step)
     for frame in video.frames():
         yield adapter.step(frame)

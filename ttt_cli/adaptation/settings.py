@@ -12,6 +12,9 @@ from ttt_cli.core.ranges import require_count, require_not_negative
 AtCuts = Literal["reset", "ignore"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
+BUDGET = 1.1
+"""That `tttv segment` and `tttv colorize` keep to unless they are told otherwise."""
+
 
 @dataclass(frozen=True)
 class AdaptationSettings:
@@ -26,7 +29,9 @@ class AdaptationSettings:
     steps: int = 1
     """Gradient steps a frame (paper: 1)."""
     every: int = 1
-    """Adapt on every so manyth frame only; those between are predicted with the weights as they are (paper: 1)."""
+    """Adapt on every so manyth frame, and on the first ones of a scene (paper: 1); the others are predicted alone."""
+    budget: float = 0.0
+    """Adapt as often as keeps the whole run within this multiple of its predictions; 0 leaves it to `every`."""
     batch: int = 1
     """Images a step, drawn with replacement from the window."""
     crop: float = 1.0
@@ -57,6 +62,10 @@ class AdaptationSettings:
         if self.window < 0:
             raise UsageError(f"window must be at least 1, or inf for every frame, not {self.window}")
         require_count(self, "steps", "batch", "every")
+        if self.budget and not 1 <= self.budget < math.inf:
+            raise UsageError(f"budget must be at least 1, the time of a run without steps, or none, not {self.budget}")
+        if self.budget and self.every > 1:
+            raise UsageError("every and budget both say how often to adapt: leave out one of them")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if not 0 <= self.forgetting < 1:

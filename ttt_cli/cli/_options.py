@@ -5,6 +5,7 @@ An option is None if it was not given; the defaults are in the dataclasses of se
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_cli.adaptation.settings import AdaptationSettings
+from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Tables, parse_assignments
 from ttt_cli.tasks.settings import TaskSettings
@@ -138,6 +139,19 @@ Cuts = Annotated[
         "--cuts", help=f"Whether a cut between scenes empties the window. (default: {AdaptationSettings.cuts})"
     ),
 ]
+Every = Annotated[
+    int | None,
+    typer.Option("--every", metavar="N", help="Adapt on every Nth frame, and on the first ones of a scene; no budget."),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="X|none",
+        help="Adapt as often as keeps the run within X times its predictions, as measured while it runs; none is the "
+        f"paper's step before every frame. (default: {BUDGET})",
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help=f"Random seed. (default: {AdaptationSettings.seed})")
 ]
@@ -196,6 +210,8 @@ class AdaptationOptions:
     method: Method = None
     window: Window = None
     training: TrainingOptions
+    every: Every = None
+    budget: Budget = None
     seed: Seed = None
 
     def overrides(self, precision: Precision) -> AdaptationOverrides:
@@ -206,6 +222,8 @@ class AdaptationOptions:
             method=self.method,
             window=None if self.window is None or automatic else parse_window(self.window),
             auto_window=True if automatic else None,
+            every=self.every,
+            budget=None if self.budget is None else parse_budget(self.budget),
             seed=self.seed,
         )
 
@@ -269,3 +287,16 @@ def parse_window(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise UsageError(f"window must be a whole number of frames from 1 up, inf or auto, not {printable(text)!r}")
     return int(text)
+
+
+def parse_budget(text: str) -> float:
+    """The budget as a multiple; 0 for `none`. Raises UsageError for any other text, and below 1."""
+    if text == "none":
+        return 0.0
+    try:
+        budget = float(text)
+    except ValueError:
+        budget = math.nan
+    if not 1 <= budget < math.inf:
+        raise UsageError(f"budget must be a number from 1 up, such as {BUDGET}, or none, not {printable(text)!r}")
+    return budget

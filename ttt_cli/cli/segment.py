@@ -119,13 +119,14 @@ def build_request(
     gray_first: bool = False,
 ) -> RunRequest:
     """Resolves all settings; run/settings.py says which ones win."""
+    from ttt_cli.adaptation.settings import BUDGET
     from ttt_cli.model.opening import open_weights, weights_for
     from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
 
     opened = open_weights(weights, compute.allow_pickle)
     torch_device = choose_device(compute.device.value)
-    settings = resolve(opened, run.config, overrides, torch_device)
+    settings = resolve(opened, run.config, overrides, torch_device, BUDGET)
     method_weights = weights_for(settings.adaptation.method, opened)
     return RunRequest(source, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)
 
@@ -196,6 +197,11 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
             rows.append(("to adapt them", f"tttv weights prepare {report.weights['name']} --images DIR"))
     if report.first_loss is not None and report.last_loss is not None:
         rows.append(("loss", f"{report.first_loss:.4f} -> {report.last_loss:.4f}"))
+    if report.adapted:
+        by_reason = ", ".join(f"{count} for {why}" for why, count in report.adapted.items())
+        rows.append(("frames adapted to", f"{sum(report.adapted.values())} ({by_reason})"))
+    if report.adapted and report.times_prediction is not None:
+        rows.append(("model time", f"{report.times_prediction:.2f} times that of predictions alone"))
     if report.cuts:
         listed = ", ".join(map(str, report.cuts[:CUTS_SHOWN])) + (", ..." if len(report.cuts) > CUTS_SHOWN else "")
         rows.append(("cuts", f"{len(report.cuts)}, at frame {listed}"))

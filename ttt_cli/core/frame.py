@@ -107,6 +107,8 @@ class Result:
     skipped_steps: int
     """Training steps whose loss or gradient was not finite. The weights were restored before going on."""
     timing: Timing
+    adapted: str | None = None
+    """Why the model was adapted to the frame, see adaptation/pace.py; None if it was not."""
     window_estimate: WindowEstimate | None = None
     """The estimate, if the window's size was estimated on this frame."""
     cut: bool = False

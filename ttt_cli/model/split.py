@@ -90,12 +90,14 @@ class SplitModel(nn.Module, ABC):
             self.encode(images)
         return measured
 
-    def distance_from_ordinary(self, images: Tensor, dead_zone: float) -> Tensor:
-        """How far f's channels lie outside of what is usual, see `FeatureStatistics.distance`: a scalar.
+    def encode_with_distance(self, images: Tensor, dead_zone: float) -> tuple[Encoded, Tensor]:
+        """f, and how far its channels lie outside of what is usual: a scalar, see `FeatureStatistics.distance`.
 
         Raises ValueError if nothing is known of ordinary pictures.
         """
-        return self._known_features().distance(self.channel_statistics(images), dead_zone)
+        with measured_channels(self.blocks) as measured:
+            encoded = self.encode(images)
+        return encoded, self._known_features().distance(measured, dead_zone)
 
     def clamped(self, dead_zone: float, largest_gain: float) -> AbstractContextManager[None]:
         """A context in which f's channels are clamped, see `clamped_channels`. An infinite dead zone clamps nothing."""

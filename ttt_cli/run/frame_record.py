@@ -34,10 +34,12 @@ class FrameRecord:
     """The estimate of the window's size, if one was made on this frame."""
     dead_zone: float | None = None
     """How far f's channels could lie from ordinary ones, in spreads, if the method `auto` chose to clamp them."""
+    adapted: str | None = None
+    """Why the model was adapted to the frame: "scene", "change" or "interval", see adaptation/pace.py."""
 
     def as_json(self) -> dict[str, Any]:
-        """The line of frames.jsonl; `cut`, `window_estimate` and `dead_zone` are left out if they are not set."""
-        optional = ("cut", "window_estimate", "dead_zone")
+        """The line of frames.jsonl; those with a default are left out if they are not set."""
+        optional = [field.name for field in dataclasses.fields(self) if field.default is not dataclasses.MISSING]
         return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in optional}
 
 

@@ -146,6 +146,7 @@ class Outputs:
             cut=result.cut,
             window_estimate=result.window_estimate,
             dead_zone=result.dead_zone,
+            adapted=result.adapted,
         )
         log.write(to_json(record.as_json()) + "\n")
         log.flush()

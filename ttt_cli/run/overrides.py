@@ -46,6 +46,8 @@ class AdaptationOverrides:
     learning_rate: float | None = None
     cuts: str | None = None
     seed: int | None = None
+    every: int | None = None
+    budget: float | None = None
     precision: str | None = None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ttt_cli.core.color import is_colored
-from ttt_cli.core.frame import Video
+from ttt_cli.core.frame import Result, Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.core.version import __version__
 from ttt_cli.metrics.base import Metric
@@ -66,6 +66,10 @@ class Report:
     """In colorization: frames left gray, such as title cards."""
     clamped_frames: int = 0
     """With the method `auto`: frames predicted with clamped features."""
+    adapted: dict[str, int] = field(default_factory=dict)
+    """How many frames were adapted to, by why: "scene", "change" or "interval"."""
+    times_prediction: float | None = None
+    """Time of all steps and predictions, over that of as many predictions of frames that were not adapted to."""
     warnings: list[str] = field(default_factory=list)
     """What the user should know about the input."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -122,6 +126,10 @@ class RunTotals:
         self.milliseconds: Counter[str] = Counter()
         self.cuts: list[int] = []
         self.gray_frames = self.clamped_frames = 0
+        self.adapted: Counter[str] = Counter()
+        self._model_milliseconds = 0.0
+        self._predictions_alone = 0
+        self._milliseconds_alone = 0.0
         self.has_colors = False
         self._first_losses: list[float] = []
         self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
@@ -133,6 +141,7 @@ class RunTotals:
         self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
         self.clamped_frames += result.dead_zone is not None
+        self._time(result)
         if result.cut:
             self.cuts.append(result.frame.index)
         chroma = step.labels.chroma()
@@ -144,11 +153,24 @@ class RunTotals:
             if len(self._first_losses) < LOSSES_AVERAGED:
                 self._first_losses.append(result.loss)
 
+    def _time(self, result: Result) -> None:
+        timing = result.timing
+        self._model_milliseconds += timing.adapt_milliseconds + timing.predict_milliseconds
+        if result.adapted:
+            self.adapted[result.adapted] += 1
+        else:
+            self._predictions_alone += 1
+            self._milliseconds_alone += timing.predict_milliseconds
+
     def write_to(self, report: Report) -> None:
         """Enters the totals in the report; `frames` is for Outputs to say, which knows what is written."""
         report.skipped_steps = self.skipped_steps
         report.cuts, report.gray_frames = self.cuts, self.gray_frames
         report.clamped_frames = self.clamped_frames
+        report.adapted = dict(self.adapted)
+        if self._milliseconds_alone:
+            of_one = self._milliseconds_alone / self._predictions_alone
+            report.times_prediction = round(self._model_milliseconds / (of_one * self.frames), 3)
         if self._last_losses:
             # In a short run the two means share no frame; in a run of one frame they are the same.
             count = min(LOSSES_AVERAGED, max(1, self.frames // 2))

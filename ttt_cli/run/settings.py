@@ -39,10 +39,13 @@ class RunSettings:
 SECTIONS = [section.name for section in dataclasses.fields(RunSettings)]
 
 
-def resolve(weights: Weights, config: Path | None, overrides: Overrides, device: torch.device) -> RunSettings:
+def resolve(
+    weights: Weights, config: Path | None, overrides: Overrides, device: torch.device, budget: float = 0.0
+) -> RunSettings:
     """Merges all settings. From highest to lowest, these win: assigned settings (`--set`), other overrides, the config
     file, the weights' recommendations, the dataclasses' defaults.
 
+    budget: as in AdaptationSettings, if nothing else says how often to adapt.
     Raises UsageError for unknown names, wrong types and values out of range.
     """
     file = _file_tables(config)
@@ -53,6 +56,8 @@ def resolve(weights: Weights, config: Path | None, overrides: Overrides, device:
     merged: Tables = {section: _merged(layer.get(section, {}) for layer in layers) for section in SECTIONS}
     method = merged["adaptation"].get("method", AdaptationSettings.method)
     for_method = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
+    if not {"every", "budget"} & for_method.keys():
+        for_method["budget"] = budget
     merged["adaptation"] = _with_constants(method, for_method, "settings: adaptation")
     settings = from_table(RunSettings, merged, "settings")
     _check(settings, weights)

@@ -13,7 +13,7 @@ from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.core.ranges import require_not_negative
 from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.split import SplitModel
+from ttt_cli.model.split import Encoded, SplitModel
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Align(Method):
     familiar: float = FAMILIAR
     """Distance of a frame up to which no step is taken."""
 
+    shares_forward: ClassVar[bool] = True
     needs_ordinary_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -43,6 +44,13 @@ class Align(Method):
     def loss(
         self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
-        """The distance from ordinary features, without a gradient if the frame is familiar."""
-        distance = model.distance_from_ordinary(batch.images, self.dead_zone)
-        return distance if float(distance.detach()) > self.familiar else distance.detach()
+        """The distance from ordinary features."""
+        return self.encode_with_loss(model, batch.images)[1]
+
+    def encode_with_loss(self, model: SplitModel, images: Tensor) -> tuple[Encoded, Tensor]:
+        """f's output, and the distance of its channels from ordinary ones."""
+        return model.encode_with_distance(images, self.dead_zone)
+
+    def finds_familiar(self, loss: float) -> bool:
+        """Whether the distance is at most `familiar`."""
+        return loss <= self.familiar

@@ -14,7 +14,7 @@ from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.core.frame import Frame, Prediction, Video
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.split import SplitModel
+from ttt_cli.model.split import Encoded, SplitModel
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -47,6 +47,8 @@ class Method:
     """Tasks that the method makes no sense for."""
     undefined_because: ClassVar[str] = ""
     """The reason, for the error message."""
+    shares_forward: ClassVar[bool] = False
+    """Whether the loss is of whole frames as they are, so that a prediction and a step can share f's forward pass."""
     needs_ordinary_features: ClassVar[bool] = False
     """Whether it compares f's features with those of ordinary pictures, which the weights must then record."""
 
@@ -75,6 +77,22 @@ class Method:
     ) -> Tensor:
         """The loss of one step on a batch from the window: a scalar."""
         raise TypeError(f"{self.name} moves no parameters, so it has no loss")
+
+    def encode_with_loss(self, model: SplitModel, images: Tensor) -> tuple[Encoded, Tensor]:
+        """f's output for whole images, and the loss of one step on them; of methods with `shares_forward`.
+
+        images: RGB in 0..255, (B, 3, H, W).
+        """
+        raise TypeError(f"{self.name} has no loss on whole images")
+
+    def finds_familiar(self, loss: float) -> bool:
+        """Whether a loss says that the video is as f expects it, so that no step is taken."""
+        return False
+
+    @property
+    def looks_at_frames(self) -> bool:
+        """Whether it does something before a prediction besides taking steps."""
+        return type(self).before_step is not Method.before_step
 
     def begin(self, adapter: Adapter, video: Video, on_offline_step: OnOfflineStep) -> None:
         """Called before the first frame. A method that looks at the video here is not online."""

@@ -12,13 +12,14 @@ from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.optimizer import NORMALIZATION
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.split import SplitModel
+from ttt_cli.model.split import Encoded, SplitModel
 
 
 @dataclass(frozen=True)
 class Tent(Method):
     """The affine parameters of f's normalization layers take a step on the entropy before each prediction."""
 
+    shares_forward: ClassVar[bool] = True
     needs_class_probabilities: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
     undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a color has none"
@@ -33,5 +34,10 @@ class Tent(Method):
         self, model: SplitModel, batch: Batch, reconstruction: ReconstructionSettings, generator: Generator
     ) -> Tensor:
         """Entropy over the classes, in nats, averaged over pixels."""
-        probabilities = model.class_probabilities(model.encode(batch.images))
-        return -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=1).mean()
+        return self.encode_with_loss(model, batch.images)[1]
+
+    def encode_with_loss(self, model: SplitModel, images: Tensor) -> tuple[Encoded, Tensor]:
+        """f's output, and the entropy of h's."""
+        encoded = model.encode(images)
+        probabilities = model.class_probabilities(encoded)
+        return encoded, -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=1).mean()
