@@ -20,6 +20,7 @@ class Tent(Method):
     """The affine parameters of f's normalization layers take a step on the entropy before each prediction."""
 
     needs_class_probabilities: ClassVar[bool] = True
+    moves_normalization: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
     undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a color has none"
 
