@@ -56,12 +56,12 @@ def cosines(
     queries = model.decode(model.encode(images))
     probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
     terms = main_loss.pixel_terms(probabilities, queries.image_size, [still])
-    main_loss.pixel_loss(terms.means, terms.sums).backward()
+    main_loss.pixel_loss(terms.means, terms.sums).backward()  # type: ignore[no-untyped-call]
     main = by_stage(model)
     model.zero_grad()
     generator = Generator().manual_seed(0)
     for _ in range(masks):
-        reconstruction_loss(model, images, settings, generator).backward()
+        reconstruction_loss(model, images, settings, generator).backward()  # type: ignore[no-untyped-call]
     reconstruction = by_stage(model)
     return {stage: float(torch.cosine_similarity(main[stage], reconstruction[stage], dim=0)) for stage in main}
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from streams import open_stream, read_streams
+from shift_recipes import open_stream, read_streams
 
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Labels
@@ -62,9 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     if arguments.task == "semantic":
-        streams = [
-            open_stream(recipe, arguments.data, None) for recipe in read_streams(Path("recipes/streams.toml"))[:2]
-        ]
+        streams = [open_stream(recipe, arguments.data) for recipe in read_streams(Path("recipes/streams.toml"))[:2]]
     else:
         folders = [arguments.data / "davis16" / "images" / name for name in COLOR_VIDEOS]
         requests = [StreamRequest(folder, None, InputSettings(), arguments.task) for folder in folders]

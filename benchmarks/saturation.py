@@ -67,16 +67,16 @@ def predicted(stills: Stills, name: str) -> list[Colored]:
 def curves(kind: str, stills: list[Colored], split: Split) -> Iterator[tuple[str, Curve]]:
     """The curves of a kind, with what is printed of them."""
     if kind == "factor":
-        yield from ((f"r * {factor:g}", lambda r, s=factor: r * s) for factor in FACTORS)
+        yield from ((f"r * {factor:g}", _scaled(factor)) for factor in FACTORS)
     elif kind == "strong":
         for knee, k in product((5.0, 20.0), (1.0, 2.0, 3.0)):
-            yield f"r * (1 + {k:g} r / (r + {knee:g}))", lambda r, k=k, knee=knee: r * (1 + k * r / (r + knee))
+            yield f"r * (1 + {k:g} r / (r + {knee:g}))", _strong(knee, k)
     elif kind == "weak":
         for power, fixed in product((0.6, 0.8), (20.0, 45.0)):
-            yield f"{fixed:g} (r / {fixed:g})^{power}", lambda r, p=power, f=fixed: f * (r / f) ** p
+            yield f"{fixed:g} (r / {fixed:g})^{power}", _weak(power, fixed)
     elif kind == "limit":
         for limit, s in product((20.0, 40.0), (2.0, 2.5, 3.0)):
-            yield f"{limit:g} tanh({s:g} r / {limit:g})", lambda r, s=s, top=limit: top * torch.tanh(s * r / top)
+            yield f"{limit:g} tanh({s:g} r / {limit:g})", _limited(limit, s)
     elif kind == "matched":
         levels = torch.linspace(0, 1, 33)
         said = torch.cat([still.chroma.norm(dim=0)[::4, ::4].flatten() for still in stills]).quantile(levels)
@@ -85,9 +85,29 @@ def curves(kind: str, stills: list[Colored], split: Split) -> Iterator[tuple[str
         radii = [lab_of(still.image[:, ::16, ::16])[1:].norm(dim=0).flatten() for still in pictures]
         true = torch.cat(radii).quantile(levels)
         for share in (0.25, 0.5, 1.0):
-            yield f"{share:g} of the way to the matched r", lambda r, a=share: r + a * (_between(r, said, true) - r)
+            yield f"{share:g} of the way to the matched r", _matched(share, said, true)
     else:
         raise SystemExit(f"unknown curve: {kind}")
+
+
+def _scaled(factor: float) -> Curve:
+    return lambda r: r * factor
+
+
+def _strong(knee: float, k: float) -> Curve:
+    return lambda r: r * (1 + k * r / (r + knee))
+
+
+def _weak(power: float, fixed: float) -> Curve:
+    return lambda r: fixed * (r / fixed) ** power
+
+
+def _limited(limit: float, s: float) -> Curve:
+    return lambda r: limit * torch.tanh(s * r / limit)
+
+
+def _matched(share: float, said: Tensor, true: Tensor) -> Curve:
+    return lambda r: r + share * (_between(r, said, true) - r)
 
 
 def _between(values: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -202,7 +202,7 @@ def test_regions_are_detectrons_to_the_bit(detectron: Any) -> None:
 
 
 def test_the_command_segments_with_a_model_of_detectron(detectron: Any, clip: Path, tmp_path: Path) -> None:
-    name = detectron("PanopticFPN")
+    name = with_normalization("BN", detectron("PanopticFPN"))
     run = [
         "segment",
         clip,
@@ -295,7 +295,27 @@ def test_detectors_have_no_method_that_asks_for_classes_of_pixels(detectron: Any
     check_defined("joint", "instance", weights)
     with pytest.raises(UsageError, match=r"tent: needs the probability of each class .* only find objects"):
         check_defined("tent", "instance", weights)
-    check_defined("tent", "panoptic", open_weights(detectron("PanopticFPN")))
+    check_defined("tent", "panoptic", open_weights(with_normalization("BN", detectron("PanopticFPN"))))
+
+
+def with_normalization(norm: str, name: str) -> str:
+    """The same weights, with a config that has this normalization in its ResNet."""
+    path = Path(name.removeprefix("detectron2:").split("#")[0])
+    path.write_text(path.read_text().replace("    DEPTH: 50\n", f"    DEPTH: 50\n    NORM: {norm}\n"))
+    return name
+
+
+@pytest.mark.parametrize("method", ["tent", "tent+cb", "ln-adapt", "ln-prior", "ln-adapt+smoothing"])
+def test_frozen_normalization_cannot_be_moved(detectron: Any, method: str) -> None:
+    name = detectron("SemanticSegmentor")
+    weights = open_weights(name)
+    normalization = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.GroupNorm, torch.nn.LayerNorm)
+    assert not any(isinstance(module, normalization) for module in weights.load().encoder.modules())
+    with pytest.raises(UsageError, match=r"moves normalization layers, and those of .* are frozen .* such as online"):
+        check_defined(method, "semantic", weights)
+    check_defined("joint", "semantic", weights)
+    check_defined("self-train", "semantic", weights)
+    check_defined(method, "semantic", open_weights(with_normalization("BN", name)))
 
 
 WRONG: dict[str, tuple[str, str, str]] = {

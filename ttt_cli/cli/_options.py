@@ -59,7 +59,7 @@ WeightsName = Annotated[
     typer.Option(
         "--weights",
         metavar="NAME|PATH|ID",
-        help="Weights: a name (tttv weights list), a file, a folder of transformers, an id of the Hugging Face hub, "
+        help="Weights: a name (tttv weights list), a file, a folder of transformers or smp, an id of the hub, "
         "detectron2:CONFIG.yaml#MODEL.pth, or torchvision:NAME.",
     ),
 ]

@@ -77,7 +77,7 @@ def evaluate(
     ] = Protocol.both,
     evaluator: Annotated[
         Evaluator,
-        typer.Option("--evaluator", help="detectron2: its evaluators score each pass too (semantic, instance)."),
+        typer.Option("--evaluator", help="detectron2: its evaluators score each pass too."),
     ] = Evaluator.ours,
     every: Annotated[
         int | None, typer.Option("--every", metavar="N", help="Score every Nth frame. (default: as in the paper)")

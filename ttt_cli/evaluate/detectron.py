@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -14,73 +15,84 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.nn import functional
 
-from ttt_cli.core.classes import VOID
+from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import TttvError, UsageError
-from ttt_cli.core.labels import ClassMap, Instances, Labels, decode
+from ttt_cli.core.labels import ClassMap, Instances, Labels, PanopticMap, decode
 
-TASKS = ("semantic", "instance")
 _numbers = count()
 
 
-class DetectronEvaluation:
-    """One pass, scored by detectron2: SemSegEvaluator for the task semantic, COCOEvaluator for instance.
+class _Scorer(ABC):
+    """One evaluator of detectron2. theirs: the module detectron2.evaluation."""
 
-    names: of the classes. Raises UsageError for other tasks, TttvError if detectron2 is not installed.
-    """
+    def __init__(self, theirs: Any, classes: Sequence[Class]) -> None:
+        self.theirs, self.classes = theirs, tuple(classes)
+        self.names = [kind.name for kind in classes]
 
-    def __init__(self, task: str, names: Sequence[str]) -> None:
-        if task not in TASKS:
-            raise UsageError(f"the evaluators of detectron2 are for the tasks {' and '.join(TASKS)}, not for {task}")
-        try:
-            import detectron2.evaluation as theirs
-        except ImportError as error:
-            raise TttvError("detectron2 is not installed; the README says how to, or leave out --evaluator") from error
-        logging.getLogger("detectron2").setLevel(logging.ERROR)
-        self._theirs: Any = theirs
-        self._names = tuple(names)
-        self._objects: list[tuple[Instances, Instances]] = []
-        self._labeled = np.zeros((0, 0), dtype=int)
-        self._classes = self._class_evaluator() if task == "semantic" else None
-
+    @abstractmethod
     def update(self, prediction: Labels, truth: Labels) -> None:
-        """Counts one frame; of both kinds of labels, ClassMap or Instances, whichever the task has."""
-        if self._classes is None:
-            self._objects.append((Instances.expect(prediction), Instances.expect(truth)))
-            return
-        self._labeled = ClassMap.expect(truth).ids.numpy().astype(int)
-        chosen = functional.one_hot(ClassMap.expect(prediction).ids.long(), len(self._names)).movedim(-1, 0)
-        self._classes.process([{"file_name": "frame"}], [{"sem_seg": chosen}])
+        """Counts one frame."""
 
-    def compute(self) -> dict[str, float]:
-        """All that the evaluator reports, in percent, by its names for it."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            if self._classes is not None:
-                return _plain(self._classes.evaluate()["sem_seg"])
-            with TemporaryDirectory() as folder:
-                evaluator = self._object_evaluator(Path(folder) / "truth.json")
-                for number, (prediction, _) in enumerate(self._objects):
-                    evaluator.process([{"image_id": number}], [{"instances": _their_instances(prediction)}])
-                results = evaluator.evaluate()
-        return _plain(results["segm"]) if "segm" in results else {}
+    @abstractmethod
+    def compute(self) -> dict[str, Any]:
+        """The scores by their names; what is printed on the way is not shown."""
 
-    def _class_evaluator(self) -> Any:
+
+class _Classes(_Scorer):
+    """SemSegEvaluator."""
+
+    def __init__(self, theirs: Any, classes: Sequence[Class]) -> None:
         from detectron2.data import DatasetCatalog
 
-        # It looks labels up by the name of a file. There is one name, and `_labeled` are the labels of the frame.
-        name = self._data_set(stuff_classes=list(self._names), ignore_label=VOID)
+        super().__init__(theirs, classes)
+        # It looks labels up by the name of a file. There is one name, and `labeled` are the labels of the frame.
+        self.labeled = np.zeros((0, 0), dtype=int)
+        name = _data_set(stuff_classes=self.names, ignore_label=VOID)
         DatasetCatalog.register(name, lambda: [{"file_name": "frame", "sem_seg_file_name": "label"}])
-        evaluator = self._theirs.SemSegEvaluator(
-            name, distributed=False, sem_seg_loading_fn=lambda file, dtype: self._labeled.copy()
+        self.evaluator = theirs.SemSegEvaluator(
+            name, distributed=False, sem_seg_loading_fn=lambda file, dtype: self.labeled.copy()
         )
-        evaluator.reset()
-        return evaluator
+        self.evaluator.reset()
 
-    def _object_evaluator(self, path: Path) -> Any:
-        frames = [truth for _, truth in self._objects]
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        self.labeled = ClassMap.expect(truth).ids.numpy().astype(int)
+        chosen = functional.one_hot(ClassMap.expect(prediction).ids.long(), len(self.classes)).movedim(-1, 0)
+        self.evaluator.process([{"file_name": "frame"}], [{"sem_seg": chosen}])
+
+    def compute(self) -> dict[str, Any]:
+        scores: dict[str, Any] = self.evaluator.evaluate()["sem_seg"]
+        return scores
+
+
+class _Objects(_Scorer):
+    """COCOEvaluator."""
+
+    def __init__(self, theirs: Any, classes: Sequence[Class]) -> None:
+        super().__init__(theirs, classes)
+        self.frames: list[tuple[Instances, Instances]] = []
+
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        self.frames.append((Instances.expect(prediction), Instances.expect(truth)))
+
+    def compute(self) -> dict[str, Any]:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "truth.json"
+            path.write_text(json.dumps(self._truth()))
+            name = _data_set(thing_classes=self.names, json_file=str(path))
+            evaluator = self.theirs.COCOEvaluator(name, tasks=("segm",), distributed=False)
+            evaluator.reset()
+            for number, (prediction, _) in enumerate(self.frames):
+                evaluator.process([{"image_id": number}], [{"instances": _their_instances(prediction)}])
+            results: dict[str, dict[str, Any]] = evaluator.evaluate()
+        return results.get("segm", {})
+
+    def _truth(self) -> dict[str, Any]:
+        frames = [truth for _, truth in self.frames]
         annotations = [
             {
                 "image_id": number,
@@ -93,26 +105,110 @@ class DetectronEvaluation:
             for number, truth in enumerate(frames)
             for found in truth.objects
         ]
-        content = {
+        return {
             "images": [{"id": number, "height": t.size[0], "width": t.size[1]} for number, t in enumerate(frames)],
             # pycocotools reads a match with number 0 as none.
             "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
-            "categories": [{"id": number, "name": name} for number, name in enumerate(self._names)],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(self.names)],
         }
-        path.write_text(json.dumps(content))
-        name = self._data_set(thing_classes=list(self._names), json_file=str(path))
-        evaluator = self._theirs.COCOEvaluator(name, tasks=("segm",), distributed=False)
-        evaluator.reset()
-        return evaluator
 
-    @staticmethod
-    def _data_set(**metadata: Any) -> str:
-        """The name of a new data set that detectron2 knows this of."""
+
+class _Regions(_Scorer):
+    """COCOPanopticEvaluator. Raises TttvError if panopticapi, which it calls, is not installed."""
+
+    def __init__(self, theirs: Any, classes: Sequence[Class]) -> None:
+        try:
+            import panopticapi.evaluation  # noqa: F401
+        except ImportError as error:
+            raise TttvError(
+                "the panoptic evaluator of detectron2 needs panopticapi; run python -m pip install "
+                "'git+https://github.com/cocodataset/panopticapi.git', or leave out --evaluator"
+            ) from error
+        super().__init__(theirs, classes)
+        self.name = _data_set(thing_dataset_id_to_contiguous_id={}, stuff_dataset_id_to_contiguous_id={})
+        self.evaluator = theirs.COCOPanopticEvaluator(self.name)
+        self.evaluator.reset()
+        self.labels: list[bytes] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        from panopticapi.utils import id2rgb
+
+        predicted, labeled = PanopticMap.expect(prediction), PanopticMap.expect(truth)
+        number = len(self.labels)
+        named = {"image_id": number, "file_name": f"{number}.png"}
+        found = [{"id": segment.id, "category_id": segment.class_id} for segment in predicted.segments]
+        self.evaluator.process([named], [{"panoptic_seg": (predicted.ids, found)}])
+        there = [
+            {
+                "id": segment.id,
+                "category_id": segment.class_id,
+                "area": int((labeled.ids == segment.id).sum()),
+                "iscrowd": int(segment.is_crowd),
+            }
+            for segment in labeled.segments
+        ]
+        self.annotations.append({**named, "segments_info": there})
+        with io.BytesIO() as file:
+            Image.fromarray(id2rgb(labeled.ids.numpy())).save(file, format="PNG")
+            self.labels.append(file.getvalue())
+
+    def compute(self) -> dict[str, Any]:
+        """Nothing if there are only things or only stuff, since panopticapi takes the mean of both."""
         from detectron2.data import MetadataCatalog
 
-        name = f"tttv_{next(_numbers)}"
-        MetadataCatalog.get(name).set(**metadata)
-        return name
+        kinds = [
+            {"id": number, "name": kind.name, "isthing": int(kind.is_thing)} for number, kind in enumerate(self.classes)
+        ]
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "truth.json"
+            path.write_text(json.dumps({"annotations": self.annotations, "categories": kinds}))
+            for annotation, label in zip(self.annotations, self.labels, strict=True):
+                (Path(folder) / annotation["file_name"]).write_bytes(label)
+            MetadataCatalog.get(self.name).set(panoptic_json=str(path), panoptic_root=folder)
+            try:
+                scores: dict[str, Any] = self.evaluator.evaluate()["panoptic_seg"]
+            except ZeroDivisionError:
+                return {}
+        return scores
+
+
+SCORERS: dict[str, type[_Scorer]] = {"semantic": _Classes, "instance": _Objects, "panoptic": _Regions}
+
+
+class DetectronEvaluation:
+    """One pass, scored by detectron2: SemSegEvaluator, COCOEvaluator or COCOPanopticEvaluator, whichever the task has.
+
+    Raises UsageError for other tasks, TttvError if detectron2 is not installed, or panopticapi for panoptic.
+    """
+
+    def __init__(self, task: str, classes: Sequence[Class]) -> None:
+        if task not in SCORERS:
+            raise UsageError(f"the evaluators of detectron2 are for the tasks {', '.join(SCORERS)}, not for {task}")
+        try:
+            import detectron2.evaluation as theirs
+        except ImportError as error:
+            raise TttvError("detectron2 is not installed; the README says how to, or leave out --evaluator") from error
+        logging.getLogger("detectron2").setLevel(logging.ERROR)
+        self._scorer = SCORERS[task](theirs, classes)
+
+    def update(self, prediction: Labels, truth: Labels) -> None:
+        """Counts one frame; both labels are of the kind that the task has."""
+        self._scorer.update(prediction, truth)
+
+    def compute(self) -> dict[str, float]:
+        """All that the evaluator reports, in percent, by its names for it."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            return {name: float(score) for name, score in self._scorer.compute().items()}
+
+
+def _data_set(**metadata: Any) -> str:
+    """The name of a new data set that detectron2 knows this of."""
+    from detectron2.data import MetadataCatalog
+
+    name = f"tttv_{next(_numbers)}"
+    MetadataCatalog.get(name).set(**metadata)
+    return name
 
 
 def _their_instances(prediction: Instances) -> Any:
@@ -128,7 +224,3 @@ def _their_instances(prediction: Instances) -> Any:
         scores=torch.tensor([found.score for found in prediction.objects]),
         pred_classes=torch.tensor([found.class_id for found in prediction.objects], dtype=torch.int64),
     )
-
-
-def _plain(scores: dict[str, Any]) -> dict[str, float]:
-    return {name: float(score) for name, score in scores.items()}

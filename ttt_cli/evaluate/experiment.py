@@ -185,7 +185,7 @@ def _by_detectron(
         yield lambda result: None
         return
     task = prepared.task
-    evaluation = DetectronEvaluation(task.name, [kind.name for kind in task.classes])
+    evaluation = DetectronEvaluation(task.name, task.classes)
 
     def score(result: Result) -> None:
         truth = task.truth_of(result.frame, stream.truth)

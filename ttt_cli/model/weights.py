@@ -53,6 +53,8 @@ class Weights(ABC):
     """Whether the model has a g that was trained."""
     has_class_probabilities: bool = True
     """Whether the model says how likely each class is at each pixel; detectors of objects do not."""
+    has_frozen_normalization: bool = False
+    """Whether all of f's normalization layers are frozen, as FrozenBatchNorm is: nothing in them can move."""
 
     @property
     def recommended(self) -> dict[str, dict[str, Any]]:

@@ -131,6 +131,11 @@ def check_defined(name: str, task: str, weights: Weights) -> None:
             f"method {printable(name)}: needs the probability of each class at each pixel, and weights "
             f"{printable(weights.name)} only find objects; choose another method, such as joint"
         )
+    if method.moves_normalization and weights.has_frozen_normalization:
+        raise UsageError(
+            f"method {printable(name)}: moves normalization layers, and those of {printable(weights.name)} are frozen "
+            "(FrozenBatchNorm); choose a method that trains all of the encoder, such as online or align"
+        )
     for part in (method, method.predictor):
         if task in part.undefined_for:
             raise UsageError(f"method {printable(name)} is not defined for the task {task}: {part.undefined_because}")

@@ -61,6 +61,9 @@ class Method:
     needs_class_probabilities: ClassVar[bool] = False
     """Whether it asks how likely each class is at each pixel, which detectors of objects do not say."""
 
+    moves_normalization: ClassVar[bool] = False
+    """Whether what it moves in f is in its normalization layers, which must then not be frozen."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 

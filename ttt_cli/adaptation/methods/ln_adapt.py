@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class StatisticsAdapt(Method):
 
     Layer normalization keeps no statistics: it always uses those of its input, so nothing changes there.
     """
+
+    moves_normalization: ClassVar[bool] = True
 
     momentum: float = 0.3
     """Share of the new frame in the statistics.

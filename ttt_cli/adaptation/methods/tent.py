@@ -21,6 +21,7 @@ class Tent(Method):
 
     shares_forward: ClassVar[bool] = True
     needs_class_probabilities: ClassVar[bool] = True
+    moves_normalization: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = ("colorization",)
     undefined_because: ClassVar[str] = "tent makes the model surer of its classes, and a color has none"
 

@@ -55,6 +55,8 @@ def maps_of(output: Any, pixels_size: tuple[int, int], patch_pixels: int | None)
     """
     if isinstance(output, Tensor):
         states: Sequence[Tensor] = [output]
+    elif isinstance(output, list):
+        states = output
     elif isinstance(output, dict) and getattr(output, "feature_maps", None) is None and "hidden_states" not in output:
         states = list(output.values())
     else:

@@ -109,6 +109,8 @@ def read_detectron(name: str) -> DetectronWeights:
         adaptation={"method": "joint"},
         has_reconstruction=False,
         has_class_probabilities=config.MODEL.META_ARCHITECTURE != "GeneralizedRCNN",
+        # All backbones of detectron2 that a .yaml config can ask for are ResNets, most of them in a feature pyramid.
+        has_frozen_normalization=config.MODEL.RESNETS.NORM == "FrozenBN" and config.MODEL.FPN.NORM in ("", "FrozenBN"),
         config_path=config_path,
         config=config,
     )

@@ -20,6 +20,8 @@ from ttt_cli.model.weights import sha256
 
 CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+SMP_CLASS = "_model_class"
+"""The key by which configs of segmentation_models_pytorch name their class; those of transformers have no such key."""
 COPY_AGAIN = "copy the whole folder again"
 
 
@@ -91,10 +93,19 @@ def only_pickle(source: str) -> TttvError:
     )
 
 
-def fingerprint(snapshot: Snapshot) -> str:
-    """The sha256, in hexadecimal, of the names and contents of its config and weights. Read once for each process."""
+def is_of_smp(snapshot: Snapshot) -> bool:
+    """Whether it is a model of segmentation_models_pytorch rather than of transformers."""
+    return SMP_CLASS in json.loads((snapshot.folder / CONFIG).read_bytes())
+
+
+def fingerprint(snapshot: Snapshot, *others: str) -> str:
+    """The sha256, in hexadecimal, of the names and contents of its config and weights. Read once for each process.
+
+    others: names of files in the folder to be included, where they exist.
+    """
     digest = hashlib.sha256()
-    for path in (snapshot.folder / CONFIG, *snapshot.weights):
+    there = [path for path in map(snapshot.folder.joinpath, others) if path.is_file()]
+    for path in (snapshot.folder / CONFIG, *snapshot.weights, *there):
         status = path.stat()
         digest.update(f"{path.name} {_sha256(path, status.st_size, status.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
