@@ -47,7 +47,9 @@ def test_importing_the_package_imports_no_torch() -> None:
 
 def test_a_run_has_its_folder_its_report_and_its_frames(tiny_weights: Path, tmp_path: Path) -> None:
     frames = save_frames([frame.image for frame in noise_frames(3)], tmp_path / "frames")
-    run = ttt_cli.segment(frames, weights=tiny_weights, out=tmp_path / "run", method="online", window=2, seed=3)
+    run = ttt_cli.segment(
+        frames, weights=tiny_weights, out=tmp_path / "run", method="online", window=2, seed=3, budget=0
+    )
     assert run.report.status == "done"
     assert (run.report.settings.adaptation.window, run.report.settings.adaptation.seed) == (2, 3)
     assert run.folder.overlay.is_file()

@@ -39,7 +39,7 @@ def report_in(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_leaves_the_run_folder(segment: Callable[..., int], clip: Path, capsys: Capture) -> None:
-    assert segment(clip, "--seed", 3) == 0
+    assert segment(clip, "--seed", 3, "--every", 1) == 0
     folder = Path("runs/clip-online")
     assert sorted(path.name for path in folder.iterdir()) == ["frames.jsonl", "masks", "overlay.mp4", "run.json"]
 
@@ -77,7 +77,7 @@ def test_a_run_of_auto_says_where_it_clamped(
 ) -> None:
     answers = iter([0.5, 0.5, 0.5] + [0.5, 0.5, 0.9] * 9)  # Nothing on the first frame, 1 from the second on.
     monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
-    assert segment(clip, "--method", "auto") == 0
+    assert segment(clip, "--method", "auto", "--budget", "none") == 0
     folder = Path("runs/clip-auto")
     lines = [json.loads(line) for line in (folder / "frames.jsonl").read_text().splitlines()]
     assert [line.get("dead_zone") for line in lines] == [None] + [1.0] * (CLIP_FRAMES - 1)
@@ -88,7 +88,7 @@ def test_a_run_of_auto_says_where_it_clamped(
 def test_the_same_seed_gives_the_same_losses(segment: Callable[..., int], clip: Path) -> None:
     losses = []
     for out in ("a", "b"):
-        assert segment(clip, "--no-overlay", "--no-masks", "--out", out) == 0
+        assert segment(clip, "--no-overlay", "--no-masks", "--every", 2, "--out", out) == 0
         losses.append([json.loads(line)["loss"] for line in Path(out, "frames.jsonl").read_text().splitlines()])
         assert sorted(path.name for path in Path(out).iterdir()) == ["frames.jsonl", "run.json"]
     assert losses[0] == losses[1]
@@ -428,7 +428,7 @@ def test_a_loss_that_is_not_finite_is_counted_and_the_run_goes_on(
         return value * float("nan") if len(calls) == 3 else value
 
     monkeypatch.setattr(MaskedReconstruction, "loss", failing)
-    assert segment(clip, "--out", "out") == 0
+    assert segment(clip, "--every", 1, "--out", "out") == 0
     lines = [json.loads(line) for line in Path("out/frames.jsonl").read_text().splitlines()]
     assert [line["skipped_steps"] for line in lines] == [0, 0, 1, 0, 0, 0]
     assert lines[2]["loss"] is None

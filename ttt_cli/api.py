@@ -62,6 +62,8 @@ class Options(TypedDict, total=False):
     size: int
     """Shortest side, in pixels, of the model's input."""
     seed: int
+    budget: float
+    """Time of the whole run as a multiple of its predictions, such as 1.1; 0 for a step before every frame."""
     settings: Mapping[str, Any]
     """Any other settings, by the names that `--set` takes, such as {"adaptation.learning_rate": 1e-4}."""
 
@@ -179,7 +181,10 @@ def _overrides(options: Options) -> Overrides:
         input=InputOverrides(size=options.get("size")),
         task=TaskOverrides(task=options.get("task")),
         adaptation=AdaptationOverrides(
-            method=options.get("method"), window=options.get("window"), seed=options.get("seed")
+            method=options.get("method"),
+            window=options.get("window"),
+            seed=options.get("seed"),
+            budget=options.get("budget"),
         ),
         assigned=assigned_tables(options.get("settings", {})),
     )

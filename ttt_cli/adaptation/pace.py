@@ -123,10 +123,12 @@ class WithinBudget(Pace):
         self.steady += half
         if self.debt > 0:
             self.debt -= half
-        elif self.saved < SAVED_STEPS * self.cost:
-            self.saved += half
         else:
-            self.steady += half
+            self.saved += half
+        if not self.urgent:
+            too_much = max(0.0, self.saved - SAVED_STEPS * self.cost)
+            self.saved -= too_much
+            self.steady += too_much
 
     def _why(self) -> str | None:
         if self.urgent and self.saved >= self.cost:
