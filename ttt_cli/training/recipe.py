@@ -94,7 +94,7 @@ class Recipe:
     imagenet: bool = True
     """Whether the encoder starts from ImageNet weights."""
     start: str = ""
-    """Weights to start from: ours, of the same size, or a model of transformers, named as for --weights; empty: none."""
+    """Weights to start from: ours, of the same size, or a model of transformers, named as for --weights; empty: no."""
     new_classifier: bool = False
     """Whether a published model gets a classifier for other classes; one for as many starts from the old one's."""
     exposure: Exposure = "off"
