@@ -22,6 +22,7 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.opening import open_alone
 from ttt_cli.model.own import OwnWeights
+from ttt_cli.model.published.anatomy import first_convolution
 from ttt_cli.model.published.weights import PublishedWeights
 from ttt_cli.model.split import SplitModel
 from ttt_cli.training.augmentation import augment, draw_view
@@ -264,6 +265,11 @@ def subject_of(recipe: Recipe, split: Split) -> Subject:
 
 
 def recompute_blocks(model: SplitModel) -> None:
-    """From now on, the backward pass computes the activations within each block of f again instead of holding them."""
+    """From now on, the backward pass computes the activations within each block of f again instead of holding them.
+
+    A block in which the mask comes in beside the first layer stays as it is: by then it is gone (MaskInput).
+    """
+    first = None if model.mask_input is None else first_convolution(model.encoder)
     for block in model.blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if all(module is not first for module in block.modules()):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
