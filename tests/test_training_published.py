@@ -20,12 +20,14 @@ from published_fixtures import CLASSES, MAKERS, SIDE
 
 from ttt_cli.cli import main
 from ttt_cli.core.errors import TttvError, UsageError
+from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.opening import open_weights, weights_for
 from ttt_cli.model.published.model import PublishedModel
 from ttt_cli.training.augmentation import Augmentation
 from ttt_cli.training.joint import Progress, Trainer
 from ttt_cli.training.losses import MainLossSettings
 from ttt_cli.training.matching import mask_targets
+from ttt_cli.training.optimizer import set_learning_rate
 from ttt_cli.training.parts import Part
 from ttt_cli.training.recipe import Recipe, Schedule, main_only
 from ttt_cli.training.sources import StillsSource, load_split
@@ -180,6 +182,28 @@ def test_every_layer_of_the_decoder_is_taught(published: Published, data: Path) 
     terms = training.objective(model, still.image[None].float(), Part([still]))
     assert len(terms.means) == 3 * config.decoder_layers == 6
     assert "auxiliary_logits" not in model.eval().decode(model.encode(picture(0)[None]))
+
+
+def test_the_shipped_recipe_trains_a_model_of_its_family(published: Published, data: Path, tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "recipes" / "mask2former-swin-s.toml"
+    shipped, small = from_table(Recipe, read_toml(path), str(path)), recipe(published("mask2former"))
+    small_batch = replace(shipped.schedule, batch=1, accumulate=2)
+    views = small.augmentation
+    settings = replace(shipped, start=small.start, sources=small.sources, augmentation=views, schedule=small_batch)
+    training = trainer(settings, data)
+    losses = next(training.run(tmp_path / "checkpoint.ckpt")).losses
+    assert np.isfinite([losses.main, losses.reconstruction]).all()
+    assert all(map(torch.equal, training.model.parameters(), training.average.parameters()))
+
+
+def test_learning_rates_may_fall_by_a_power(published: Published, data: Path) -> None:
+    training = trainer(recipe(published("segformer")), data)
+    schedule = Schedule(steps=100, warmup_steps=0, decay="poly", final_share=0.0, learning_rate=1.0)
+    rates = []
+    for step in (0, 50, 99):
+        set_learning_rate(training.optimizer, schedule, step)
+        rates.append(training.optimizer.param_groups[-1]["lr"] / training.optimizer.param_groups[-1]["peak"])
+    assert rates == pytest.approx([1.0, 0.5**0.9, 0.01**0.9])
 
 
 def test_objects_may_be_taught_as_classes(published: Published, data: Path) -> None:
