@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +23,7 @@ from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.opening import open_weights, weights_for
 from ttt_cli.model.published.model import PublishedModel
+from ttt_cli.training import joint
 from ttt_cli.training.augmentation import Augmentation
 from ttt_cli.training.joint import Progress, Trainer
 from ttt_cli.training.losses import MainLossSettings
@@ -60,6 +61,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_stills(folder / "stills")
     write_stills(folder / "farm", FARM)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_pictures_measured() -> Iterator[None]:
+    """There are only four stills, so a few draws show what f's features are like on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joint, "PICTURES_MEASURED", 8)
+        yield
 
 
 def recipe(start: Path, steps: int = 3) -> Recipe:
