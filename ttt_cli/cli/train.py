@@ -91,7 +91,7 @@ def train(
 
 def _finish(trainer: Trainer, out: Path, stopped: bool) -> None:
     """Saves the checkpoint and, if the training was not stopped, the weights."""
-    checkpoint, weights = out / CHECKPOINT, out / f"{trainer.recipe.name}.safetensors"
+    checkpoint, weights = out / CHECKPOINT, trainer.subject.path_in(out)
     trainer.save(checkpoint)
     if stopped:
         _console.line(f"{checkpoint}: saved at step {trainer.step}; go on with --resume")

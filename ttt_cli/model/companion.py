@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,10 @@ class Companion:
     """Of g; None if the weights were prepared without it."""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     """How g was trained."""
+    has_encoder: bool = True
+    """Whether g comes with an f that preparation made; in joint training f became that of the weights themselves."""
+    adaptation: dict[str, Any] = field(default_factory=dict)
+    """Settings of test-time training that were chosen for the weights, in place of the usual ones for prepared ones."""
 
     def apply(self, path: Path, model: SplitModel) -> None:
         """Adds to a model what the companion at `path` holds. Its fixed predictions stay the same, bit for bit."""
@@ -78,7 +82,8 @@ class Companion:
         head.load_state_dict(_within(tensors, HEAD))
         model.reconstruction_head = head.eval()
         model.add_mask_input(_within(tensors, MASK_INPUT))
-        model.prepared_encoder = _within(tensors, ENCODER)
+        if self.has_encoder:
+            model.prepared_encoder = _within(tensors, ENCODER)
 
 
 def companion_path(weights: Path) -> Path:

@@ -39,10 +39,15 @@ class Encoder(nn.Module):
 
     def train(self, mode: bool = True) -> Encoder:
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        freeze_batch_norm(self)
         return self
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Puts batch normalization in eval mode, so that its statistics stay as they are."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def build_encoder(size: EncoderSize, pretrained: bool) -> Encoder:

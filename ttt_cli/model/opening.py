@@ -55,14 +55,14 @@ def _read_snapshot(snapshot: Snapshot) -> Weights:
 
 
 def weights_for(method: str, weights: Weights) -> Weights:
-    """The weights that a method runs with: `main-only` has its own, trained without l_s, in a file beside `weights`.
+    """The weights that a method runs with: `main-only` has its own, trained without l_s, beside `weights`.
 
-    Raises UsageError if that file is missing.
+    Raises UsageError if they are missing.
     """
     if method.split("+")[0] != MAIN_ONLY:
         return weights
     path = weights.path.with_name(f"{weights.path.stem}-{MAIN_ONLY}{weights.path.suffix}")
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(
             f"method {MAIN_ONLY}: needs weights trained on only the main task, and there is no {printable(path)}; "
             "train them with tttv train --main-only"

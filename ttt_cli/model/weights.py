@@ -122,7 +122,7 @@ def with_companion(weights: W) -> W:
         companion=companion,
         has_ordinary_features=True,
         ordinary=companion.ordinary,
-        adaptation={**weights.adaptation, **PREPARED, **usual},
+        adaptation={**weights.adaptation, **PREPARED, **usual, **companion.adaptation},
     )
     if companion.head is None:
         return weights

@@ -16,7 +16,8 @@ from torch import Generator, Tensor
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.exposure import picture_statistics
-from ttt_cli.model.companion import ENCODER, HEAD, MASK_INPUT, ORDINARY_FEATURES, Companion, named
+from ttt_cli.model.added_head import head_tensors
+from ttt_cli.model.companion import ENCODER, ORDINARY_FEATURES, Companion, named
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
@@ -62,11 +63,7 @@ def with_reconstruction(
         training.run(on_step)
     companion, tensors = with_features(model, fingerprint, pictures, show, on_picture)
     usual = _usual_loss(model, pictures, show)
-    assert model.reconstruction_head is not None, "the training adds it"
-    tensors |= named(HEAD, model.reconstruction_head.state_dict())
-    tensors |= named(ENCODER, dict(model.encoder.named_parameters()))
-    if model.mask_input is not None:
-        tensors |= named(MASK_INPUT, model.mask_input.state_dict())
+    tensors |= head_tensors(model) | named(ENCODER, dict(model.encoder.named_parameters()))
     reconstruction = replace(RECONSTRUCTION, familiar_loss=usual)
     return replace(companion, head=training.shape, reconstruction=reconstruction), tensors
 

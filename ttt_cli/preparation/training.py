@@ -18,8 +18,7 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.companion import HeadShape
-from ttt_cli.model.light_head import LightHead
+from ttt_cli.model.added_head import add_head
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.preparation.settings import PreparationSettings
@@ -62,23 +61,20 @@ class PreparationTraining:
         self.published = copy.deepcopy(model).requires_grad_(False)
         maps = [self._published_maps(self.shown(picture)) for picture in pictures[:PICTURES_FOR_SPREAD]]
         self.spreads = [_spread_of(of_size) for of_size in zip(*maps, strict=True)]
-        with torch.no_grad():
-            strides = model.strides(model.encode(self.shown(pictures[0])))
-        self.shape = HeadShape(tuple(map_.shape[1] for map_ in maps[0]), strides, settings.head_width)
         torch.manual_seed(0)
-        head = LightHead(self.shape.channels, self.shape.width, self.shape.strides).to(self.device)
-        model.reconstruction_head = head
-        model.add_mask_input({})
+        self.shape = add_head(model, self.shown(pictures[0]), settings.head_width)
+        assert model.reconstruction_head is not None, "this adds it"
+        head = list(model.reconstruction_head.parameters())
         of_mask = [] if model.mask_input is None else list(model.mask_input.parameters())
         encoder = [*model.encoder.parameters(), *of_mask]
-        self.trained = [*encoder, *head.parameters()]
+        self.trained = [*encoder, *head]
         model.requires_grad_(False)
         for parameter in self.trained:
             parameter.requires_grad_(True)
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": encoder, "peak": settings.encoder_learning_rate},
-                {"params": list(head.parameters()), "peak": settings.learning_rate},
+                {"params": head, "peak": settings.learning_rate},
             ],
             lr=0.0,
             weight_decay=0.0,

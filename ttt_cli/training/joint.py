@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,20 +18,24 @@ from torch.utils.checkpoint import checkpoint
 
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
-from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.encoder import Encoder
+from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.feature_statistics import FeatureStatistics
-from ttt_cli.model.own import OwnWeights, find, read_own, save_weights
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.opening import open_alone
+from ttt_cli.model.own import OwnWeights
+from ttt_cli.model.published.anatomy import first_convolution
+from ttt_cli.model.published.weights import PublishedWeights
+from ttt_cli.model.split import SplitModel
 from ttt_cli.training.augmentation import augment, draw_view
 from ttt_cli.training.camera import seen_by_camera
 from ttt_cli.training.look_ahead import LookAhead
-from ttt_cli.training.objectives import OBJECTIVES
 from ttt_cli.training.optimizer import new_optimizer, set_learning_rate
+from ttt_cli.training.own import OwnSubject
 from ttt_cli.training.parts import Part, draw_visible_of_batch, reconstruction_of_part, terms_of_batch
 from ttt_cli.training.processes import ALONE, Processes
+from ttt_cli.training.published import PublishedSubject
 from ttt_cli.training.recipe import Recipe
 from ttt_cli.training.stills import Split, Still
+from ttt_cli.training.subject import Measured, Subject
 
 PICTURES_MEASURED = 256
 """Training pictures behind the statistics of f's channels."""
@@ -70,30 +75,17 @@ class Trainer:
         torch.manual_seed(self.schedule.seed)
         self.generator = Generator().manual_seed(self.schedule.seed)
         self.recipe, self.split, self.device, self.processes = recipe, split, device, processes
-        objective = OBJECTIVES[recipe.objective]
-        self.classes = objective.classes_of(split)
-        self.model = TwoHeadedModel(recipe.model, len(self.classes), pretrained_encoder=recipe.imagenet)
-        if recipe.start:
-            self._start_from(read_own(find(recipe.start)))
-        self.model.to(device)
+        self.subject = subject_of(recipe, split)
+        self.model = self.subject.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if self.schedule.checkpoint_encoder:
-            recompute_blocks(self.model.encoder)
-        self.objective = objective(recipe, split).to(device)
+            recompute_blocks(self.model)
+        self.objective = self.subject.objective.to(device)
         self.augmentation = replace(recipe.augmentation, ordinary=self.objective.ordinary)
         self.optimizer = new_optimizer(self.model, self.objective, self.schedule)
         self.look_ahead = LookAhead(self.model, recipe.look_ahead, self.schedule.reconstruction_weight, processes)
         self.steps = self.schedule.steps + recipe.look_ahead.steps
         self.step = 0
-
-    def _start_from(self, weights: OwnWeights) -> None:
-        """Raises TttvError if the weights are of a model of another size or with other classes."""
-        if weights.model_size != self.recipe.model:
-            raise TttvError(f"{printable(weights.path)}: of another size than the recipe's model; see start there")
-        if [known.name for known in weights.classes] != [labeled.name for labeled in self.classes]:
-            raise TttvError(f"{printable(weights.path)}: has other classes than the recipe's sources; see start there")
-        state = weights.load().state_dict()
-        self.model.load_state_dict({name: state[name] for name in self.model.state_dict()})
 
     def run(self, checkpoint: Path) -> Iterator[Progress]:
         """Joint training, then look-ahead training. Yields once per step; saves the state to `checkpoint` regularly.
@@ -135,35 +127,27 @@ class Trainer:
         temporary.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Restores the state that `save` wrote."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.look_ahead.load_state(state["look_ahead"])
-        self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["random"])
-        self.step = state["step"]
+        """Restores the state that `save` wrote. Raises TttvError if it is of another model, or damaged."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.objective.load_state_dict(state["objective"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.look_ahead.load_state(state["look_ahead"])
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["random"])
+            self.step = state["step"]
+        except (RuntimeError, ValueError, KeyError, UnpicklingError) as error:
+            raise TttvError(
+                f"{printable(path)}: is of another recipe, or damaged; take the recipe that began"
+            ) from error
 
     def export(self, path: Path) -> None:
         """Writes the averaged weights with everything needed to use them."""
-        recipe = self.recipe
-        model = copy.deepcopy(self.average)
-        model.ordinary_features = self._ordinary_features()
-        record = OwnWeights(
-            path=path,
-            name=recipe.name,
-            tasks=self.objective.tasks,
-            classes=self.classes,
-            license=recipe.license,
-            model_size=recipe.model,
-            reconstruction=replace(recipe.reconstruction, familiar_loss=self._familiar_loss()),
-            adaptation=recipe.adaptation,
-            ordinary=self.split.trained.statistics(),
-            exposure=recipe.exposure,
-        )
-        save_weights(model, record)
+        trained = self.split.trained
+        measured = Measured(self._ordinary_features(), self._familiar_loss(), trained.statistics(), len(trained.stills))
+        self.subject.save(self.average, path, measured)
 
     @torch.no_grad()
     def _familiar_loss(self) -> float | None:
@@ -266,7 +250,26 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
 
-def recompute_blocks(encoder: Encoder) -> None:
-    """From now on, the backward pass computes the activations within each block again instead of holding them."""
-    for block in encoder.blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+def subject_of(recipe: Recipe, split: Split) -> Subject:
+    """What a recipe trains. Raises UsageError or TttvError if it cannot be trained, or not on these stills."""
+    if not recipe.start:
+        return OwnSubject(recipe, split, None)
+    start = None if recipe.start.startswith(("detectron2:", "torchvision:")) else open_alone(recipe.start)
+    if isinstance(start, OwnWeights):
+        return OwnSubject(recipe, split, start)
+    if isinstance(start, PublishedWeights):
+        return PublishedSubject(recipe, split, start)
+    raise UsageError(
+        f"start {printable(recipe.start)}: cannot be trained; name weights of ours, or a model of transformers"
+    )
+
+
+def recompute_blocks(model: SplitModel) -> None:
+    """From now on, the backward pass computes the activations within each block of f again instead of holding them.
+
+    A block in which the mask comes in beside the first layer stays as it is: by then it is gone (MaskInput).
+    """
+    first = None if model.mask_input is None else first_convolution(model.encoder)
+    for block in model.blocks:
+        if all(module is not first for module in block.modules()):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -24,7 +24,7 @@ from ttt_cli.adaptation.memory import Snapshot
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import Emulsion, old_film
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 from ttt_cli.training.objectives import TrainingObjective
 from ttt_cli.training.parts import Part, draw_visible_of_batch, reconstruction_of_part, terms_of_batch
 from ttt_cli.training.processes import ALONE, WHOLE, Processes, Share
@@ -51,7 +51,7 @@ class LookAhead:
 
     def __init__(
         self,
-        model: TwoHeadedModel,
+        model: SplitModel,
         settings: LookAheadSettings,
         reconstruction_weight: float,
         processes: Processes = ALONE,
@@ -61,7 +61,8 @@ class LookAhead:
         self.processes = processes
         self.reconstruction_weight = reconstruction_weight
         self.encoder: list[Tensor] = list(model.encoder.parameters())
-        self.reconstruction_head = list(model.reconstruction_head.parameters())
+        assert model.reconstruction_head is not None, "it is g that is trained"
+        self.reconstruction_head: list[Tensor] = list(model.reconstruction_head.parameters())
         self.square = [torch.zeros_like(parameter) for parameter in self.encoder]
         self.optimizer = torch.optim.AdamW(self.reconstruction_head, lr=settings.learning_rate, weight_decay=0.0)
         self.count = 0

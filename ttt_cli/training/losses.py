@@ -43,6 +43,23 @@ class MainLossSettings:
     """
     points: int = 2048
     """Points of each mask that Mask2Former's mask and dice losses are computed on."""
+    objects: bool = True
+    """Whether each object is a mask of its own; if not, a class is one mask, as in semantic segmentation."""
+
+
+def things_in(settings: MainLossSettings, classes: tuple[Class, ...]) -> frozenset[int]:
+    """The classes whose objects are masks of their own."""
+    return things_of(classes) if settings.objects else frozenset()
+
+
+def new_matching(settings: MainLossSettings, classes: tuple[Class, ...]) -> MatchingLoss:
+    """Mask2Former's loss with these weights."""
+    weights = {
+        "loss_cross_entropy": settings.class_weight,
+        "loss_mask": settings.mask_weight,
+        "loss_dice": settings.dice_weight,
+    }
+    return MatchingLoss(weights, len(classes), settings.points)
 
 
 class MainLoss(nn.Module):
@@ -60,13 +77,8 @@ class MainLoss(nn.Module):
         """
         super().__init__()
         self.settings = settings
-        self.things = things_of(classes)
-        self.weights = {
-            "loss_cross_entropy": settings.class_weight,
-            "loss_mask": settings.mask_weight,
-            "loss_dice": settings.dice_weight,
-        }
-        self.matching = MatchingLoss(self.weights, len(classes), settings.points)
+        self.things = things_in(settings, classes)
+        self.matching = new_matching(settings, classes)
         self.dense_classifier = nn.Conv2d(channels, len(classes), 1)
         rarity = pixel_share.clamp(min=1e-4) ** -settings.rare_class_power
         self.class_weights: Tensor
@@ -79,7 +91,8 @@ class MainLoss(nn.Module):
     def terms(self, queries: MaskQueries, part: Part) -> Terms:
         """What l_m is computed from: the terms of the matching, then those of both class maps."""
         dense = self.dense_classifier(queries.pixel_features.float()).softmax(dim=1)
-        matching = self.matching.terms(queries, part, self.things)
+        layers = [(queries.class_logits, queries.mask_logits), *queries.auxiliary]
+        matching = self.matching.terms(layers, part, self.things)
         probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
         maps = [self.pixel_terms(scores, queries.image_size, part.stills) for scores in (probabilities, dense)]
         return joined_terms([matching, *maps])
@@ -87,9 +100,8 @@ class MainLoss(nn.Module):
     def forward(self, terms: Terms) -> Tensor:
         """l_m, a scalar. terms: those of the whole batch."""
         matching, *entropies = torch.split(terms.means, [len(terms.means) - 2, 1, 1])
-        layers = len(matching) // len(self.weights)
         queries, dense = map(self.pixel_loss, entropies, terms.sums.chunk(2))
-        loss: Tensor = matching.sum() / layers + queries + self.settings.dense_weight * dense
+        loss: Tensor = self.matching.mean_over_layers(matching) + queries + self.settings.dense_weight * dense
         return loss
 
     def pixel_terms(self, probabilities: Tensor, image_size: tuple[int, int], stills: Sequence[Still]) -> Terms:

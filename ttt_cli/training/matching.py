@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import Mask2FormerConfig, SwinConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerHungarianMatcher, Mask2FormerLoss
 
 from ttt_cli.core.classes import VOID
-from ttt_cli.model.queries import MaskQueries
 from ttt_cli.training.parts import Part, Terms
 from ttt_cli.training.stills import Still
+
+Layer = tuple[Tensor, Tensor]
+"""What a decoder layer predicts: class logits, (B, Q, K + 1), and mask logits, (B, Q, h, w)."""
 
 
 def mask_targets(still: Still, things: frozenset[int]) -> tuple[Tensor, Tensor]:
@@ -70,13 +74,14 @@ class MatchingLoss(Mask2FormerLoss):  # type: ignore[misc]
         super().__init__(config, weights)
         self.matcher = PartMatcher(cost_class, cost_mask, cost_dice, points)
 
-    def terms(self, queries: MaskQueries, part: Part, things: frozenset[int]) -> Terms:
+    def terms(self, layers: Sequence[Layer], part: Part, things: frozenset[int]) -> Terms:
         """The weighted losses of the last decoder layer, then those of the earlier ones: three of each.
 
-        Images without any labeled object or region are left out.
+        layers: in this order. Images without any labeled object or region are left out.
         """
-        device = queries.mask_logits.device
-        images, count = queries.class_logits.shape[:2]
+        (class_logits, mask_logits), *earlier = layers
+        device = mask_logits.device
+        images, count = class_logits.shape[:2]
         self.part = self.matcher.part = part
         # Which of the matched masks of the whole batch are of this part.
         own = [(position - part.share.index) % part.share.count == 0 for position in range(len(part.mask_counts))]
@@ -85,13 +90,13 @@ class MatchingLoss(Mask2FormerLoss):  # type: ignore[misc]
         )
         targets = [mask_targets(still, things) for still in part.stills]
         losses = self(
-            queries.mask_logits.float(),
-            queries.class_logits.float(),
+            mask_logits.float(),
+            class_logits.float(),
             [masks.to(device) for _, masks in targets],
             [classes.to(device) for classes, _ in targets],
             [
                 {"class_queries_logits": classes.float(), "masks_queries_logits": masks.float()}
-                for classes, masks in queries.auxiliary
+                for classes, masks in earlier
             ],
         )
         matched = sum(min(len(classes), count) for classes, _ in targets)
@@ -106,6 +111,10 @@ class MatchingLoss(Mask2FormerLoss):  # type: ignore[misc]
         values = [self.weight_dict[kind] * value for kind, value in zip(kinds, losses.values(), strict=True)]
         weights = torch.tensor([means_over[kind] for kind in kinds], device=device)
         return Terms(torch.stack(values), weights, torch.zeros(0, device=device))
+
+    def mean_over_layers(self, losses: Tensor) -> Tensor:
+        """The losses of a decoder layer, summed, on average over the layers: a scalar. losses: of `terms`, (3 L,)."""
+        return losses.sum() / (len(losses) // len(self.weight_dict))
 
     def sample_points_using_uncertainty(self, logits: Tensor, *settings: object) -> Tensor:
         """The points of each matched mask: (N, points, 2). They are drawn for all masks of the whole batch."""

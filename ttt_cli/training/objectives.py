@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
@@ -18,7 +18,7 @@ from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.labels import Chroma, ClassMap, Picture
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.metrics.color import ColorMetric
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.training.losses import MainLoss
@@ -64,7 +64,7 @@ class TrainingObjective(nn.Module):
         return 0
 
     @abstractmethod
-    def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
+    def forward(self, model: SplitModel, images: Tensor, part: Part) -> Terms:
         """What l_m of a batch is computed from, or the part of it that comes from some of the batch's images.
 
         images: preprocessed, and possibly darker than those of `part`, which are the truth.
@@ -75,7 +75,7 @@ class TrainingObjective(nn.Module):
         """l_m, a scalar, from the terms of the whole batch."""
 
     @abstractmethod
-    def validate(self, model: TwoHeadedModel, held_out: Stills) -> dict[str, float]:
+    def validate(self, model: SplitModel, held_out: Stills) -> dict[str, float]:
         """Scores on the held-out stills. model: in eval mode; runs on the device of its parameters."""
 
 
@@ -86,9 +86,9 @@ class Segmentation(TrainingObjective):
 
     def __init__(self, recipe: Recipe, split: Split) -> None:
         super().__init__(recipe, split)
-        self.classes = split.classes
-        share = split.trained.pixel_share(len(self.classes))
-        self.main_loss = MainLoss(recipe.main_loss, self.classes, share, recipe.model.main_head.channels)
+        self.task = SemanticTask(split.classes)
+        share = split.trained.pixel_share(len(split.classes))
+        self.main_loss = MainLoss(recipe.main_loss, split.classes, share, recipe.model.main_head.channels)
 
     @staticmethod
     def classes_of(split: Split) -> tuple[Class, ...]:
@@ -99,7 +99,7 @@ class Segmentation(TrainingObjective):
     def mask_count(self, still: Still) -> int:
         return self.main_loss.mask_count(still)
 
-    def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
+    def forward(self, model: SplitModel, images: Tensor, part: Part) -> Terms:
         with Compute(images.device, self.precision).autocast():
             queries = model.decode(model.encode(images))
         return self.main_loss.terms(queries, part)
@@ -109,16 +109,23 @@ class Segmentation(TrainingObjective):
         return loss
 
     @torch.no_grad()
-    def validate(self, model: TwoHeadedModel, held_out: Stills) -> dict[str, float]:
+    def validate(self, model: SplitModel, held_out: Stills) -> dict[str, float]:
         """mIoU on the stills as they are and in low light."""
-        task = SemanticTask(self.classes)
-        pooled = {"clean": task.new_metric(), "low_light": task.new_metric()}
-        device = next(model.parameters()).device
-        for seed, still in enumerate(held_out):
-            for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
-                queries = model.decode(model.encode(self.shown(image)[None].to(device)))
-                pooled[name].update(ClassMap(task.postprocess(queries).class_map), ClassMap(still.classes))
-        return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
+        return semantic_scores(model, self.task, self.shown, held_out)
+
+
+def semantic_scores(
+    model: SplitModel, task: SemanticTask, shown: Callable[[Tensor], Tensor], stills: Stills
+) -> dict[str, float]:
+    """mIoU on stills as they are and in low light. shown: what the model sees of a picture."""
+    pooled = {"clean": task.new_metric(), "low_light": task.new_metric()}
+    device = next(model.parameters()).device
+    for seed, still in enumerate(stills):
+        for name, image in (("clean", still.image), ("low_light", low_light(still.image, seed))):
+            prediction = task.predict(model, model.encode(shown(image)[None].to(device)))
+            height, width = still.classes.shape
+            pooled[name].update(prediction.at_size((height, width)), ClassMap(still.classes))
+    return {f"miou_{name}": metric.compute().pooled for name, metric in pooled.items()}
 
 
 class Colorization(TrainingObjective):
@@ -147,7 +154,7 @@ class Colorization(TrainingObjective):
     def preprocess(self, images: Tensor) -> Tensor:
         return gray_of(images).float()
 
-    def forward(self, model: TwoHeadedModel, images: Tensor, part: Part) -> Terms:
+    def forward(self, model: SplitModel, images: Tensor, part: Part) -> Terms:
         """The chroma distance, a mean over images, and the classifier's loss."""
         truth = torch.stack([lab_of(still.image)[1:] for still in part.stills]).to(images.device)
         with Compute(images.device, self.precision).autocast():
@@ -163,7 +170,7 @@ class Colorization(TrainingObjective):
         return terms.means[0] + CLASSES_WEIGHT * terms.means[1]
 
     @torch.no_grad()
-    def validate(self, model: TwoHeadedModel, held_out: Stills) -> dict[str, float]:
+    def validate(self, model: SplitModel, held_out: Stills) -> dict[str, float]:
         """PSNR of the model's chroma, of the classifier's, and of gray, on the unchanged stills."""
         device = next(model.parameters()).device
         metrics = {name: ColorMetric() for name in ("psnr", "psnr_of_classes", "psnr_of_gray")}

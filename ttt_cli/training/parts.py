@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from ttt_cli.adaptation.masking import random_visible
 from ttt_cli.adaptation.reconstruction import reconstruction_error
 from ttt_cli.model.settings import ReconstructionSettings
-from ttt_cli.model.two_headed import TwoHeadedModel
+from ttt_cli.model.split import SplitModel
 from ttt_cli.training.processes import WHOLE, Processes, Share
 from ttt_cli.training.stills import Still
 
@@ -69,7 +69,7 @@ def draw_visible_of_batch(
 
 
 def reconstruction_of_part(
-    model: TwoHeadedModel, images: Tensor, visible: Tensor, share: Share, settings: ReconstructionSettings
+    model: SplitModel, images: Tensor, visible: Tensor, share: Share, settings: ReconstructionSettings
 ) -> Tensor:
     """What some images of a batch add to its l_s: a scalar.
 

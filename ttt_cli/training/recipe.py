@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.pictures import Exposure
 from ttt_cli.model.own import MAIN_ONLY
 from ttt_cli.model.settings import ModelSize, ReconstructionSettings
@@ -33,8 +35,10 @@ class Schedule:
     """Peak learning rate of f."""
     warmup_steps: int = 200
     """Steps over which both learning rates rise linearly."""
+    decay: Literal["cosine", "poly"] = "cosine"
+    """Both learning rates then fall along a half cosine, or in proportion to (1 - share of the steps done) ** 0.9."""
     final_share: float = 0.05
-    """Both learning rates then fall along a half cosine to this share of their peak."""
+    """At the end they are this share of their peak."""
     weight_decay: float = 0.05
     """AdamW's weight decay; none on vectors (norms, biases) and embeddings."""
     gradient_norm: float = 10.0
@@ -90,7 +94,9 @@ class Recipe:
     imagenet: bool = True
     """Whether the encoder starts from ImageNet weights."""
     start: str = ""
-    """Name or path of weights of the same size to start from; empty starts anew."""
+    """Weights to start from: ours, of the same size, or a model of transformers, named as for --weights; empty: no."""
+    new_classifier: bool = False
+    """Whether a published model gets a classifier for other classes; one for as many starts from the old one's."""
     exposure: Exposure = "off"
     """Whether exposure and white balance are taken out of pictures and video (core/exposure.py)."""
     model: ModelSize = field(default_factory=ModelSize)
@@ -107,6 +113,10 @@ class Recipe:
     """Look-ahead training of g."""
     adaptation: dict[str, Any] = field(default_factory=dict)
     """Settings of test-time training that suit the weights, by their names in AdaptationSettings."""
+
+    def __post_init__(self) -> None:
+        if Path(self.name).name != self.name or self.name == "..":
+            raise UsageError(f"name {printable(self.name)!r}: must be the name of a file, without a folder")
 
 
 def main_only(recipe: Recipe) -> Recipe:

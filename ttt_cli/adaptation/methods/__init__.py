@@ -110,12 +110,13 @@ def _of_table(name: str) -> Method:
 
 def check_defined(name: str, task: str, weights: Weights) -> None:
     """Raises UsageError if the method makes no sense for the task, or needs what the weights do not have."""
-    method = method_named(name)
+    method, companion = method_named(name), weights.companion
+    is_prepared = companion is not None and companion.head is not None and companion.has_encoder
     missing = [
         what
         for what, needed, there in (
             ("the features of ordinary pictures", method.needs_ordinary_features, weights.has_ordinary_features),
-            ("a prepared encoder", method.needs_preparation, weights.companion is not None and weights.companion.head),
+            ("a prepared encoder", method.needs_preparation, is_prepared),
             ("a reconstruction head", method.needs_reconstruction, weights.has_reconstruction),
         )
         if needed and not there

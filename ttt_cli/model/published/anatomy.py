@@ -71,6 +71,13 @@ def maps_of(output: Any, pixels_size: tuple[int, int], patch_pixels: int | None)
     return [by_size[size] for size in sorted(by_size, reverse=True)]
 
 
+def first_convolution(encoder: nn.Module) -> nn.Conv2d:
+    """The layer that sees the colors or grays."""
+    return next(
+        module for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3)
+    )
+
+
 class MaskInput(nn.Module):
     """One more input channel, which tells an encoder of colors or of grays which pixels are shown (paper, section 4.3).
 
@@ -80,9 +87,7 @@ class MaskInput(nn.Module):
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        first = next(
-            module for module in encoder.modules() if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3)
-        )
+        first = first_convolution(encoder)
         self.weight = nn.Parameter(torch.zeros_like(first.weight[:, :1]))
         self._first = [first]  # In a list, so that it is no part of this module.
 

@@ -26,14 +26,20 @@ class Family:
     """Whether its models take squares of `config.image_size` alone."""
     asks_task: bool = False
     """Whether its models are told the task, in words."""
+    gives_layers: bool = False
+    """Whether its models can say what every layer of their decoder predicts."""
+    is_trainable: bool = True
+    """Whether `tttv train` can start from its models: f and h must be the same function in training, and h learn from
+    pictures and labels alone."""
 
 
 _PIXEL_LEVEL = AtModule("model.pixel_level_module.encoder")
 
 FAMILIES: dict[str, Family] = {
-    "Mask2FormerForUniversalSegmentation": Family(_PIXEL_LEVEL, ALL_TASKS),
-    "MaskFormerForInstanceSegmentation": Family(_PIXEL_LEVEL, ALL_TASKS),
-    "OneFormerForUniversalSegmentation": Family(_PIXEL_LEVEL, ALL_TASKS, asks_task=True),
+    "Mask2FormerForUniversalSegmentation": Family(_PIXEL_LEVEL, ALL_TASKS, gives_layers=True),
+    "MaskFormerForInstanceSegmentation": Family(_PIXEL_LEVEL, ALL_TASKS, gives_layers=True),
+    # It learns from texts about the pictures too.
+    "OneFormerForUniversalSegmentation": Family(_PIXEL_LEVEL, ALL_TASKS, asks_task=True, is_trainable=False),
     "UperNetForSemanticSegmentation": Family(AtModule("backbone")),
     "SegformerForSemanticSegmentation": Family(AtModule("segformer")),
     "MobileViTForSemanticSegmentation": Family(AtModule("mobilevit")),
@@ -43,5 +49,8 @@ FAMILIES: dict[str, Family] = {
     "BeitForSemanticSegmentation": Family(AtModule("beit"), takes_one_size=True),
     "Data2VecVisionForSemanticSegmentation": Family(AtModule("data2vec_vision"), takes_one_size=True),
     "EomtForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True),
-    "EomtDinov3ForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True),
+    # In training it draws new positions for every pass, and f and h would get different ones.
+    "EomtDinov3ForUniversalSegmentation": Family(
+        BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True, is_trainable=False
+    ),
 }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ttt_cli.model.encoder import freeze_batch_norm
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.published.anatomy import MaskInput, blocks_of, maps_of
 from ttt_cli.model.published.families import Family
@@ -84,6 +85,12 @@ class PublishedModel(SplitModel):
         probe = self.side or PROBE_PIXELS
         self._blocks = tuple(blocks_of(self.encoder, lambda: self.encode(torch.zeros(1, 3, probe, probe))))
 
+    def train(self, mode: bool = True) -> PublishedModel:
+        """As of any module, but the statistics of batch normalization stay the published ones."""
+        super().train(mode)
+        freeze_batch_norm(self)
+        return self
+
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """The innermost members of the encoder's lists of modules."""
@@ -106,7 +113,9 @@ class PublishedModel(SplitModel):
 
     def decode(self, encoded: EncodedPicture, task: str = "semantic") -> Any:
         """h: the model's own output. task: for families that are told."""
-        inputs = self._inputs(task, len(encoded.pixels))
+        inputs: dict[str, Any] = {**self._inputs(task, len(encoded.pixels))}
+        if self.training and self.family.gives_layers:
+            inputs["output_auxiliary_logits"] = True
         return self.family.split.decode(self.model, encoded.pixels, inputs, encoded.output)
 
     def class_probabilities(self, encoded: EncodedPicture) -> Tensor:
@@ -122,10 +131,15 @@ class PublishedModel(SplitModel):
 
     def class_scores(self, output: Any) -> Tensor:
         """The probabilities in what `decode` gave, at the output's own resolution and, if it was cut, in squares."""
-        if "logits" in output:
-            logits: Tensor = output.logits
+        logits = self.pixel_logits(output)
+        if logits is not None:
             return logits.float().softmax(dim=1)
         return class_probabilities(output.class_queries_logits, output.masks_queries_logits)
+
+    def pixel_logits(self, output: Any) -> Tensor | None:
+        """The logits of the classes in what `decode` gave, at its own resolution; None if it gave mask queries."""
+        logits: Tensor | None = output.logits if "logits" in output else None
+        return logits
 
     def reconstruct(self, encoded: EncodedPicture) -> Tensor:
         """g, see SplitModel. Raises ValueError if the model is not prepared."""

@@ -117,9 +117,16 @@ def replaced(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
     """A context in which modules have other forward passes."""
     with ExitStack() as stack:
         for module, forward in forwards:
+            stack.callback(_put_back, module, module.__dict__.get("forward"))
             module.forward = forward
-            stack.callback(module.__dict__.pop, "forward")
         yield
+
+
+def _put_back(module: nn.Module, forward: Forward | None) -> None:
+    """Gives a module its forward pass again. forward: its own; None if it has that of its class."""
+    del module.__dict__["forward"]
+    if forward is not None:
+        module.forward = forward
 
 
 def with_parts(model: nn.Module, forwards: Mapping[str, Forward]) -> Any:

@@ -35,10 +35,10 @@ FAMILY = Family(AtModule("backbone"))
 class TorchvisionModel(PublishedModel):
     """A model of torchvision.models.segmentation."""
 
-    def class_scores(self, output: Any) -> Tensor:
-        """The probabilities in what `decode` gave."""
+    def pixel_logits(self, output: Any) -> Tensor:
+        """The logits of the classes in what `decode` gave."""
         logits: Tensor = output["out"]
-        return logits.float().softmax(dim=1)
+        return logits
 
 
 @dataclass(frozen=True)

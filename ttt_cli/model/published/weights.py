@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.published.families import FAMILIES, Family
@@ -52,6 +53,16 @@ class PublishedWeights(ForeignWeights):
 
     def load_alone(self) -> PublishedModel:
         """The model, bit for bit the published one, in eval mode. Raises TttvError if its tensors do not fit."""
+        return self._load({})
+
+    def load_for(self, classes: Sequence[Class]) -> PublishedModel:
+        """The same with a classifier for other classes; it is drawn anew, unless there are as many as before."""
+        names = [kind.name for kind in classes]
+        numbers = {name: number for number, name in enumerate(names)}
+        return self._load({"id2label": dict(enumerate(names)), "label2id": numbers, "ignore_mismatched_sizes": True})
+
+    def _load(self, changes: dict[str, Any]) -> PublishedModel:
+        """changes: further arguments of from_pretrained."""
         import transformers
 
         from ttt_cli.model.published.model import PublishedModel
@@ -65,6 +76,7 @@ class PublishedWeights(ForeignWeights):
                 use_safetensors=not self.snapshot.is_pickle,
                 weights_only=True,
                 output_loading_info=True,
+                **changes,
             )
         except (RuntimeError, ValueError, OSError, TypeError, KeyError) as error:
             raise TttvError(f"{shown}: cannot be loaded ({printable(first_line(error))})") from error
