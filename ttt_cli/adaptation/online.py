@@ -28,6 +28,7 @@ from ttt_cli.adaptation.memory import Batch, Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
+from ttt_cli.adaptation.out_of_memory import Memory
 from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
@@ -56,6 +57,7 @@ class Adapter:
         self.settings = settings
         self.reconstruction = reconstruction
         self.compute = Compute(device, settings.precision)
+        self.memory = Memory(settings)
         self.method = method_named(settings.method, settings.constants)
         self.published = None if self.method.as_published else prepared(model)
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
@@ -81,6 +83,7 @@ class Adapter:
     def step(self, frame: Frame) -> Result:
         """Receives the next frame, adapts to it, and predicts it."""
         began = self.compute.now()
+        self.memory.place = f"frame {frame.index}"
         cut = self.cuts is not None and self.cuts.begins_scene(frame.image)
         if cut:
             self.window.clear()
@@ -111,6 +114,7 @@ class Adapter:
             window_estimate=estimate,
             cut=cut,
             dead_zone=self.clamp.chosen,
+            out_of_memory=self.memory.take_note(),
         )
 
     def adapt_to(self, frame: Frame) -> list[float | None]:
@@ -122,10 +126,13 @@ class Adapter:
         """One gradient step on a batch from the window: the only place where an optimizer steps.
 
         A loss without gradient asks for no step. Returns the loss, or None if loss or gradient was not finite and the
-        step was undone.
+        step was undone. If memory runs out, see `Memory`.
         """
+        return self.memory.step(self._update)
+
+    def _update(self) -> float | None:
         assert self.optimizer is not None
-        loss = self.loss(self.window.sample(self.settings.batch, self.settings.crop, self.generator), self.generator)
+        loss = self.loss(self.window.sample(self.settings.batch, self.memory.crop, self.generator), self.generator)
         if loss.requires_grad and not self.optimizer.step(loss):
             return None
         self.start.pull(self.forgetting)
@@ -134,12 +141,12 @@ class Adapter:
 
     def loss(self, batch: Batch, generator: Generator) -> Tensor:
         """The method's loss on a batch, a scalar. generator: for the masks."""
-        with self.compute.autocast():
+        with self.compute.autocast(), self.memory.saving(self.model):
             return self.method.loss(self.model, batch.to(self.compute.device), self.reconstruction, generator)
 
     def predict(self, frame: Frame) -> Prediction:
         """h_0(f_t(x_t)) on the whole frame, unmasked; or a vote or an average of such predictions."""
-        return self.predictor(self.predict_image, frame.image)
+        return self.predictor(lambda image: self.memory.prediction(lambda: self.predict_image(image)), frame.image)
 
     @torch.no_grad()
     def predict_image(self, image: Tensor) -> Prediction:

@@ -47,6 +47,7 @@ class AdaptationOverrides:
     cuts: str | None = None
     seed: int | None = None
     precision: str | None = None
+    low_memory: bool | None = None
 
 
 @dataclass(frozen=True)

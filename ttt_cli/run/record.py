@@ -67,7 +67,7 @@ class Report:
     clamped_frames: int = 0
     """With the method `auto`: frames predicted with clamped features."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know about the input."""
+    """What the user should know about the input and about the run."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     files: list[str] = field(default_factory=list)
@@ -122,6 +122,7 @@ class RunTotals:
         self.milliseconds: Counter[str] = Counter()
         self.cuts: list[int] = []
         self.gray_frames = self.clamped_frames = 0
+        self.out_of_memory: list[str] = []
         self.has_colors = False
         self._first_losses: list[float] = []
         self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
@@ -133,6 +134,8 @@ class RunTotals:
         self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
         self.clamped_frames += result.dead_zone is not None
+        if result.out_of_memory is not None:
+            self.out_of_memory.append(result.out_of_memory)
         if result.cut:
             self.cuts.append(result.frame.index)
         chroma = step.labels.chroma()

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.encoder import Encoder
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.own import OwnWeights, find, read_own, save_weights
+from ttt_cli.model.recompute import recompute
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.training.augmentation import augment, draw_view
 from ttt_cli.training.camera import seen_by_camera
@@ -78,7 +77,7 @@ class Trainer:
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if self.schedule.checkpoint_encoder:
-            recompute_blocks(self.model.encoder)
+            recompute(self.model.blocks)
         self.objective = objective(recipe, split).to(device)
         self.augmentation = replace(recipe.augmentation, ordinary=self.objective.ordinary)
         self.optimizer = new_optimizer(self.model, self.objective, self.schedule)
@@ -264,9 +263,3 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
-
-def recompute_blocks(encoder: Encoder) -> None:
-    """From now on, the backward pass computes the activations within each block again instead of holding them."""
-    for block in encoder.blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
