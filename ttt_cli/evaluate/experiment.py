@@ -212,7 +212,9 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
 def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, PassTally]) -> Outcome:
     records = records_of(tallies)
     summary = summarize(records)
-    ran_out = [f"{cell.stream}, {cell.method}: {note}" for cell, tally in tallies.items() for note in tally.out_of_memory]
+    ran_out = [
+        f"{cell.stream}, {cell.method}: {note}" for cell, tally in tallies.items() for note in tally.out_of_memory
+    ]
     content = {
         **subject,
         "warnings": [*experiment.warnings, *ran_out],
