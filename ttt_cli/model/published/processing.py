@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import interpolate
 
 from ttt_cli.model.most_likely import most_likely
 from ttt_cli.model.published.model import Normalization
@@ -20,6 +20,8 @@ LEFT_OUT = ("do_rescale", "do_normalize", "do_pad", "do_center_crop", "do_split_
 """What a processor may do besides resizing. All of it but cropping, which would leave parts of a frame without labels,
 is done in PublishedModel."""
 
+SCORES = "return_segmentation_scores"
+"""The option that asks for the scores of the classes too; processors have it since transformers 5.24 at the latest."""
 ANTIALIASED = "OneFormer"
 """The family whose processor enlarges with antialiasing, which makes a difference only in a frame that is smaller."""
 
@@ -93,19 +95,18 @@ class ImageProcessing(Processing):
         return resized
 
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        sizes = None
+        post_process = self.processor.post_process_semantic_segmentation
+        seen = None
         if getattr(self.processor, "do_split_image", False) and tiles is not None:
             output = type(output)({**output, "patch_offsets": [(0, at, at + tiles.side) for at in tiles.starts]})
-            sizes = [tiles.image_size]
-        # The processor would resize the scores of all classes at once, which then take gigabytes in a large frame.
-        said = self.processor.post_process_semantic_segmentation(
-            output, target_sizes=sizes, return_segmentation_scores=True
-        )[0]
-        resize = functional.interpolate
+            seen = [tiles.image_size]
+        if not _taken(post_process, {SCORES: True}):
+            class_map: Tensor = post_process(output, target_sizes=[size])[0]
+            return class_map.to(torch.uint8)
+        # The scores of all classes take gigabytes at the size of a large frame, so they are resized one by one.
+        scores = post_process(output, target_sizes=seen, **{SCORES: True})[0].segmentation_scores
         antialias = type(self.processor).__name__.startswith(ANTIALIASED)
-        return most_likely(
-            said.segmentation_scores, lambda scores: resize(scores, size, mode="bilinear", antialias=antialias)
-        )
+        return most_likely(scores, lambda of_class: interpolate(of_class, size, mode="bilinear", antialias=antialias))
 
     def objects(self, output: Any, size: tuple[int, int]) -> Iterator[Found]:
         post_process = self.processor.post_process_instance_segmentation
@@ -116,7 +117,7 @@ class ImageProcessing(Processing):
         for item in _found(post_process(output, **taken)[0]):
             mask = item.mask
             if tuple(mask.shape) != size:
-                mask = functional.interpolate(mask[None, None].float(), size, mode="nearest")[0, 0].bool()
+                mask = interpolate(mask[None, None].float(), size, mode="nearest")[0, 0].bool()
             yield item._replace(mask=mask)
 
     def regions(
