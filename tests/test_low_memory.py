@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CLIP_FRAMES, PATIENCE, adapter_for, error_of, noise_frames, same, values, video_of
+from conftest import PATIENCE, adapter_for, error_of, noise_frames, same, save_frames, values, video_of
 from published_fixtures import MAKERS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -25,6 +25,7 @@ from ttt_cli.adaptation.out_of_memory import Memory, OutOfMemory, is_out_of_memo
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Result
+from ttt_cli.draw.drawing import Drawing
 from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.most_likely import most_likely
 from ttt_cli.model.opening import open_weights
@@ -115,7 +116,8 @@ def test_a_step_holds_less(tiny_model: TwoHeadedModel) -> None:
 
 
 def test_the_most_likely_class_is_that_of_all_classes_at_once() -> None:
-    scores = torch.randint(0, 4, (21, 9, 12), generator=torch.Generator().manual_seed(0)).float()  # With ties.
+    scores = torch.rand(21, 9, 12, generator=torch.Generator().manual_seed(0))
+    scores[20] = scores[3]  # Ties go to the first.
     enlarge = partial(interpolate, size=(50, 70), mode="bilinear")
     assert torch.equal(most_likely(scores, enlarge).long(), enlarge(scores[None])[0].argmax(dim=0))
 
@@ -153,6 +155,8 @@ def test_no_prediction_holds_all_classes_or_masks_of_a_large_frame(
 
 # Memory that runs out
 
+FRAMES = noise_frames(3, (96, 128))
+
 
 class Scarce:
     """Raises what PyTorch raises if memory runs out, in the first few of the calls from the `start`-th on."""
@@ -177,8 +181,8 @@ def test_a_step_that_ran_out_is_taken_with_half_the_crop(tiny_model: TwoHeadedMo
         return output
 
     tiny_model.reconstruct = noting  # type: ignore[method-assign]
-    results = list(adapt(video_of(noise_frames(3)), adapter_for(tiny_model)))
-    assert sizes == [(48, 64), (48, 64), (24, 32), (24, 32)]
+    results = list(adapt(video_of(FRAMES), adapter_for(tiny_model)))
+    assert sizes == [(96, 128), (96, 128), (48, 64), (48, 64)]
     assert all(result.loss is not None for result in results)
     first, second, third = (result.out_of_memory for result in results)
     assert first is None and third is None
@@ -190,7 +194,7 @@ def test_a_failed_step_leaves_the_model_as_it_was(
     tiny_model: TwoHeadedModel, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = adapter_for(tiny_model, learning_rate=1e-3)
-    adapter.step(noise_frames(1)[0])
+    adapter.step(FRAMES[0])
     before = values(tiny_model)
     if where == "forward":
         monkeypatch.setattr(tiny_model, "reconstruct", Scarce(tiny_model.reconstruct, 1, 2))
@@ -205,11 +209,11 @@ def test_a_failed_step_leaves_the_model_as_it_was(
 
         monkeypatch.setattr(torch.optim.AdamW, "step", half_a_step)
     with pytest.raises(OutOfMemory, match=r"frame 1: memory ran out again.*--size"):
-        adapter.step(noise_frames(2)[1])
+        adapter.step(FRAMES[1])
     assert same(values(tiny_model), before)
     assert all(parameter.grad is None for parameter in tiny_model.parameters())
     monkeypatch.undo()
-    assert adapter.step(noise_frames(2)[1]).loss is not None
+    assert adapter.step(FRAMES[1]).loss is not None
 
 
 def test_a_prediction_that_ran_out_is_made_again(tiny_model: TwoHeadedModel) -> None:
@@ -242,7 +246,7 @@ def test_what_allocators_say() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit on memory")
 def test_a_real_limit(tmp_path: Path) -> None:
-    """A process that may take 400 MiB more: too little for a whole frame of a million pixels, enough for a quarter."""
+    """A process that may take 250 MiB more: too little for a step on a whole frame, enough for one on a quarter of it."""
     code = (
         "import re, resource\n"
         "from pathlib import Path\n"
@@ -251,15 +255,21 @@ def test_a_real_limit(tmp_path: Path) -> None:
         "adapter.step(noise_frames(1)[0])\n"
         "adapter.window.clear()\n"
         "kib = int(re.search(r'VmSize:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
-        "resource.setrlimit(resource.RLIMIT_AS, ((kib + 400 * 1024) * 1024,) * 2)\n"
-        "result = adapter.step(noise_frames(1, (768, 1024))[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, ((kib + 250 * 1024) * 1024,) * 2)\n"
+        "result = adapter.step(noise_frames(1, (576, 768))[0])\n"
         "print(result.out_of_memory, result.loss is not None, tuple(result.prediction.class_map.shape))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, cwd=Path(__file__).parent
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"frame 0: memory ran out in a step.*0\.5.* True \(768, 1024\)", done.stdout)
+    assert re.search(r"frame 0: memory ran out in a step.*0\.5.* True \(576, 768\)", done.stdout)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Four pictures."""
+    return save_frames([frame.image for frame in noise_frames(4, (96, 128))], tmp_path / "frames")
 
 
 def scarce(monkeypatch: pytest.MonkeyPatch, start: int, failures: int) -> None:
@@ -273,36 +283,34 @@ def report() -> dict[str, Any]:
 
 
 def test_a_run_says_that_memory_ran_out(
-    segment: Callable[..., int], clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    segment: Callable[..., int], frames: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scarce(monkeypatch, start=3, failures=1)
-    assert segment(clip, "--out", "out", "--method", "online", "--quiet") == 0
+    assert segment(frames, "--out", "out", "--method", "online", "--quiet") == 0
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: frame 2: memory ran out in a step")
     assert report()["warnings"] == [warning.removeprefix("warning: ")]
-    assert report()["frames"] == CLIP_FRAMES
+    assert report()["frames"] == 4
     assert report()["settings"]["adaptation"]["low_memory"] is False
 
 
 def test_a_run_ends_with_one_line_the_second_time(
-    segment: Callable[..., int], clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    segment: Callable[..., int], frames: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scarce(monkeypatch, start=3, failures=2)
-    assert segment(clip, "--out", "out", "--method", "online", "--low-memory") == 1
+    assert segment(frames, "--out", "out", "--method", "online", "--low-memory") == 1
     error = error_of(capsys)
     assert "frame 2: memory ran out again" in error and "--size" in error
     assert report()["status"] == "failed" and report()["reason"] in error
     assert report()["frames"] == 2 and Path("out/overlay.mp4").stat().st_size > 0
-    assert len(report()["warnings"]) == 1
     assert report()["settings"]["adaptation"]["low_memory"] is True
 
 
 def test_memory_that_runs_out_elsewhere_is_one_line_too(
-    segment: Callable[..., int], clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    segment: Callable[..., int], frames: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ttt_cli.run.outputs as outputs
-
-    monkeypatch.setattr(outputs.Drawing, "pictures", Scarce(outputs.Drawing.pictures, 2, 1))
-    assert segment(clip, "--out", "out", "--method", "joint") == 1
+    calls = Scarce(Drawing.pictures, 2, 1)
+    monkeypatch.setattr(Drawing, "pictures", lambda drawing, *arguments: calls(drawing, *arguments))
+    assert segment(frames, "--out", "out", "--method", "joint") == 1
     assert "memory ran out" in error_of(capsys)
     assert "memory ran out" in report()["reason"]

@@ -72,7 +72,8 @@ class Memory:
                 raise
         # Here the error is gone, and with it the tensors of the frames of its traceback.
         if self._ran_out:
-            raise OutOfMemory(f"{self.place}: memory ran out again; what was done before it is kept; {ADVICE}")
+            done = f"again, with low memory and crop {self.crop:g}; what was done before is kept"
+            raise OutOfMemory(f"{self.place}: memory ran out {done}; {ADVICE}")
         self._ran_out = self.low = True
         done = "as with --low-memory from here on"
         if is_step:
