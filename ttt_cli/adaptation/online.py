@@ -28,6 +28,7 @@ from ttt_cli.adaptation.memory import Batch, Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
+from ttt_cli.adaptation.out_of_memory import Memory
 from ttt_cli.adaptation.pace import Never, Pace, pace_of
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.prepared import prepared
@@ -58,6 +59,7 @@ class Adapter:
         self.settings = settings
         self.reconstruction = reconstruction
         self.compute = Compute(device, settings.precision)
+        self.memory = Memory(settings)
         self.method = method_named(settings.method, settings.constants)
         self.published = None if self.method.as_published else prepared(model)
         self.moving = moving_parameters(model, self.method.parameters(model), settings)
@@ -90,6 +92,7 @@ class Adapter:
     def step(self, frame: Frame) -> Result:
         """Receives the next frame, adapts to it, and predicts it."""
         began = self.compute.now()
+        self.memory.place = f"frame {frame.index}"
         begins_scene = self.cuts is not None and self.cuts.begins_scene(frame.image)
         cut = begins_scene and self.settings.cuts == "reset"
         if cut:
@@ -109,7 +112,7 @@ class Adapter:
         losses = self.adapt_to(frame) if due and not shared else []
         adapted = self.compute.now()
         if shared:
-            prediction, losses = self.predict_and_adapt(frame)
+            prediction, losses = self.memory.step(lambda: self.predict_and_adapt(frame))
         else:
             with self.method.predicting(self):
                 prediction = self.method.after_predict(self, frame, self.predict(frame))
@@ -127,6 +130,7 @@ class Adapter:
             window_estimate=estimate,
             cut=cut,
             dead_zone=self.clamp.chosen,
+            out_of_memory=self.memory.take_note(),
         )
 
     def adapt_to(self, frame: Frame) -> list[float | None]:
@@ -135,12 +139,15 @@ class Adapter:
         return [self.update() for _ in range(self.steps)]
 
     def update(self) -> float | None:
-        """One gradient step on a batch from the window. Returns what `descend` does."""
-        batch = self.window.sample(self.settings.batch, self.settings.crop, self.generator)
+        """One gradient step on a batch from the window, see `descend`; if memory runs out, see `Memory`."""
+        return self.memory.step(self._update)
+
+    def _update(self) -> float | None:
+        batch = self.window.sample(self.settings.batch, self.memory.crop, self.generator)
         return self.descend(self.loss(batch, self.generator))
 
     def descend(self, loss: Tensor) -> float | None:
-        """A step down the gradient of a loss, if it has one: the only place where an optimizer steps.
+        """A step down the gradient of a loss: the only place where an optimizer steps.
 
         A method that finds the video familiar takes no step, and is at rest until it looks again. Returns the loss, or
         None if loss or gradient was not finite and the step was undone.
@@ -156,12 +163,12 @@ class Adapter:
 
     def loss(self, batch: Batch, generator: Generator) -> Tensor:
         """The method's loss on a batch, a scalar. generator: for the masks."""
-        with self.compute.autocast():
+        with self.compute.autocast(), self.memory.saving(self.model):
             return self.method.loss(self.model, batch.to(self.compute.device), self.reconstruction, generator)
 
     def predict(self, frame: Frame) -> Prediction:
         """h_0(f_t(x_t)) on the whole frame, unmasked; or a vote or an average of such predictions."""
-        return self.predictor(self.predict_image, frame.image)
+        return self.predictor(lambda image: self.memory.prediction(lambda: self.predict_image(image)), frame.image)
 
     @torch.no_grad()
     def predict_image(self, image: Tensor) -> Prediction:
@@ -173,7 +180,7 @@ class Adapter:
     def shares_forward(self) -> bool:
         """Whether a frame's prediction and its step may share one forward pass of f, which a budget asks for."""
         settings = self.settings
-        is_whole_frame = settings.batch == 1 and settings.crop == 1 and self.steps == 1
+        is_whole_frame = settings.batch == 1 and self.memory.crop == 1 and self.steps == 1
         is_one_prediction = type(self.predictor) is Predictor
         return bool(settings.budget) and self.method.shares_forward and is_whole_frame and is_one_prediction
 
@@ -183,7 +190,7 @@ class Adapter:
         At rest the pass only measures the loss; a loss that asks for a step then gets it on the next frame.
         """
         with self.compute.autocast():
-            with torch.set_grad_enabled(not self.at_rest):
+            with torch.set_grad_enabled(not self.at_rest), self.memory.saving(self.model):
                 encoded, loss = self.method.encode_with_loss(self.model, frame.image[None].to(self.compute.device))
             with torch.no_grad():
                 prediction = self.task.predict(self.model, encoded)

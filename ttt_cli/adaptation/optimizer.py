@@ -37,21 +37,31 @@ class GuardedOptimizer:
     def step(self, loss: Tensor) -> bool:
         """One step down the gradient of a scalar loss. Returns False if loss or gradient was not finite.
 
-        In that case the last weights that gave a finite loss are restored, and AdamW's state is cleared.
+        In that case the last weights that gave a finite loss are restored, and AdamW's state is cleared. If an error is
+        raised, the weights are what they were before. No gradients are left behind, since they take memory.
         """
-        self.adamw.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.adamw)
-        norm = nn.utils.clip_grad_norm_(self.moving, self.settings.gradient_norm)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            self.last_good.restore()
+        try:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.unscale_(self.adamw)
+            norm = nn.utils.clip_grad_norm_(self.moving, self.settings.gradient_norm)
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                self._undo()
+                return False
+            self.last_good.capture()
+            try:
+                self.scaler.step(self.adamw)
+            except (RuntimeError, MemoryError):  # Memory ran out, and some of the weights may have moved.
+                self._undo()
+                raise
             self.scaler.update()
-            self.adamw = new_optimizer(self.model, self.moving, self.settings)
-            return False
-        self.last_good.capture()
-        self.scaler.step(self.adamw)
+            return True
+        finally:
+            self.adamw.zero_grad(set_to_none=True)
+
+    def _undo(self) -> None:
+        self.last_good.restore()
         self.scaler.update()
-        return True
+        self.adamw = new_optimizer(self.model, self.moving, self.settings)
 
 
 def moving_parameters(

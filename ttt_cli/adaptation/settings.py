@@ -53,6 +53,8 @@ class AdaptationSettings:
     """Longer gradients are scaled down to this norm."""
     seed: int = 0
     """Of the masks, crops and draws from the window."""
+    low_memory: bool = False
+    """Steps compute f's activations again in the backward pass instead of holding them: the same numbers, more time."""
     precision: Precision = "fp32"
     """Of forward passes."""
     constants: dict[str, Any] = field(default_factory=dict)

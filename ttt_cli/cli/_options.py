@@ -152,6 +152,9 @@ Budget = Annotated[
         f"paper's step before every frame. (default: {BUDGET})",
     ),
 ]
+LowMemory = Annotated[
+    bool, typer.Option("--low-memory", help="Steps hold less in memory and take longer; the numbers stay the same.")
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help=f"Random seed. (default: {AdaptationSettings.seed})")
 ]
@@ -191,6 +194,7 @@ class TrainingOptions:
     mask_ratio: MaskRatio = None
     learning_rate: LearningRate = None
     cuts: Cuts = None
+    low_memory: LowMemory = False
 
     def overrides(self, precision: Precision) -> AdaptationOverrides:
         """The given options, except the mask ratio, which belongs to another section."""
@@ -200,6 +204,7 @@ class TrainingOptions:
             learning_rate=self.learning_rate,
             cuts=None if self.cuts is None else self.cuts.value,
             precision=None if precision is Precision.auto else precision.value,
+            low_memory=True if self.low_memory else None,
         )
 
 

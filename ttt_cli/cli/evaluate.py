@@ -218,6 +218,8 @@ def _watcher(bar: _console.Bar) -> Watcher:
             bar.expect(frames)
 
         def frame(self, cell: Cell, result: Result) -> None:
+            if result.out_of_memory is not None:
+                _console.warning(f"{cell.stream}, {cell.method}: {result.out_of_memory}")
             bar.advance(cell.method + ("" if result.loss is None else f", loss {result.loss:.4f}"))
 
         def offline_step(self, cell: Cell, done: int, total: int) -> None:

@@ -115,3 +115,5 @@ class Result:
     """True if a new scene begins with this frame; the window was emptied."""
     dead_zone: float | None = None
     """How far f's channels could lie from ordinary ones, in spreads, as the method `auto` chose; None for any far."""
+    out_of_memory: str | None = None
+    """What was done, in one line, if memory ran out on this frame (adaptation/out_of_memory.py)."""

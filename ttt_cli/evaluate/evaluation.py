@@ -81,6 +81,8 @@ class PassTally:
     study_seconds: float = 0.0
     """Time of training before the first frame."""
     skipped_steps: int = 0
+    out_of_memory: list[str] = field(default_factory=list)
+    """What was done where memory ran out, one line each."""
     peak_mebibytes: float | None = None
     """Peak memory; None if unknown."""
 
@@ -96,6 +98,8 @@ class PassTally:
             self.metric.update(result.prediction.at_size(size), truth)
         self.losses.append(result.loss)
         self.skipped_steps += result.skipped_steps
+        if result.out_of_memory is not None:
+            self.out_of_memory.append(result.out_of_memory)
         self.adapt_seconds.append(result.timing.adapt_milliseconds / 1000)
         self.predict_seconds.append(result.timing.predict_milliseconds / 1000)
 
@@ -109,6 +113,7 @@ class PassTally:
         self.predict_seconds += other.predict_seconds
         self.study_seconds += other.study_seconds
         self.skipped_steps += other.skipped_steps
+        self.out_of_memory += other.out_of_memory
         peaks = [peak for peak in (self.peak_mebibytes, other.peak_mebibytes) if peak is not None]
         self.peak_mebibytes = max(peaks, default=None)
         return self

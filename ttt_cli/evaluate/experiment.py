@@ -18,6 +18,7 @@ import torch
 
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
+from ttt_cli.adaptation.out_of_memory import explained
 from ttt_cli.core.classes import things_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Result
@@ -133,6 +134,7 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
             stream = by_name[cell.stream]
             prepared = methods[cell.method]
             with (
+                explained(),
                 _recording(experiment, cell, stream, folder) as record,
                 _by_detectron(experiment, cell, stream, prepared, folder) as score,
             ):
@@ -210,9 +212,12 @@ def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
 def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, PassTally]) -> Outcome:
     records = records_of(tallies)
     summary = summarize(records)
+    ran_out = [
+        f"{cell.stream}, {cell.method}: {note}" for cell, tally in tallies.items() for note in tally.out_of_memory
+    ]
     content = {
         **subject,
-        "warnings": experiment.warnings,
+        "warnings": [*experiment.warnings, *ran_out],
         "score": next(iter(tallies.values())).metric.title,
         "unit": next(iter(tallies.values())).metric.unit,
         "settings": {name: adaptation_record(settings.adaptation) for name, settings in experiment.settings.items()},

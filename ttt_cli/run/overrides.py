@@ -49,6 +49,7 @@ class AdaptationOverrides:
     every: int | None = None
     budget: float | None = None
     precision: str | None = None
+    low_memory: bool | None = None
 
 
 @dataclass(frozen=True)

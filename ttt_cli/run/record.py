@@ -71,7 +71,7 @@ class Report:
     times_prediction: float | None = None
     """Time of all steps and predictions, over that of as many predictions of frames that were not adapted to."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know about the input."""
+    """What the user should know about the input and about the run."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     files: list[str] = field(default_factory=list)
@@ -130,6 +130,7 @@ class RunTotals:
         self._model_milliseconds = 0.0
         self._predictions_alone = 0
         self._milliseconds_alone = 0.0
+        self.out_of_memory: list[str] = []
         self.has_colors = False
         self._first_losses: list[float] = []
         self._last_losses: deque[float] = deque(maxlen=LOSSES_AVERAGED)
@@ -142,6 +143,8 @@ class RunTotals:
         self.milliseconds.update(step.milliseconds)
         self.clamped_frames += result.dead_zone is not None
         self._time(result)
+        if result.out_of_memory is not None:
+            self.out_of_memory.append(result.out_of_memory)
         if result.cut:
             self.cuts.append(result.frame.index)
         chroma = step.labels.chroma()

@@ -23,6 +23,7 @@ from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.online import Adapter, adapt
+from ttt_cli.adaptation.out_of_memory import explained
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.labels import class_map, label_truth
@@ -97,14 +98,14 @@ def run_video(
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{method}{'' if task == 'semantic' else f'-{task}'}")
     folder.check(video.path, request.overwrite)
     began = time.perf_counter()
-    with closing(_steps(video, request, on_offline_step)) as steps:
+    with explained(), closing(_steps(video, request, on_offline_step)) as steps:
         first = next(steps)
         with claimed(folder, video.path, request.overwrite):
             on_start(video)
             report = new_report(video, request.weights, request.settings, request.device)
             totals = RunTotals()
             outputs = Outputs(folder, video, request.weights.classes, request.settings)
-            with _recorded(report, folder):
+            with _recorded(report, folder), explained():
                 write_json(folder.run, report.as_json())
                 try:
                     with outputs:
@@ -170,11 +171,15 @@ def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) ->
             fixed_result = fixed.step(result.frame)
             fixed_labels = fixed_result.prediction.at_size(video.size).placed(area)
             milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
+            notes = (result.out_of_memory, fixed_result.out_of_memory)
+            result = dataclasses.replace(result, out_of_memory=next(filter(None, notes), None))
         yield Step(result, result.prediction.at_size(video.size).placed(area), fixed_labels, milliseconds)
 
 
 def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) -> list[str]:
-    warnings = [] if scores is None else scores.task.new_metric().missing_metrics()
+    warnings = list(totals.out_of_memory)
+    if scores is not None:
+        warnings += scores.task.new_metric().missing_metrics()
     if totals.has_colors and not request.gray_first:
         warnings.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
     if totals.frames and totals.gray_frames == totals.frames:

@@ -61,7 +61,7 @@ class PublishedClasses(SemanticPrediction):
 
     def at_size(self, size: tuple[int, int]) -> ClassMap:
         """The most likely class of every pixel in a frame of `size` (height, width)."""
-        return ClassMap(self.raw.processing.classes(self.raw.output, self.raw.tiles, size).to(torch.uint8).cpu())
+        return ClassMap(self.raw.processing.classes(self.raw.output, self.raw.tiles, size).cpu())
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class PublishedSemanticTask(PublishedTask, SemanticTask):
     def predict(self, model: SplitModel, features: Encoded) -> PublishedClasses:
         """h's prediction from the features of a batch of one."""
         raw = self.raw(model, features)
-        class_map = raw.processing.classes(raw.output, raw.tiles, raw.image_size).to(torch.uint8)
+        class_map = raw.processing.classes(raw.output, raw.tiles, raw.image_size)
         assert isinstance(model, PublishedModel)
         return PublishedClasses(class_map, model.probabilities_in(raw.output, features)[0], raw)
 
@@ -92,10 +92,11 @@ class PublishedObjects(Prediction):
 
     def at_size(self, size: tuple[int, int]) -> Instances:
         """The objects with their masks in a frame of `size` (height, width), the surest first; no empty masks."""
-        found = [item for item in self.raw.processing.objects(self.raw.output, size) if item.mask.any()]
-        surest = sorted(found, key=lambda item: -item.score)[: self.largest_count]
-        instances = [Instance(item.class_id, encode(item.mask.cpu().numpy()), item.score) for item in surest]
-        return Instances(tuple(instances), size)
+        # One mask at a time is held at full size, since a hundred would take gigabytes in a large frame.
+        found = (item for item in self.raw.processing.objects(self.raw.output, size) if item.mask.any())
+        instances = [Instance(item.class_id, encode(item.mask.cpu().numpy()), item.score) for item in found]
+        surest = sorted(instances, key=lambda instance: -instance.score)[: self.largest_count]
+        return Instances(tuple(surest), size)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import ClassMap
 from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.model.most_likely import most_likely
 from ttt_cli.model.queries import MaskQueries, class_probabilities
 from ttt_cli.model.split import OUTPUT_STRIDE
 from ttt_cli.tasks.base import MaskTask
@@ -69,7 +70,7 @@ class SemanticPrediction(Prediction):
         probabilities = [prediction.probabilities for prediction in past if isinstance(prediction, SemanticPrediction)]
         mean = torch.stack(probabilities).mean(dim=0)
         image_size = (self.class_map.shape[0], self.class_map.shape[1])
-        return SemanticPrediction(upsample(mean[None], image_size)[0].argmax(dim=0).to(torch.uint8), mean)
+        return SemanticPrediction(most_likely(mean, lambda scores: upsample(scores, image_size)), mean)
 
     def mirrored(self) -> SemanticPrediction:
         return SemanticPrediction(self.class_map.flip(-1), self.probabilities.flip(-1))
@@ -77,19 +78,13 @@ class SemanticPrediction(Prediction):
     def at_size(self, size: tuple[int, int]) -> ClassMap:
         """The most likely class of every pixel in a frame of `size` (height, width).
 
-        Resizing the probabilities keeps edges smooth. It is done class by class, so that a large frame fits in memory.
+        Resizing the probabilities keeps edges smooth.
         """
         seen = self.class_map
         if tuple(seen.shape) == size:
             return ClassMap(seen.cpu())
         image_size = (seen.shape[0], seen.shape[1])
-        best = self.probabilities.new_full(size, -1.0)
-        class_map = torch.zeros(size, dtype=torch.uint8, device=best.device)
-        for index, scores in enumerate(self.probabilities):
-            full = upsample(scores[None, None], image_size, size)[0, 0]
-            class_map.masked_fill_(full > best, index)
-            best = torch.maximum(best, full)
-        return ClassMap(class_map.cpu())
+        return ClassMap(most_likely(self.probabilities, lambda scores: upsample(scores, image_size, size)).cpu())
 
 
 @dataclass(frozen=True)
@@ -101,8 +96,8 @@ class SemanticTask(MaskTask):
     def postprocess(self, queries: MaskQueries) -> SemanticPrediction:
         """The prediction for a batch of one."""
         probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
-        class_map = upsample(probabilities, queries.image_size)[0].argmax(dim=0)
-        return SemanticPrediction(class_map=class_map.to(torch.uint8), probabilities=probabilities[0])
+        class_map = most_likely(probabilities[0], lambda scores: upsample(scores, queries.image_size))
+        return SemanticPrediction(class_map=class_map, probabilities=probabilities[0])
 
     def new_metric(self) -> SemanticMetric:
         """Mean IoU."""

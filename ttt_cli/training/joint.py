@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -22,9 +21,8 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.opening import open_alone
 from ttt_cli.model.own import OwnWeights
-from ttt_cli.model.published.anatomy import first_convolution
 from ttt_cli.model.published.weights import PublishedWeights
-from ttt_cli.model.split import SplitModel
+from ttt_cli.model.recompute import recomputable, recompute
 from ttt_cli.training.augmentation import augment, draw_view
 from ttt_cli.training.camera import seen_by_camera
 from ttt_cli.training.look_ahead import LookAhead
@@ -79,7 +77,7 @@ class Trainer:
         self.model = self.subject.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if self.schedule.checkpoint_encoder:
-            recompute_blocks(self.model)
+            recompute(recomputable(self.model))
         self.objective = self.subject.objective.to(device)
         self.augmentation = replace(recipe.augmentation, ordinary=self.objective.ordinary)
         self.optimizer = new_optimizer(self.model, self.objective, self.schedule)
@@ -262,14 +260,3 @@ def subject_of(recipe: Recipe, split: Split) -> Subject:
     raise UsageError(
         f"start {printable(recipe.start)}: cannot be trained; name weights of ours, or a model of transformers"
     )
-
-
-def recompute_blocks(model: SplitModel) -> None:
-    """From now on, the backward pass computes the activations within each block of f again instead of holding them.
-
-    A block in which the mask comes in beside the first layer stays as it is: by then it is gone (MaskInput).
-    """
-    first = None if model.mask_input is None else first_convolution(model.encoder)
-    for block in model.blocks:
-        if all(module is not first for module in block.modules()):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)

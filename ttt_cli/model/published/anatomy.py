@@ -91,10 +91,15 @@ class MaskInput(nn.Module):
         self.weight = nn.Parameter(torch.zeros_like(first.weight[:, :1]))
         self._first = [first]  # In a list, so that it is no part of this module.
 
+    @property
+    def first(self) -> nn.Conv2d:
+        """The encoder's first layer."""
+        return self._first[0]
+
     @contextmanager
     def applied(self, hidden: Tensor) -> Iterator[None]:
         """A context in which the encoder's first layer is told what is hidden. hidden: (B, 1, H, W), 1 = hidden."""
-        first = self._first[0]
+        first = self.first
         # The same layer with our weights and without a bias, since subclasses have paddings of their own.
         twin = copy.copy(first)
         twin._parameters = {"weight": self.weight, "bias": None}

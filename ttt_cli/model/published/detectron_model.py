@@ -145,7 +145,7 @@ class DetectronProcessing(Processing):
 
     def classes(self, output: Said, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
         class_map: Tensor = output.at_size(size)["sem_seg"].argmax(dim=0)
-        return class_map
+        return class_map.to(torch.uint8)
 
     def objects(self, output: Said, size: tuple[int, int]) -> list[Found]:
         objects = output.at_size(size)["instances"]

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from ttt_cli.model.most_likely import most_likely
 from ttt_cli.model.published.model import Normalization
 from ttt_cli.model.published.tiles import Tiles
 
 LEFT_OUT = ("do_rescale", "do_normalize", "do_pad", "do_center_crop", "do_split_image", "do_flip_channel_order")
 """What a processor may do besides resizing. All of it but cropping, which would leave parts of a frame without labels,
 is done in PublishedModel."""
+
+SCORES = "return_segmentation_scores"
+"""The option that asks for the scores of the classes too; processors have it since transformers 5.24 at the latest."""
+ANTIALIASED = "OneFormer"
+"""The family whose processor enlarges with antialiasing, which makes a difference only in a frame that is smaller."""
 
 
 class Found(NamedTuple):
@@ -38,13 +45,15 @@ class Processing(ABC):
 
     @abstractmethod
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        """The class of every pixel in a frame of `size` (height, width): int64 (H, W)."""
+        """The class of every pixel in a frame of `size` (height, width): uint8 (H, W)."""
 
-    def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
-        """All objects, however unsure, in a frame of `size`; they may overlap."""
+    def objects(self, output: Any, size: tuple[int, int]) -> Iterable[Found]:
+        """All objects, however unsure, in a frame of `size`; they may overlap. Masks are made one by one."""
         raise TypeError("its models find no objects")
 
-    def regions(self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float) -> list[Found]:
+    def regions(
+        self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float
+    ) -> Iterable[Found]:
         """Objects and regions, none of which overlap, in a frame of `size`.
 
         threshold, overlap_threshold: those of TaskSettings.
@@ -86,17 +95,34 @@ class ImageProcessing(Processing):
         return resized
 
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
+        post_process = self.processor.post_process_semantic_segmentation
+        seen = None
         if getattr(self.processor, "do_split_image", False) and tiles is not None:
             output = type(output)({**output, "patch_offsets": [(0, at, at + tiles.side) for at in tiles.starts]})
-        class_map: Tensor = self.processor.post_process_semantic_segmentation(output, target_sizes=[size])[0]
-        return class_map
+            seen = [tiles.image_size]
+        if not _taken(post_process, {SCORES: True}):
+            class_map: Tensor = post_process(output, target_sizes=[size])[0]
+            return class_map.to(torch.uint8)
+        # The scores of all classes take gigabytes at the size of a large frame, so they are resized one by one.
+        scores = post_process(output, target_sizes=seen, **{SCORES: True})[0].segmentation_scores
+        antialias = type(self.processor).__name__.startswith(ANTIALIASED)
+        return most_likely(scores, lambda of_class: interpolate(of_class, size, mode="bilinear", antialias=antialias))
 
-    def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
+    def objects(self, output: Any, size: tuple[int, int]) -> Iterator[Found]:
         post_process = self.processor.post_process_instance_segmentation
         options = {"threshold": 0.0, "return_binary_maps": True, "task_type": "instance", "target_sizes": [size]}
-        return _found(post_process(output, **_taken(post_process, options))[0])
+        taken = _taken(post_process, options)
+        if "return_binary_maps" in taken:  # Its masks would be enlarged all at once, as here one by one.
+            del taken["target_sizes"]
+        for item in _found(post_process(output, **taken)[0]):
+            mask = item.mask
+            if tuple(mask.shape) != size:
+                mask = interpolate(mask[None, None].float(), size, mode="nearest")[0, 0].bool()
+            yield item._replace(mask=mask)
 
-    def regions(self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float) -> list[Found]:
+    def regions(
+        self, output: Any, size: tuple[int, int], threshold: float, overlap_threshold: float
+    ) -> Iterator[Found]:
         # Regions of the same stuff are not joined yet: when processors do that, they give the next object an id that is
         # taken (transformers 5.24).
         post_process = self.processor.post_process_panoptic_segmentation
@@ -120,15 +146,12 @@ def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, A
     return {name: value for name, value in options.items() if name in parameters}
 
 
-def _found(result: dict[str, Any]) -> list[Found]:
+def _found(result: dict[str, Any]) -> Iterator[Found]:
     """What a processor says of one picture: a map of ids, or a stack of masks."""
-    segmentation, entries = result["segmentation"], result["segments_info"]
+    entries = result["segments_info"]
     if not entries:
-        return []
-    masks = torch.as_tensor(segmentation)
-    if masks.dim() == 2:
-        masks = torch.stack([masks == entry["id"] for entry in entries])
-    return [
-        Found(int(entry["label_id"]), float(entry["score"]), mask.bool())
-        for entry, mask in zip(entries, masks, strict=True)
-    ]
+        return
+    masks = torch.as_tensor(result["segmentation"])
+    for number, entry in enumerate(entries):
+        mask = masks == entry["id"] if masks.dim() == 2 else masks[number].bool()
+        yield Found(int(entry["label_id"]), float(entry["score"]), mask)

@@ -16,6 +16,7 @@ from torchvision.transforms.functional import resize
 
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.known_classes import classes_named
+from ttt_cli.model.most_likely import most_likely
 from ttt_cli.model.published.checkpoint import fill, read_tensors, save_tensors
 from ttt_cli.model.published.families import Family
 from ttt_cli.model.published.foreign import ForeignWeights, first_line, numbered_names, require_count_of_classes
@@ -63,7 +64,7 @@ class TorchvisionProcessing(Processing):
         return smaller
 
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        return resized(output["out"], size)[0].argmax(dim=0)
+        return most_likely(output["out"][0], lambda scores: resized(scores, size))
 
 
 @dataclass(frozen=True, kw_only=True)
