@@ -56,6 +56,8 @@ class Companion:
     """Of g; None if the weights were prepared without it."""
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     """How g was trained."""
+    visible_only: bool = False
+    """Whether f encodes only what is shown of a masked picture, see SplitModel.encode_visible_only."""
 
     def apply(self, path: Path, model: SplitModel) -> None:
         """Adds to a model what the companion at `path` holds. Its fixed predictions stay the same, bit for bit."""
@@ -78,6 +80,8 @@ class Companion:
         head.load_state_dict(_within(tensors, HEAD))
         model.reconstruction_head = head.eval()
         model.add_mask_input(_within(tensors, MASK_INPUT))
+        if self.visible_only:
+            model.encode_visible_only()
         model.prepared_encoder = _within(tensors, ENCODER)
 
 

@@ -59,6 +59,9 @@ class Method:
     needs_class_probabilities: ClassVar[bool] = False
     """Whether it asks how likely each class is at each pixel, which detectors of objects do not say."""
 
+    decodes_masked: ClassVar[bool] = False
+    """Whether it asks h about masked pictures, of which f must then encode what is hidden, too."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 
