@@ -232,3 +232,10 @@ def test_the_model_comes_back(published: Published, family: str, depth: int) -> 
 def test_other_encoders_cannot(published: Published, family: str) -> None:
     with pytest.raises(UsageError, match="only a plain vision transformer can leave hidden tokens out"):
         with_head(published(family)).encode_visible_only()
+
+
+def test_a_hybrid_cannot(published: Published) -> None:
+    model = with_head(published("dpt"))
+    model.model.config.is_hybrid = True  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="only a plain vision transformer can leave hidden tokens out"):
+        model.encode_visible_only()
