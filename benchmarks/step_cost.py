@@ -4,8 +4,8 @@ python benchmarks/step_cost.py street
 python benchmarks/step_cost.py swin-s --vary "" depth=2 depth=2,crop=0.5 --methods online
 
 The model is one that `--weights` takes, or one of MODELS with random weights. A prediction is f and h, up to the
-probabilities of classes. In each round the prediction and every kind of step take their turn, in one process. Seconds are
-those of the processor, which other processes do not disturb; with OMP_NUM_THREADS=1 they are seconds of one core.
+probabilities of classes. In each round the prediction and every kind of step take their turn, in one process. Seconds
+are those of the processor, which other processes do not disturb; with OMP_NUM_THREADS=1 they are seconds of one core.
 """
 
 from __future__ import annotations
