@@ -89,7 +89,10 @@ def dpt_b() -> PublishedModel:
 
 def beit_b() -> PublishedModel:
     """BEiT-B, for squares of 480 pixels."""
-    config = transformers.BeitConfig(image_size=480, use_relative_position_bias=True, num_labels=19)
+    outputs = [3, 5, 7, 11]
+    config = transformers.BeitConfig(
+        image_size=480, use_relative_position_bias=True, out_indices=outputs, num_labels=19
+    )
     return published(transformers.BeitForSemanticSegmentation(config))
 
 
