@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ import pytest
 import torch
 from conftest import error_of, noise_frames, picture, save_frames
 from published_fixtures import MAKERS
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ttt_cli.adaptation.auto_window import gradients_of
@@ -38,7 +41,7 @@ SHORT = PreparationSettings(steps=2, crop_height=48, crop_width=64, head_width=8
 Published = Callable[[str], Path]
 
 
-def prepared(weights: Weights, fast: bool = False) -> Weights:
+def prepared(weights: Weights, fast: bool = False, settings: PreparationSettings = SHORT) -> Weights:
     """The weights with a companion file, made from eight pictures in two steps."""
     model, show = weights.load(), task_of(weights, resolve(weights, None, Overrides(), CPU)).preprocess
     path, fingerprint = companion_path(weights.path), weights.fingerprint()
@@ -47,7 +50,7 @@ def prepared(weights: Weights, fast: bool = False) -> Weights:
     else:
         checkpoint = path.with_suffix(".checkpoint")
         made = prepare.with_reconstruction(
-            model, fingerprint, PICTURES, show, SHORT, checkpoint, lambda losses: None, lambda: None
+            model, fingerprint, PICTURES, show, settings, checkpoint, lambda losses: None, lambda: None
         )
     write_companion(path, *made)
     return open_weights(str(weights.path))
@@ -137,6 +140,37 @@ def test_what_each_part_makes_ready(published: Published, tmp_path: Path) -> Non
     assert ready[2] == set(METHODS) - {"main-only"}
 
 
+@pytest.mark.parametrize("visible_only", [True, False])
+def test_a_companion_says_whether_hidden_tokens_are_left_out(
+    published: Published, tmp_path: Path, visible_only: bool
+) -> None:
+    path = shutil.copytree(published("dpt"), tmp_path / "model")
+    weights = prepared(open_alone(str(path)), settings=replace(SHORT, visible_only=visible_only))
+    assert weights.companion is not None
+    assert weights.companion.visible_only == visible_only
+    model = weights.load()
+    encoded = model.encode(PICTURES[0][None], torch.zeros(1, 1, 64, 96))
+    assert (len(model.maps(encoded)[0].flatten(2).any(dim=1).nonzero()) == 2) == visible_only  # One in each square.
+    ready, reasons = defined_methods(weights, "semantic")
+    assert ("self-train" in ready) == ("online+self-train" in ready) == (not visible_only)
+    assert any("prepare them without --visible-only" in reason for reason in reasons) == visible_only
+    assert "online" in ready
+
+
+def test_a_companion_of_before_encodes_everything(published: Published, tmp_path: Path) -> None:
+    path = shutil.copytree(published("dpt"), tmp_path / "model")
+    prepared(open_alone(str(path)))
+    file = companion_path(path)
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    record = json.loads(metadata["record"])
+    del record["visible_only"]
+    save_file(load_file(file), file, metadata={**metadata, "record": json.dumps(record)})
+    model = open_weights(str(path)).load()
+    hidden = model.maps(model.encode(PICTURES[0][None], torch.zeros(1, 1, 64, 96)))[0]
+    assert hidden.any(dim=1).all()
+
+
 def test_preparing_teaches_f_to_bear_changes(published: Published) -> None:
     weights = open_weights(str(published("segformer")))
     task = task_of(weights, resolve(weights, None, Overrides(), CPU))
@@ -204,6 +238,10 @@ def test_the_command(published: Published, pictures: Path, tmp_path: Path, capsy
     assert "exists; add --overwrite" in error_of(capsys)
     assert main([*arguments, "--overwrite"]) == 0
     capsys.readouterr()
+    assert main([*arguments, "--overwrite", "--visible-only"]) == 2
+    assert "--visible-only is about masked pictures" in error_of(capsys)
+    assert main([*arguments[:-1], "--overwrite", "--visible-only"]) == 2
+    assert "only a plain vision transformer can leave hidden tokens out" in error_of(capsys)
     frames = save_frames([frame.image for frame in noise_frames(2)], tmp_path / "video")
     assert main(["segment", str(frames), "--weights", str(model), "--out", str(tmp_path / "run")]) == 0
     assert '"method": "auto"' in (tmp_path / "run" / "run.json").read_text()

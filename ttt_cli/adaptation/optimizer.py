@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.memory import Snapshot
 from ttt_cli.adaptation.settings import AdaptationSettings
+from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.model.split import SplitModel
 
 NORMALIZATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -67,14 +68,41 @@ class GuardedOptimizer:
 def moving_parameters(
     model: SplitModel, parameters: Iterable[nn.Parameter], settings: AdaptationSettings
 ) -> list[nn.Parameter]:
-    """Returns the `parameters` whose learning rate is above 0, and freezes all others of the model."""
-    head = None if settings.reconstruction_rate_factor else model.reconstruction_head
-    still = set() if head is None else {id(parameter) for parameter in head.parameters()}
-    moving = [parameter for parameter in parameters if id(parameter) not in still]
+    """Returns those of the `parameters` that move, and freezes all others of the model.
+
+    g moves if its learning rate is above 0; of f moves what `depth` and `moves` leave of it.
+    Raises UsageError if f has fewer blocks, or if nothing is left of it.
+    """
+    head = model.reconstruction_head
+    of_head = set() if head is None else {id(parameter) for parameter in head.parameters()}
+    offered = list(parameters)
+    of_encoder = [parameter for parameter in offered if id(parameter) not in of_head]
+    chosen = {id(parameter) for parameter in of_encoder} & _movable(model, settings)
+    if of_encoder and not chosen:
+        raise UsageError(
+            f"method {printable(settings.method)}: depth {settings.depth} and moves {settings.moves} leave nothing "
+            "of f to train; choose another depth, or all of what moves"
+        )
+    if settings.reconstruction_rate_factor:
+        chosen |= of_head
+    moving = [parameter for parameter in offered if id(parameter) in chosen]
     model.requires_grad_(False)
     for parameter in moving:
         parameter.requires_grad_(True)
     return moving
+
+
+def _movable(model: SplitModel, settings: AdaptationSettings) -> set[int]:
+    """The ids of the parameters of f that `depth` and `moves` allow to move."""
+    blocks = len(model.blocks)
+    if settings.depth > blocks:
+        raise UsageError(f"depth must be at most {blocks}, the number of f's blocks, not {settings.depth}")
+    parts = model.blocks[-settings.depth :] if settings.depth else [model.encoder]
+    if settings.moves == "norm":
+        layers = [layer for part in parts for layer in part.modules() if isinstance(layer, NORMALIZATION)]
+        return {id(parameter) for layer in layers for parameter in layer.parameters(recurse=False)}
+    named = [pair for part in parts for pair in part.named_parameters()]
+    return {id(p) for name, p in named if settings.moves == "all" or name.split(".")[-1] == "bias"}
 
 
 def new_optimizer(model: SplitModel, moving: Sequence[nn.Parameter], settings: AdaptationSettings) -> torch.optim.AdamW:

@@ -10,6 +10,7 @@ from ttt_cli.core.errors import UsageError
 from ttt_cli.core.ranges import require_count, require_not_negative
 
 AtCuts = Literal["reset", "ignore"]
+Moves = Literal["all", "norm", "bias"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 BUDGET = 1.1
@@ -36,6 +37,10 @@ class AdaptationSettings:
     """Images a step, drawn with replacement from the window."""
     crop: float = 1.0
     """Share of a frame's sides that a step sees, at a random place (1 is the whole frame; release: 0.5)."""
+    depth: int = 0
+    """Only so many blocks of f move, the last ones of a forward pass, so that a step costs less; 0 is all of f."""
+    moves: Moves = "all"
+    """What moves of f: "all", or only scale and offset of normalization layers ("norm"), or only biases ("bias")."""
     learning_rate: float = 1e-4
     """Of f, or of the part of f that the method trains (release: 1e-5)."""
     reconstruction_rate_factor: float = 1.0
@@ -72,6 +77,6 @@ class AdaptationSettings:
             raise UsageError(f"crop must be above 0 and at most 1, not {self.crop}")
         if not 0 <= self.forgetting < 1:
             raise UsageError(f"forgetting must be at least 0 and below 1, not {self.forgetting}")
-        require_not_negative(self, "reconstruction_rate_factor")
+        require_not_negative(self, "reconstruction_rate_factor", "depth")
         if not 0 < self.learning_rate < math.inf:
             raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")

@@ -52,6 +52,14 @@ class AtCuts(str, Enum):
     ignore = "ignore"
 
 
+class Moves(str, Enum):
+    """Which parameters of the encoder a step changes."""
+
+    all = "all"
+    norm = "norm"
+    bias = "bias"
+
+
 _ELSE = "the weights' recommendation, else"
 
 WeightsName = Annotated[
@@ -133,6 +141,23 @@ LearningRate = Annotated[
         "--lr", metavar="RATE", help=f"Learning rate. (default: {_ELSE} {AdaptationSettings.learning_rate:g})"
     ),
 ]
+Depth = Annotated[
+    int | None,
+    typer.Option(
+        "--depth",
+        metavar="N",
+        help="Train only the last N blocks of the encoder, for less time per step; 0 is all of it. "
+        f"(default: {_ELSE} {AdaptationSettings.depth})",
+    ),
+]
+MovesName = Annotated[
+    Moves | None,
+    typer.Option(
+        "--moves",
+        help="Train all parameters of the encoder, or only those of normalization layers, or only biases. "
+        f"(default: {_ELSE} {AdaptationSettings.moves})",
+    ),
+]
 Cuts = Annotated[
     AtCuts | None,
     typer.Option(
@@ -193,6 +218,8 @@ class TrainingOptions:
     batch: Batch = None
     mask_ratio: MaskRatio = None
     learning_rate: LearningRate = None
+    depth: Depth = None
+    moves: MovesName = None
     cuts: Cuts = None
     low_memory: LowMemory = False
 
@@ -202,6 +229,8 @@ class TrainingOptions:
             steps=self.steps,
             batch=self.batch,
             learning_rate=self.learning_rate,
+            depth=self.depth,
+            moves=None if self.moves is None else self.moves.value,
             cuts=None if self.cuts is None else self.cuts.value,
             precision=None if precision is Precision.auto else precision.value,
             low_memory=True if self.low_memory else None,

@@ -60,6 +60,8 @@ class Companion:
     """Whether g comes with an f that preparation made; in joint training f became that of the weights themselves."""
     adaptation: dict[str, Any] = field(default_factory=dict)
     """Settings of test-time training that were chosen for the weights, in place of the usual ones for prepared ones."""
+    visible_only: bool = False
+    """Whether f encodes only what is shown of a masked picture, see SplitModel.encode_visible_only."""
 
     def apply(self, path: Path, model: SplitModel) -> None:
         """Adds to a model what the companion at `path` holds. Its fixed predictions stay the same, bit for bit."""
@@ -82,6 +84,8 @@ class Companion:
         head.load_state_dict(_within(tensors, HEAD))
         model.reconstruction_head = head.eval()
         model.add_mask_input(_within(tensors, MASK_INPUT))
+        if self.visible_only:
+            model.encode_visible_only()
         if self.has_encoder:
             model.prepared_encoder = _within(tensors, ENCODER)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ttt_cli.core.errors import UsageError
 from ttt_cli.model.feature_statistics import FeatureStatistics, clamped_channels, measured_channels
 
 OUTPUT_STRIDE = 4
@@ -73,6 +74,14 @@ class SplitModel(nn.Module, ABC):
 
         tensors: its weights; if there are none, it starts at zero.
         """
+
+    def encode_visible_only(self) -> int:
+        """From now on, `encode` leaves out the tokens of a masked picture that are hidden completely, as in MAE.
+
+        In f's maps they are zero, so g can read them, and h cannot. Whole pictures are encoded as before.
+        Returns the side of a token's patch, in pixels. Raises UsageError if f is no plain vision transformer.
+        """
+        raise UsageError("only a plain vision transformer can leave hidden tokens out, and f is none here")
 
     @abstractmethod
     def reconstruct(self, encoded: Encoded) -> Tensor:

@@ -58,14 +58,19 @@ def with_reconstruction(
 
     checkpoint: where Ctrl-C leaves the state of the training, from which the next call goes on.
     """
-    training = PreparationTraining(model, pictures, show, RECONSTRUCTION, settings)
+    reconstruction = RECONSTRUCTION
+    if settings.visible_only:
+        # A patch of the mask is that of a token, so that a token is either shown or left out.
+        reconstruction = replace(reconstruction, patch_pixels=model.encode_visible_only())
+    training = PreparationTraining(model, pictures, show, reconstruction, settings)
     with _resumable(training, checkpoint):
         training.run(on_step)
     companion, tensors = with_features(model, fingerprint, pictures, show, on_picture)
-    usual = _usual_loss(model, pictures, show)
+    usual = _usual_loss(model, pictures, show, reconstruction)
     tensors |= head_tensors(model) | named(ENCODER, dict(model.encoder.named_parameters()))
-    reconstruction = replace(RECONSTRUCTION, familiar_loss=usual)
-    return replace(companion, head=training.shape, reconstruction=reconstruction), tensors
+    reconstruction = replace(reconstruction, familiar_loss=usual)
+    found = replace(companion, head=training.shape, reconstruction=reconstruction, visible_only=settings.visible_only)
+    return found, tensors
 
 
 @contextmanager
@@ -96,10 +101,12 @@ def _ordinary_features(
 
 
 @torch.no_grad()
-def _usual_loss(model: SplitModel, pictures: Sequence[Tensor], show: Show) -> float:
+def _usual_loss(
+    model: SplitModel, pictures: Sequence[Tensor], show: Show, reconstruction: ReconstructionSettings
+) -> float:
     """Mean l_s on the pictures, one mask each."""
     generator = Generator().manual_seed(0)
     device = next(model.parameters()).device
     images = (show(picture)[None].to(device) for picture in pictures)
-    losses = [float(reconstruction_loss(model, image, RECONSTRUCTION, generator)) for image in images]
+    losses = [float(reconstruction_loss(model, image, reconstruction, generator)) for image in images]
     return round(statistics.fmean(losses), 4)

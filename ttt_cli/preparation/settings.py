@@ -27,5 +27,7 @@ class PreparationSettings:
     """Weight of l_s relative to the distance of f's maps from the published f's."""
     head_width: int = 64
     """Channels inside g."""
+    visible_only: bool = False
+    """Whether f encodes only what is shown of a masked picture, see SplitModel.encode_visible_only."""
     gradient_norm: float = 1.0
     """Largest norm of the gradient."""

@@ -118,7 +118,8 @@ class PreparationTraining:
 
     def _subject(self) -> Tensor:
         """Numbers by which other models and other pictures are told from these."""
-        sizes = torch.tensor([float(len(self.pictures)), float(sum(picture.numel() for picture in self.pictures))])
+        counts = [len(self.pictures), sum(picture.numel() for picture in self.pictures), self.settings.visible_only]
+        sizes = torch.tensor(list(map(float, counts)))
         return torch.cat([sizes, *(spread.flatten().cpu() for spread in self.spreads)])
 
     def shown(self, picture: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ class AdaptationOverrides:
     steps: int | None = None
     batch: int | None = None
     learning_rate: float | None = None
+    depth: int | None = None
+    moves: str | None = None
     cuts: str | None = None
     seed: int | None = None
     every: int | None = None

@@ -137,6 +137,11 @@ def check_defined(name: str, task: str, weights: Weights) -> None:
             f"method {printable(name)}: moves normalization layers, and those of {printable(weights.name)} are frozen "
             "(FrozenBatchNorm); choose a method that trains all of the encoder, such as online or align"
         )
+    if method.decodes_masked and weights.companion is not None and weights.companion.visible_only:
+        raise UsageError(
+            f"method {printable(name)}: asks h about masked pictures, and weights {printable(weights.name)} were "
+            "prepared to encode only what is shown of them; prepare them without --visible-only"
+        )
     for part in (method, method.predictor):
         if task in part.undefined_for:
             raise UsageError(f"method {printable(name)} is not defined for the task {task}: {part.undefined_because}")

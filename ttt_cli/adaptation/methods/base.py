@@ -64,6 +64,9 @@ class Method:
     moves_normalization: ClassVar[bool] = False
     """Whether what it moves in f is in its normalization layers, which must then not be frozen."""
 
+    decodes_masked: ClassVar[bool] = False
+    """Whether it asks h about masked pictures, of which f must then encode what is hidden, too."""
+
     def __post_init__(self) -> None:
         """Raises UsageError for settings of the method that are out of range; subclasses add their own checks."""
 

@@ -44,6 +44,7 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
     """Frames between checks whether the video is familiar; 0 never checks, and always labels."""
 
     needs_class_probabilities: ClassVar[bool] = True
+    decodes_masked: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = NO_CONFIDENCE
 

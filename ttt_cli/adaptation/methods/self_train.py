@@ -31,6 +31,7 @@ class SelfTrain(Method):
     """lambda in the paper, which does not give its value; pixels less sure than this give no label."""
 
     needs_class_probabilities: ClassVar[bool] = True
+    decodes_masked: ClassVar[bool] = True
     undefined_for: ClassVar[tuple[str, ...]] = NON_SEMANTIC_TASKS
     undefined_because: ClassVar[str] = NO_CONFIDENCE
 

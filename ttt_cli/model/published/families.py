@@ -24,6 +24,8 @@ class Family:
     """How sure of its class a query must be to give a region, by its image processor's default."""
     takes_one_size: bool = False
     """Whether its models take squares of `config.image_size` alone."""
+    token_embeddings: str | None = None
+    """Path of the module that makes the tokens of a plain vision transformer; None for encoders of other kinds."""
     asks_task: bool = False
     """Whether its models are told the task, in words."""
     gives_layers: bool = False
@@ -45,12 +47,16 @@ FAMILIES: dict[str, Family] = {
     "MobileViTForSemanticSegmentation": Family(AtModule("mobilevit")),
     "MobileViTV2ForSemanticSegmentation": Family(AtModule("mobilevitv2")),
     "MobileNetV2ForSemanticSegmentation": Family(AtModule("mobilenet_v2")),
-    "DPTForSemanticSegmentation": Family(AtModule("dpt"), takes_one_size=True),
-    "BeitForSemanticSegmentation": Family(AtModule("beit"), takes_one_size=True),
-    "Data2VecVisionForSemanticSegmentation": Family(AtModule("data2vec_vision"), takes_one_size=True),
-    "EomtForUniversalSegmentation": Family(BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True),
+    "DPTForSemanticSegmentation": Family(AtModule("dpt"), takes_one_size=True, token_embeddings="dpt.embeddings"),
+    "BeitForSemanticSegmentation": Family(AtModule("beit"), takes_one_size=True, token_embeddings="beit.embeddings"),
+    "Data2VecVisionForSemanticSegmentation": Family(
+        AtModule("data2vec_vision"), takes_one_size=True, token_embeddings="data2vec_vision.embeddings"
+    ),
+    "EomtForUniversalSegmentation": Family(
+        BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True, token_embeddings="embeddings"
+    ),
     # In training it draws new positions for every pass, and f and h would get different ones.
     "EomtDinov3ForUniversalSegmentation": Family(
-        BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True, is_trainable=False
+        BeforeQueries(), ALL_TASKS, 0.8, takes_one_size=True, token_embeddings="embeddings", is_trainable=False
     ),
 }

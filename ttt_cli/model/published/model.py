@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.published.anatomy import MaskInput, blocks_of, maps_of
 from ttt_cli.model.published.families import Family
 from ttt_cli.model.published.tiles import Tiles
+from ttt_cli.model.published.visible_tokens import VisibleTokens
 from ttt_cli.model.queries import class_probabilities
 from ttt_cli.model.split import OUTPUT_STRIDE, SplitModel
 
@@ -78,6 +79,7 @@ class PublishedModel(SplitModel):
         self.takes_one_size = family.takes_one_size
         self.side: int | None = config.image_size if family.takes_one_size else None
         self.patch_pixels: int | None = getattr(config, "patch_size", None) if family.takes_one_size else None
+        self.visible_only = False
         self.reconstruction_head: nn.Module | None = None
         self.mask_input: MaskInput | None = None
         self.ordinary_features: FeatureStatistics | None = None
@@ -97,19 +99,35 @@ class PublishedModel(SplitModel):
         return self._blocks
 
     def encode(self, images: Tensor, visible: Tensor | None = None) -> EncodedPicture:
-        """f. Hidden pixels are black after normalization; a prepared model is also told which they are."""
+        """f. Hidden pixels are black after normalization; a prepared model is also told which they are, or encodes
+        nothing of them, see `encode_visible_only`.
+        """
         image_size = (images.shape[-2], images.shape[-1])
         tiles = None if self.side is None else Tiles(image_size, self.side)
         pixels = self.normalization(images if tiles is None else tiles.cut(images))
-        telling: AbstractContextManager[None] = nullcontext()
-        if visible is not None:
-            shown = visible if tiles is None else tiles.cut(visible)
-            pixels = pixels * shown
-            if self.mask_input is not None:
-                telling = self.mask_input.applied(self.family.split.padded(self.model, 1 - shown))
-        with telling:
+        tokens: VisibleTokens | None = None
+        with ExitStack() as stack:
+            if visible is not None:
+                shown = visible if tiles is None else tiles.cut(visible)
+                pixels = pixels * shown
+                if self.mask_input is not None:
+                    stack.enter_context(self.mask_input.applied(self.family.split.padded(self.model, 1 - shown)))
+                if self.visible_only:
+                    tokens = VisibleTokens(shown, self._token_pixels())
+                    stack.enter_context(tokens.alone(self.model, str(self.family.token_embeddings)))
             output = self.family.split.encode(self.model, pixels, self._inputs("semantic", len(pixels)))
+        if tokens is not None:
+            output = tokens.among_all(output)
         return EncodedPicture(output, pixels, tiles, image_size)
+
+    def encode_visible_only(self) -> int:
+        """See SplitModel."""
+        config: Any = self.model.config
+        # The tokens of a hybrid are made by convolutions, which see hidden pixels beside shown ones.
+        if self.family.token_embeddings is None or getattr(config, "is_hybrid", False):
+            return super().encode_visible_only()
+        self.visible_only = True
+        return self._token_pixels()
 
     def decode(self, encoded: EncodedPicture, task: str = "semantic") -> Any:
         """h: the model's own output. task: for families that are told."""
@@ -166,6 +184,10 @@ class PublishedModel(SplitModel):
         self.mask_input = MaskInput(self.encoder)
         if tensors:
             self.mask_input.load_state_dict(tensors)
+
+    def _token_pixels(self) -> int:
+        assert self.patch_pixels is not None, "tokens have patches"
+        return self.patch_pixels
 
     def _inputs(self, task: str, count: int) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
