@@ -287,7 +287,7 @@ def test_a_run_says_that_memory_ran_out(
     segment: Callable[..., int], frames: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scarce(monkeypatch, start=3, failures=1)
-    assert segment(frames, "--out", "out", "--method", "online", "--quiet") == 0
+    assert segment(frames, "--out", "out", "--method", "online", "--every", 1, "--quiet") == 0
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: frame 2: memory ran out in a step")
     assert report()["warnings"] == [warning.removeprefix("warning: ")]
@@ -299,7 +299,7 @@ def test_a_run_ends_with_one_line_the_second_time(
     segment: Callable[..., int], frames: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scarce(monkeypatch, start=3, failures=2)
-    assert segment(frames, "--out", "out", "--method", "online", "--low-memory") == 1
+    assert segment(frames, "--out", "out", "--method", "online", "--every", 1, "--low-memory") == 1
     error = error_of(capsys)
     assert "frame 2: memory ran out again" in error and "--size" in error
     assert report()["status"] == "failed" and report()["reason"] in error

@@ -18,8 +18,10 @@ from ttt_cli.model.recompute import recomputable, recomputed
 from ttt_cli.model.split import SplitModel
 
 ADVICE = "make the frames that the model sees smaller with --size, set --low-memory, or take a smaller model"
-MESSAGES = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
-"""What PyTorch's allocators say: on the CPU of Linux and macOS, on that of Windows, and on other devices."""
+MESSAGES = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|could not create a primitive", re.IGNORECASE
+)
+"""What PyTorch's allocators say: on the CPU of Linux and macOS, on that of Windows, on other devices, and in oneDNN."""
 Value = TypeVar("Value")
 
 
