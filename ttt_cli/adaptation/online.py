@@ -31,6 +31,8 @@ from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
 from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
+from ttt_cli.model.published.replay import replaced
+from ttt_cli.model.quick import quick_forwards
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.tasks.base import Task
@@ -74,6 +76,7 @@ class Adapter:
         self.familiarity = Familiarity()
         self.clamp = ChosenClamp()
         self.predictor = self.method.predictor()
+        self.quick = quick_forwards(model) if self.compute.is_plain else []
         self.generator = Generator().manual_seed(settings.seed)
         self.frames = 0
         self.offline_seconds = 0.0
@@ -144,7 +147,7 @@ class Adapter:
     @torch.no_grad()
     def predict_image(self, image: Tensor) -> Prediction:
         """h_0(f_t(x)) for RGB in 0..255, (3, H, W)."""
-        with self.compute.autocast():
+        with self.compute.autocast(), replaced(self.quick):
             return self.task.predict(self.model, self.model.encode(image[None].to(self.compute.device)))
 
     def reset(self) -> None:

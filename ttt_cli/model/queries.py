@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,3 +31,18 @@ def class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """
     scores = torch.einsum("bqk,bqhw->bkhw", class_logits.float().softmax(-1)[..., :-1], mask_logits.float().sigmoid())
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+def most_likely(scores: Tensor, resize: Callable[[Tensor], Tensor]) -> Tensor:
+    """The class with the highest score at each pixel, the first of equals: uint8 (H, W).
+
+    It goes class by class: that is faster than over all at once, and a large frame fits in memory.
+    scores: (K, h, w). resize: brings the scores of a class to full size, (1, 1, h, w) -> (1, 1, H, W).
+    """
+    best = resize(scores[None, :1])[0, 0]
+    classes = torch.zeros_like(best, dtype=torch.uint8)
+    for index in range(1, len(scores)):
+        full = resize(scores[None, index : index + 1])[0, 0]
+        classes.masked_fill_(full > best, index)
+        best = torch.maximum(best, full)
+    return classes

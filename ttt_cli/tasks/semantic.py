@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from ttt_cli.core.classes import VOID
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import ClassMap
 from ttt_cli.metrics.semantic import SemanticMetric
-from ttt_cli.model.queries import MaskQueries, class_probabilities
+from ttt_cli.model.queries import MaskQueries, class_probabilities, most_likely
 from ttt_cli.model.split import OUTPUT_STRIDE
 from ttt_cli.tasks.base import MaskTask
 
@@ -54,42 +55,38 @@ def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
 class SemanticPrediction(Prediction):
     """The class of every pixel."""
 
-    class_map: Tensor
-    """uint8 (H, W), the most likely class."""
     probabilities: Tensor
     """float32 (K, h, w), at the resolution of the mask logits; they sum to 1 over K.
 
-    Kept for methods that average, vote or measure confidence.
+    Methods average them, vote by them or measure how sure they are.
     """
+    image_size: tuple[int, int]
+    """(height, width) that the model saw."""
+
+    @cached_property
+    def class_map(self) -> Tensor:
+        """uint8 (H, W), the most likely class of every pixel that the model saw."""
+        return self._classes(self.image_size)
 
     def present(self) -> frozenset[int]:
         return frozenset(torch.unique(self.class_map).tolist())
 
     def averaged(self, past: Sequence[Prediction]) -> SemanticPrediction:
         probabilities = [prediction.probabilities for prediction in past if isinstance(prediction, SemanticPrediction)]
-        mean = torch.stack(probabilities).mean(dim=0)
-        image_size = (self.class_map.shape[0], self.class_map.shape[1])
-        return SemanticPrediction(upsample(mean[None], image_size)[0].argmax(dim=0).to(torch.uint8), mean)
+        return SemanticPrediction(torch.stack(probabilities).mean(dim=0), self.image_size)
 
     def mirrored(self) -> SemanticPrediction:
-        return SemanticPrediction(self.class_map.flip(-1), self.probabilities.flip(-1))
+        return SemanticPrediction(self.probabilities.flip(-1), self.image_size)
 
     def at_size(self, size: tuple[int, int]) -> ClassMap:
         """The most likely class of every pixel in a frame of `size` (height, width).
 
-        Resizing the probabilities keeps edges smooth. It is done class by class, so that a large frame fits in memory.
+        Resizing the probabilities keeps edges smooth.
         """
-        seen = self.class_map
-        if tuple(seen.shape) == size:
-            return ClassMap(seen.cpu())
-        image_size = (seen.shape[0], seen.shape[1])
-        best = self.probabilities.new_full(size, -1.0)
-        class_map = torch.zeros(size, dtype=torch.uint8, device=best.device)
-        for index, scores in enumerate(self.probabilities):
-            full = upsample(scores[None, None], image_size, size)[0, 0]
-            class_map.masked_fill_(full > best, index)
-            best = torch.maximum(best, full)
-        return ClassMap(class_map.cpu())
+        return ClassMap((self.class_map if size == self.image_size else self._classes(size)).cpu())
+
+    def _classes(self, size: tuple[int, int]) -> Tensor:
+        return most_likely(self.probabilities, lambda scores: upsample(scores, self.image_size, size))
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,7 @@ class SemanticTask(MaskTask):
     def postprocess(self, queries: MaskQueries) -> SemanticPrediction:
         """The prediction for a batch of one."""
         probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
-        class_map = upsample(probabilities, queries.image_size)[0].argmax(dim=0)
-        return SemanticPrediction(class_map=class_map.to(torch.uint8), probabilities=probabilities[0])
+        return SemanticPrediction(probabilities[0], queries.image_size)
 
     def new_metric(self) -> SemanticMetric:
         """Mean IoU."""

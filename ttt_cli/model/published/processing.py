@@ -11,12 +11,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ttt_cli.model.published.model import Normalization
+from ttt_cli.model.published.model import Normalization, resized
 from ttt_cli.model.published.tiles import Tiles
+from ttt_cli.model.queries import most_likely
 
 LEFT_OUT = ("do_rescale", "do_normalize", "do_pad", "do_center_crop", "do_split_image", "do_flip_channel_order")
 """What a processor may do besides resizing. All of it but cropping, which would leave parts of a frame without labels,
 is done in PublishedModel."""
+
+LOGITS = ("SegformerImageProcessor", "BeitImageProcessor")
+"""Processors that resize the logits of each class, and take the highest at each pixel."""
+QUERIES = {"Mask2FormerImageProcessor": 384, "MaskFormerImageProcessor": None}
+"""Processors that do so with sums over queries, and the side, in pixels, to which they bring masks before, if any."""
 
 
 class Found(NamedTuple):
@@ -38,7 +44,7 @@ class Processing(ABC):
 
     @abstractmethod
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        """The class of every pixel in a frame of `size` (height, width): int64 (H, W)."""
+        """The class of every pixel in a frame of `size` (height, width): uint8 (H, W)."""
 
     def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
         """All objects, however unsure, in a frame of `size`; they may overlap."""
@@ -88,8 +94,11 @@ class ImageProcessing(Processing):
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
         if getattr(self.processor, "do_split_image", False) and tiles is not None:
             output = type(output)({**output, "patch_offsets": [(0, at, at + tiles.side) for at in tiles.starts]})
+        scores = _scores(type(self.processor).__name__, output)
+        if scores is not None:
+            return most_likely(scores, lambda of_class: resized(of_class, size))
         class_map: Tensor = self.processor.post_process_semantic_segmentation(output, target_sizes=[size])[0]
-        return class_map
+        return class_map.to(torch.uint8)
 
     def objects(self, output: Any, size: tuple[int, int]) -> list[Found]:
         post_process = self.processor.post_process_instance_segmentation
@@ -112,6 +121,24 @@ class ImageProcessing(Processing):
         """How sure of its class a query must be by default to give a region."""
         parameters = inspect.signature(self.processor.post_process_panoptic_segmentation).parameters
         return float(parameters["threshold"].default)
+
+
+def _scores(processor: str, output: Any) -> Tensor | None:
+    """The scores of the classes, (K, h, w), that a processor resizes, all at once, before it takes the highest.
+
+    processor: name of its class. None for those that do it in other ways.
+    """
+    if processor.startswith(LOGITS):
+        logits: Tensor = output.logits[0]
+        return logits
+    if not processor.startswith(tuple(QUERIES)):
+        return None
+    side = next(side for name, side in QUERIES.items() if processor.startswith(name))
+    masks: Tensor = output.masks_queries_logits
+    if side is not None:
+        masks = resized(masks, (side, side))
+    classes = output.class_queries_logits.softmax(dim=-1)[..., :-1]
+    return torch.einsum("bqk,bqhw->bkhw", classes, masks.sigmoid())[0]
 
 
 def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ttt_cli.model.published.model import Normalization, PublishedModel, resized
 from ttt_cli.model.published.processing import Processing
 from ttt_cli.model.published.replay import AtModule
 from ttt_cli.model.published.tiles import Tiles
+from ttt_cli.model.queries import most_likely
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import sha256
@@ -63,7 +64,7 @@ class TorchvisionProcessing(Processing):
         return smaller
 
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        return resized(output["out"], size)[0].argmax(dim=0)
+        return most_likely(output["out"][0], lambda of_class: resized(of_class, size))
 
 
 @dataclass(frozen=True, kw_only=True)
