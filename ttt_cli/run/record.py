@@ -67,7 +67,7 @@ class Report:
     clamped_frames: int = 0
     """With the method `auto`: frames predicted with clamped features."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know about the input."""
+    """What the user should know about the input, and about a choice that was made."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     files: list[str] = field(default_factory=list)
