@@ -18,7 +18,7 @@ from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.replay import replaced
 from ttt_cli.model.queries import most_likely
 from ttt_cli.model.quick import normalized_convolutions, quick_forwards
-from ttt_cli.model.split import SplitModel
+from ttt_cli.model.two_headed import TwoHeadedModel
 
 SIZES = [(3, 4), (6, 8), (12, 16)]
 HEADS, POINTS, CHANNELS = 2, 4, 16
@@ -51,7 +51,7 @@ def test_a_diverged_model_gives_no_numbers_instead_of_an_error() -> None:
     assert grid.sums(torch.randn(cells, CHANNELS), nothing, nothing[..., 0]).isnan().all()
 
 
-def shaken(model: SplitModel) -> SplitModel:
+def shaken(model: TwoHeadedModel) -> TwoHeadedModel:
     """The model with statistics and norms that differ from 0 and 1, as trained ones do."""
     generator = torch.Generator().manual_seed(1)
     for module in model.modules():
@@ -92,8 +92,8 @@ def test_predictions_of_a_published_model_stay(published: Callable[[str], Path])
 @pytest.mark.parametrize("method", ["joint", "clamp", "ln-adapt"])
 def test_an_adapter_predicts_as_the_model_itself(method: str) -> None:
     model = shaken(new_model(TINY, len(CAMVID)))
-    before = values(model)  # type: ignore[arg-type]
-    adapter, plain = (adapter_for(model, method=method) for _ in range(2))  # type: ignore[arg-type]
+    before = values(model)
+    adapter, plain = (adapter_for(model, method=method) for _ in range(2))
     plain.quick = []
     frames = noise_frames(3)
     expected = [plain.step(frame).prediction for frame in frames]
@@ -102,7 +102,7 @@ def test_an_adapter_predicts_as_the_model_itself(method: str) -> None:
         new = adapter.step(frame).prediction
         torch.testing.assert_close(new.probabilities, old.probabilities, atol=1e-4, rtol=0)
     adapter.restore()
-    assert same(before, values(model))  # type: ignore[arg-type]
+    assert same(before, values(model))
 
 
 def test_the_most_likely_class_is_the_first_of_the_highest() -> None:

@@ -32,7 +32,7 @@ def with_quicker_precision(
         return settings, None
     seconds = _seconds(weights, settings, video, device, (wanted, "fp32"))
     chosen = min(seconds, key=seconds.__getitem__)
-    times = " and ".join(f"{median:.2f} s in {precision}" for precision, median in seconds.items())
+    times = " and ".join(f"{median:.3g} s in {precision}" for precision, median in seconds.items())
     adaptation = dataclasses.replace(settings.adaptation, precision=chosen)
     note = f"precision {chosen}: on this processor a prediction takes {times}"
     return dataclasses.replace(settings, adaptation=adaptation), note
