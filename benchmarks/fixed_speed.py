@@ -5,8 +5,8 @@ OMP_NUM_THREADS=1 python benchmarks/fixed_speed.py FRAMES --before ../before
 
 FRAMES: a video, or a folder of pictures, of 480 x 360 pixels. Both checkouts predict in processes of their own, which
 take turns; transformers' own model and image processor take turns with ours in one process. Times are CPU seconds, so
-that other programs disturb them little, of a prediction with its class map. Last comes what a run with `street` spends
-on everything but the model.
+that other programs disturb them little, of a prediction with its class map. Last comes the share of a run's time with
+`street` in which it neither adapts nor predicts.
 """
 
 from __future__ import annotations
@@ -111,17 +111,16 @@ def measured_in(checkout: Path, weights: str, source: str) -> float:
 
 
 def share_without_model(source: str, weights: str, rounds: int) -> list[float]:
-    """What decoding, drawing, encoding and the masks take of all the stages of runs."""
+    """What runs take besides adapting and predicting, as a share; other stages overlap with these."""
     shares = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             out = Path(folder) / str(number)
-            options = ["--weights", weights, "--method", "joint", "--max-frames", "30", "--quiet", "--out", str(out)]
+            options = ["--weights", weights, "--method", "joint", "--max-frames", "60", "--quiet", "--out", str(out)]
             command = [sys.executable, "-m", "ttt_cli", "segment", source, *options]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             seconds = json.loads((out / "run.json").read_text(encoding="utf-8"))["seconds"]
-            del seconds["total"]
-            shares.append(1 - sum(seconds[stage] for stage in MODEL_STAGES) / sum(seconds.values()))
+            shares.append(1 - sum(seconds[stage] for stage in MODEL_STAGES) / seconds["total"])
     return shares
 
 
