@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from conftest import adapter_for, noise_frames, picture, probabilities_of, same, values, video_of
+from torch.nn import functional
 
 from ttt_cli.adaptation.methods import METHODS, method_named
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
@@ -72,8 +73,9 @@ def test_class_balance_goes_back_once_classes_are_lost(
 
 
 def test_class_balance_counts_classes() -> None:
-    maps = torch.arange(4, dtype=torch.uint8).view(2, 2), torch.zeros(2, 2, dtype=torch.uint8)
-    four_classes, one_class = (SemanticPrediction(class_map, torch.zeros(4, 1, 1)) for class_map in maps)
+    maps = torch.arange(4).view(2, 2), torch.zeros(2, 2, dtype=torch.int64)
+    likely = [functional.one_hot(class_map, 4).movedim(-1, 0).float() for class_map in maps]
+    four_classes, one_class = (SemanticPrediction(probabilities, (8, 8)) for probabilities in likely)
     assert ClassBalance("cb", largest_change=2).is_lost(four_classes, one_class)
     assert not ClassBalance("cb", largest_change=3).is_lost(four_classes, one_class)
 

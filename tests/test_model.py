@@ -112,7 +112,7 @@ def test_imagenet_start_sees_pixels_as_it_was_trained_to() -> None:
 def test_a_class_map_is_enlarged_by_its_probabilities() -> None:
     probabilities = torch.rand(5, 8, 12, generator=torch.Generator().manual_seed(0)).softmax(dim=0)
     seen = upsample(probabilities[None], (30, 45))[0].argmax(dim=0).to(torch.uint8)
-    prediction = SemanticPrediction(seen, probabilities)
+    prediction = SemanticPrediction(probabilities, (30, 45))
     assert torch.equal(prediction.at_size((30, 45)).ids, seen)
     whole = upsample(probabilities[None], (30, 45), (90, 135))[0].argmax(dim=0).to(torch.uint8)
     assert torch.equal(prediction.at_size((90, 135)).ids, whole)

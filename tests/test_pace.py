@@ -174,7 +174,8 @@ def test_a_prediction_and_a_step_share_one_forward_pass(
     assert len(passes) == 1
     assert result.loss == loss
     assert same(moved, values(tiny_model))
-    assert all(map(torch.equal, probabilities_of(iter([result])), fixed))
+    # Its f went through the forward pass of training, whose rounding is another than that of predictions.
+    assert all(map(torch.allclose, probabilities_of(iter([result])), fixed))
     assert not same(moved, (together.restore(), values(tiny_model))[1])
 
 

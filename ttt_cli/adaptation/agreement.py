@@ -16,6 +16,7 @@ from torch import Tensor
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
+from ttt_cli.model.published.replay import replaced
 from ttt_cli.model.split import SplitModel
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class ChosenClamp:
         if not adapter.settings.budget and position % every and position not in FIRST_FRAMES:
             return
         image = frame.image[None].to(adapter.compute.device)
-        with adapter.compute.autocast():
+        with adapter.compute.autocast(), replaced(adapter.quick):
             adapter.at_rest = is_familiar(adapter.model, image)
             if adapter.at_rest:
                 self.asked, self.dead_zone = 0, math.inf

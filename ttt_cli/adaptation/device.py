@@ -21,6 +21,11 @@ class Compute:
     precision: Precision
     """Of activations; parameters stay in float32."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a CPU in single precision, for which model/quick.py is."""
+        return self.device.type == "cpu" and self.precision == "fp32"
+
     def autocast(self) -> AbstractContextManager[object]:
         """A context whose forward passes are in `precision`."""
         dtype = DTYPES[self.precision]

@@ -34,6 +34,8 @@ from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
+from ttt_cli.model.published.replay import replaced
+from ttt_cli.model.quick import quick_forwards
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.tasks.base import Task
@@ -81,6 +83,7 @@ class Adapter:
         self.familiarity = Familiarity()
         self.clamp = ChosenClamp()
         self.predictor = self.method.predictor()
+        self.quick = quick_forwards(model) if self.compute.is_plain else []
         self.generator = Generator().manual_seed(settings.seed)
         self.offline_seconds = 0.0
 
@@ -173,7 +176,7 @@ class Adapter:
     @torch.no_grad()
     def predict_image(self, image: Tensor) -> Prediction:
         """h_0(f_t(x)) for RGB in 0..255, (3, H, W)."""
-        with self.compute.autocast():
+        with self.compute.autocast(), replaced(self.quick):
             return self.task.predict(self.model, self.model.encode(image[None].to(self.compute.device)))
 
     @property
@@ -190,9 +193,14 @@ class Adapter:
         At rest the pass only measures the loss; a loss that asks for a step then gets it on the next frame.
         """
         with self.compute.autocast():
-            with torch.set_grad_enabled(not self.at_rest), self.memory.saving(self.model):
-                encoded, loss = self.method.encode_with_loss(self.model, frame.image[None].to(self.compute.device))
-            with torch.no_grad():
+            image = frame.image[None].to(self.compute.device)
+            if self.at_rest:
+                with torch.no_grad(), replaced(self.quick):
+                    encoded, loss = self.method.encode_with_loss(self.model, image)
+            else:
+                with self.memory.saving(self.model):
+                    encoded, loss = self.method.encode_with_loss(self.model, image)
+            with torch.no_grad(), replaced(self.quick):
                 prediction = self.task.predict(self.model, encoded)
         return self.method.after_predict(self, frame, prediction), [self.descend(loss)]
 

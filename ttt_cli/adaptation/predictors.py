@@ -66,6 +66,17 @@ VIEWS = tuple(
 )
 
 
+@dataclass(frozen=True)
+class Voted(SemanticPrediction):
+    """The class of every pixel, by vote; `probabilities` are shares of the votes."""
+
+    winners: Tensor
+    """uint8 (H, W)."""
+
+    def _classes(self, size: tuple[int, int]) -> Tensor:
+        return self.winners if size == self.image_size else super()._classes(size)
+
+
 @dataclass
 class Vote(Predictor):
     """The class that most augmented views of the frame give (paper, section 5.1); probabilities are shares of votes."""
@@ -87,7 +98,7 @@ class Vote(Predictor):
             votes = vote.float() if votes is None else votes + vote
         assert votes is not None
         shares = functional.avg_pool2d(votes / len(self.views), OUTPUT_STRIDE, ceil_mode=True)
-        return SemanticPrediction(votes.argmax(dim=0).to(torch.uint8), shares)
+        return Voted(shares, size, votes.argmax(dim=0).to(torch.uint8))
 
 
 def mirrored(image: Tensor) -> Tensor:

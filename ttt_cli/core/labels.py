@@ -122,8 +122,9 @@ class ClassMap(Labels):
     """uint8 (H, W), 255 = void."""
 
     def of_classes(self, kept: frozenset[int]) -> ClassMap:
-        known = torch.tensor(sorted(kept), dtype=self.ids.dtype)
-        return ClassMap(self.ids.where(torch.isin(self.ids, known), VOID))
+        new_ids = np.full(VOID + 1, VOID, np.uint8)
+        new_ids[list(kept)] = list(kept)
+        return ClassMap(torch.from_numpy(new_ids[self.ids.numpy()]))
 
     def class_map(self, shown_score: float = 0.0) -> Tensor:
         return self.ids

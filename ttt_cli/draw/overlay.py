@@ -51,14 +51,12 @@ def overlay(
     tags: names of objects; if two would overlap, the smaller object's is left out.
     """
     ids = class_map.numpy()
-    colors, opacities = _tables(tuple(classes), alpha)
-    drawn = image.permute(1, 2, 0).numpy().astype(np.uint16)
-    drawn *= (256 - opacities)[ids][:, :, None]
-    drawn += colors[ids]
-    drawn >>= 8
+    rows = ids.astype(np.uint16) << 8
+    result = np.empty((*ids.shape, 3), np.uint8)
+    for channel, (values, tinted) in enumerate(zip(image.numpy(), _tinted(tuple(classes), alpha), strict=True)):
+        result[:, :, channel] = tinted[rows | values]
     border = _borders(ids)
-    drawn[border] = drawn[border] * (1 - BORDER_WHITE) + 255 * BORDER_WHITE
-    result = drawn.astype(np.uint8)
+    result[border] = result[border] * (1 - BORDER_WHITE) + 255 * BORDER_WHITE
     shown = sorted(id for id in (classes_in(class_map) if legend is None else legend) if id < len(classes))
     _write_tags(result, tags)
     _blend_strip(result, *_legend(tuple(classes[id] for id in shown), result.shape[1], result.shape[0] // 3))
@@ -97,13 +95,15 @@ def palette_png(path: Path, class_map: Tensor, colors: Sequence[tuple[int, int, 
 
 
 @lru_cache(maxsize=8)
-def _tables(classes: tuple[Class, ...], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each of 256 ids: color times opacity, uint16 (256, 3), and opacity in 256ths, uint16 (256,)."""
+def _tinted(classes: tuple[Class, ...], alpha: float) -> np.ndarray:
+    """What becomes of each value of a channel with each of 256 ids, at 256 id + value: uint8 (3, 65536)."""
     opacities = np.zeros(256, np.uint16)
     opacities[: len(classes)] = round(alpha * 256)
     colors = np.zeros((256, 3), np.uint16)
     colors[: len(classes)] = [entry.color for entry in classes]
-    return colors * opacities[:, None], opacities
+    values = np.arange(256, dtype=np.uint16) * (256 - opacities)[:, None]
+    tinted = values + (colors * opacities[:, None]).T[:, :, None]
+    return (tinted >> 8).astype(np.uint8).reshape(3, -1)
 
 
 def _borders(ids: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ class Report:
     times_prediction: float | None = None
     """Time of all steps and predictions, over that of as many predictions of frames that were not adapted to."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know about the input and about the run."""
+    """What the user should know about the input, about the run, and about a choice that was made."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     files: list[str] = field(default_factory=list)

@@ -32,6 +32,7 @@ from ttt_cli.run.folder import RunFolder, claimed, write_json
 from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.label_files import check_formats
 from ttt_cli.run.outputs import Outputs, Step
+from ttt_cli.run.precision import with_quicker_precision
 from ttt_cli.run.record import Report, RunScores, RunTotals, new_report
 from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.tasks.semantic import SemanticTask
@@ -94,6 +95,8 @@ def run_video(
     if isinstance(method_named(method), OfflineOracle):
         raise UsageError(f"{method} uses the labels; it is available only in tttv eval")
     video = open_input(request.source, request.settings.input)
+    settings, precision_note = with_quicker_precision(request.weights, request.settings, video, request.device)
+    request = dataclasses.replace(request, settings=settings)
     scores = _scores(request, video)
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{method}{'' if task == 'semantic' else f'-{task}'}")
     folder.check(video.path, request.overwrite)
@@ -122,7 +125,7 @@ def run_video(
                     report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
                     report.seconds["total"] = round(time.perf_counter() - began, 3)
                     report.audio_note = outputs.audio_note
-                    report.warnings = _warnings(request, totals, scores)
+                    report.warnings = [note for note in [precision_note] if note] + _warnings(request, totals, scores)
                     if scores is not None:
                         write_json(folder.metrics, scores.as_json())
                     report.files = folder.written()

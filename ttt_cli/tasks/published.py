@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ttt_cli.core.frame import Prediction
-from ttt_cli.core.labels import ClassMap, Instance, Instances, PanopticMap, Segment, encode
+from ttt_cli.core.labels import Instance, Instances, PanopticMap, Segment, encode
 from ttt_cli.model.published.model import EncodedPicture, PublishedModel
 from ttt_cli.model.published.processing import Processing
 from ttt_cli.model.published.tiles import Tiles
@@ -59,9 +59,8 @@ class PublishedClasses(SemanticPrediction):
 
     raw: Raw
 
-    def at_size(self, size: tuple[int, int]) -> ClassMap:
-        """The most likely class of every pixel in a frame of `size` (height, width)."""
-        return ClassMap(self.raw.processing.classes(self.raw.output, self.raw.tiles, size).cpu())
+    def _classes(self, size: tuple[int, int]) -> Tensor:
+        return self.raw.processing.classes(self.raw.output, self.raw.tiles, size)
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,8 @@ class PublishedSemanticTask(PublishedTask, SemanticTask):
     def predict(self, model: SplitModel, features: Encoded) -> PublishedClasses:
         """h's prediction from the features of a batch of one."""
         raw = self.raw(model, features)
-        class_map = raw.processing.classes(raw.output, raw.tiles, raw.image_size)
         assert isinstance(model, PublishedModel)
-        return PublishedClasses(class_map, model.probabilities_in(raw.output, features)[0], raw)
+        return PublishedClasses(model.probabilities_in(raw.output, features)[0], raw.image_size, raw)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -55,36 +56,38 @@ def cross_entropy(probabilities: Tensor, labels: Tensor) -> Tensor:
 class SemanticPrediction(Prediction):
     """The class of every pixel."""
 
-    class_map: Tensor
-    """uint8 (H, W), the most likely class."""
     probabilities: Tensor
     """float32 (K, h, w), at the resolution of the mask logits; they sum to 1 over K.
 
-    Kept for methods that average, vote or measure confidence.
+    Methods average them, vote by them or measure how sure they are.
     """
+    image_size: tuple[int, int]
+    """(height, width) that the model saw."""
+
+    @cached_property
+    def class_map(self) -> Tensor:
+        """uint8 (H, W), the most likely class of every pixel that the model saw."""
+        return self._classes(self.image_size)
 
     def present(self) -> frozenset[int]:
         return frozenset(torch.unique(self.class_map).tolist())
 
     def averaged(self, past: Sequence[Prediction]) -> SemanticPrediction:
         probabilities = [prediction.probabilities for prediction in past if isinstance(prediction, SemanticPrediction)]
-        mean = torch.stack(probabilities).mean(dim=0)
-        image_size = (self.class_map.shape[0], self.class_map.shape[1])
-        return SemanticPrediction(most_likely(mean, lambda scores: upsample(scores, image_size)), mean)
+        return SemanticPrediction(torch.stack(probabilities).mean(dim=0), self.image_size)
 
     def mirrored(self) -> SemanticPrediction:
-        return SemanticPrediction(self.class_map.flip(-1), self.probabilities.flip(-1))
+        return SemanticPrediction(self.probabilities.flip(-1), self.image_size)
 
     def at_size(self, size: tuple[int, int]) -> ClassMap:
         """The most likely class of every pixel in a frame of `size` (height, width).
 
         Resizing the probabilities keeps edges smooth.
         """
-        seen = self.class_map
-        if tuple(seen.shape) == size:
-            return ClassMap(seen.cpu())
-        image_size = (seen.shape[0], seen.shape[1])
-        return ClassMap(most_likely(self.probabilities, lambda scores: upsample(scores, image_size, size)).cpu())
+        return ClassMap((self.class_map if size == self.image_size else self._classes(size)).cpu())
+
+    def _classes(self, size: tuple[int, int]) -> Tensor:
+        return most_likely(self.probabilities, lambda scores: upsample(scores, self.image_size, size))
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,7 @@ class SemanticTask(MaskTask):
     def postprocess(self, queries: MaskQueries) -> SemanticPrediction:
         """The prediction for a batch of one."""
         probabilities = class_probabilities(queries.class_logits, queries.mask_logits)
-        class_map = most_likely(probabilities[0], lambda scores: upsample(scores, queries.image_size))
-        return SemanticPrediction(class_map=class_map, probabilities=probabilities[0])
+        return SemanticPrediction(probabilities[0], queries.image_size)
 
     def new_metric(self) -> SemanticMetric:
         """Mean IoU."""

@@ -66,7 +66,7 @@ class ReconstructAndSelfTrain(MaskedReconstruction):
     def store_pseudo_labels(self, adapter: Adapter, prediction: Prediction) -> None:
         """Stores the confident pixels' classes with the frame in the window."""
         assert isinstance(prediction, SemanticPrediction)
-        height, width = prediction.class_map.shape
+        height, width = prediction.image_size
         labels = confident_classes(prediction.probabilities[None], (height, width), self.confidence)
         adapter.window.label(labels[0])
 

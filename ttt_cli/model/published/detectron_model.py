@@ -144,8 +144,8 @@ class DetectronProcessing(Processing):
         return torch.tensor(resize.apply_image(pixels)).permute(2, 0, 1).contiguous()
 
     def classes(self, output: Said, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        class_map: Tensor = output.at_size(size)["sem_seg"].argmax(dim=0)
-        return class_map.to(torch.uint8)
+        class_map: Tensor = output.at_size(size)["sem_seg"].argmax(dim=0).to(torch.uint8)
+        return class_map
 
     def objects(self, output: Said, size: tuple[int, int]) -> list[Found]:
         objects = output.at_size(size)["instances"]

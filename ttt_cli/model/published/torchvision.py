@@ -64,7 +64,7 @@ class TorchvisionProcessing(Processing):
         return smaller
 
     def classes(self, output: Any, tiles: Tiles | None, size: tuple[int, int]) -> Tensor:
-        return most_likely(output["out"][0], lambda scores: resized(scores, size))
+        return most_likely(output["out"][0], lambda of_class: resized(of_class, size))
 
 
 @dataclass(frozen=True, kw_only=True)
