@@ -3,6 +3,7 @@
 python benchmarks/step_cost.py street
 python benchmarks/step_cost.py swin-s --vary "" depth=2 depth=2,crop=0.5 --methods online
 
+`shared` is a step that shares f's forward pass with the prediction, and costs what both take beyond a prediction alone.
 The model is one that `--weights` takes, or one of MODELS with random weights. A prediction is f and h, up to the
 probabilities of classes. In each round the prediction and every kind of step take their turn, in one process. Seconds
 are those of the processor, which other processes do not disturb; with OMP_NUM_THREADS=1 they are seconds of one core.
@@ -15,18 +16,20 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from ttt_cli.adaptation.methods import constants_of
+from ttt_cli.adaptation.methods import METHODS, constants_of
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.errors import UsageError
+from ttt_cli.core.frame import Frame
 from ttt_cli.core.pictures import IMAGENET
 from ttt_cli.core.toml import from_table
 from ttt_cli.model.feature_statistics import FeatureStatistics
@@ -34,6 +37,8 @@ from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.families import FAMILIES
 from ttt_cli.model.published.model import Normalization, PublishedModel
+from ttt_cli.model.published.replay import Forward, replaced
+from ttt_cli.model.quick import quick_forwards
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -43,7 +48,8 @@ from ttt_cli.tasks.semantic import SemanticTask
 
 CPU = torch.device("cpu")
 VISIBLE_ONLY = "visible-only"
-VARIATIONS = ("", "depth=4", "depth=2", "depth=1", "moves=norm", "moves=bias", "depth=2,moves=bias", "crop=0.5")
+SHARED = "shared"
+VARIATIONS = ("", SHARED, "depth=4", "depth=2", "depth=1", "moves=norm", "moves=bias", "depth=2,moves=bias", "crop=0.5")
 ALWAYS_STEPS = {"dead_zone": 0.0, "familiar": 0.0}
 """Constants with which `align` takes a step on any frame."""
 
@@ -123,32 +129,37 @@ def ready(name: str, picture: Tensor) -> SplitModel:
 
 def settings_of(method: str, variation: str) -> AdaptationSettings:
     """The settings of a method, with some that a variation such as "depth=2,crop=0.5" gives."""
-    given = [f"adaptation.{part}" for part in variation.split(",") if part and part != VISIBLE_ONLY]
+    given = [f"adaptation.{part}" for part in variation.split(",") if part and part not in (VISIBLE_ONLY, SHARED)]
     known = constants_of(method)
     constants = {name: value for name, value in ALWAYS_STEPS.items() if name in known}
     table = parse_assignments(given).get("adaptation", {})
     return from_table(AdaptationSettings, {"method": method, "constants": constants, **table}, variation)
 
 
-def predict_seconds(model: SplitModel, picture: Tensor) -> float:
-    """Processor seconds of one prediction."""
+def predict_seconds(model: SplitModel, picture: Tensor, quick: list[tuple[nn.Module, Forward]]) -> float:
+    """Processor seconds of one prediction, by the quicker forward passes that predictions take on a CPU."""
     began = time.process_time()
-    with torch.no_grad():
+    with torch.no_grad(), replaced(quick):
         model.class_probabilities(model.encode(picture))
     return time.process_time() - began
 
 
 def step_seconds(model: SplitModel, picture: Tensor, method: str, variation: str) -> float:
-    """Processor seconds of one step, the second one: the first one also makes what the optimizer keeps."""
+    """Processor seconds of one step, the second one: the first one also makes what the optimizer keeps.
+
+    With SHARED these are the seconds of a prediction and a step that share f's forward pass.
+    """
     if isinstance(model, PublishedModel):
         model.visible_only = VISIBLE_ONLY in variation.split(",")
     settings = settings_of(method, variation)
     reconstruction = dataclasses.replace(ReconstructionSettings(), target="image")
     adapter = Adapter(model, SemanticTask(CAMVID), settings, reconstruction, CPU)
-    adapter.window.push(picture[0])
-    adapter.update()
+    frame = Frame(0, "frame", 0.0, picture[0])
+    adapter.window.push(frame.image)
+    take_step = partial(adapter.predict_and_adapt, frame) if SHARED in variation else adapter.update
+    take_step()
     began = time.process_time()
-    adapter.update()
+    take_step()
     seconds = time.process_time() - began
     adapter.restore()
     return seconds
@@ -162,6 +173,8 @@ def kinds_of_steps(model: SplitModel, methods: list[str], variations: list[str])
             try:
                 if VISIBLE_ONLY in variation:
                     model.encode_visible_only()
+                if SHARED in variation and not METHODS[method].shares_forward:
+                    raise UsageError("its loss is not of the frame as it is predicted")
                 Adapter(model, SemanticTask(CAMVID), settings_of(method, variation), ReconstructionSettings(), CPU)
                 kinds.append((method, variation))
             except UsageError as error:
@@ -174,7 +187,7 @@ def main() -> None:
     parser.add_argument("model", help=f"{', '.join(MODELS)}, or as for --weights")
     parser.add_argument("--size", default="384x480", help="height and width of the frame")
     parser.add_argument("--methods", default="online,align,tent")
-    parser.add_argument("--vary", nargs="+", default=VARIATIONS, help=f"settings, and {VISIBLE_ONLY} for plain ViTs")
+    parser.add_argument("--vary", nargs="+", default=VARIATIONS, help=f"settings, {VISIBLE_ONLY}, {SHARED}")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
@@ -182,13 +195,15 @@ def main() -> None:
     picture = functional.interpolate(coarse, size=(height, width), mode="bilinear").to(torch.uint8)
     model = ready(arguments.model, picture)
     kinds = kinds_of_steps(model, arguments.methods.split(","), arguments.vary)
-    predict_seconds(model, picture)
+    quick = quick_forwards(model)
+    predict_seconds(model, picture, quick)
     predictions: list[float] = []
     ratios: dict[tuple[str, str], list[float]] = {kind: [] for kind in kinds}
     for _ in range(arguments.rounds):
         for kind in kinds:
-            predictions.append(predict_seconds(model, picture))
-            ratios[kind].append(step_seconds(model, picture, *kind) / predictions[-1])
+            predictions.append(predict_seconds(model, picture, quick))
+            step = step_seconds(model, picture, *kind) - (predictions[-1] if SHARED in kind[1] else 0)
+            ratios[kind].append(step / predictions[-1])
     print(f"{arguments.model}, {arguments.size}, {len(model.blocks)} blocks, {torch.get_num_threads()} threads")
     print(f"prediction: {statistics.median(predictions):.3f} s; a step over the prediction just before it, medians:")
     for (method, variation), values in ratios.items():
