@@ -23,7 +23,7 @@ import transformers
 
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.core.frame import Frame
-from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
+from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.model import PublishedModel

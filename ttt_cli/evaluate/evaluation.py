@@ -22,7 +22,7 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Result, Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
+from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
