@@ -14,7 +14,7 @@ from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 
 if TYPE_CHECKING:
-    from ttt_cli.run.bench import Bench
+    from ttt_cli.run.bench_result import Bench
 
 EPILOG = """Examples:
 
@@ -48,7 +48,7 @@ def bench(
     compute = options.ComputeOptions(allow_pickle=allow_pickle, device=device)
     request = build_request(source, overrides, weights=weights, run=options.RunOptions(), compute=compute, out=None)
     with _console.progress_bar("tttv bench", benchmark.PARTS, "parts", not as_json) as bar:
-        measured = benchmark.measure(request, frames, bar.note)
+        measured = benchmark.measure(request, frames, bar.advance)
     given = {
         "--weights": None if weights == STREET else weights,
         "--allow-pickle": "" if allow_pickle else None,
@@ -120,7 +120,7 @@ def _facts(measured: Bench) -> list[tuple[str, str]]:
             ("a step", f"{measured.model.step_over_predict:.2f} predictions"),
             (
                 f"--budget {BUDGET}",
-                f"a step on every {choice.every}. frame, {choice.frames_per_second:.2f} frames a second",
+                f"a step on one frame of {choice.every}, {choice.frames_per_second:.2f} frames a second",
             ),
         ]
     if measured.model.at_rest:
