@@ -60,6 +60,7 @@ def test_the_figures_follow_from_one_another(
     assert all(spent >= 0 for spent in run["stages"].values())
     assert model["fixed"] > 0
     assert model["step"] >= 0  # That of ln-adapt is lost in the noise.
+    assert model["predict"] == model["fixed"]  # The same work, with other weights.
     assert found["step_over_predict"] == pytest.approx(model["step"] / model["predict"])
     for kind in ("fixed", "adapting"):
         assert found["frames_per_second"][kind] == pytest.approx(1000 / run[kind])
