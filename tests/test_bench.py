@@ -72,6 +72,7 @@ def test_the_figures_follow_from_one_another(
         assert choice["times_fixed"] == pytest.approx(milliseconds / run["fixed"])
     pause = found["within_budget"]["every"]
     assert pause in (1, 64) or (pause - 1) * (BUDGET - 1) < found["step_over_predict"] <= pause * (BUDGET - 1) + 1e-9
+    assert not model["at_rest"]
     words = shlex.split(found["recommended"])
     every = found["recommended_every"]
     assert words[:3] == ["tttv", "segment", str(clip)]
@@ -92,7 +93,18 @@ def test_a_step_that_trains_costs_more_than_its_prediction_and_auto_seldom_looks
     assert auto["step_of_every"] == pytest.approx(auto["step"] / 25)
 
 
-@pytest.mark.parametrize("method", ["joint", "clamp", "mirror"])
+def test_on_familiar_video_the_budget_is_recommended(
+    bench: Callable[..., int], tmp_path: Path, capsys: Capture
+) -> None:
+    folder = save_frames([picture(seed) for seed in range(3)], tmp_path / "ordinary")  # As the model knows pictures.
+    assert bench(folder, "--method", "align", "--frames", 2, "--json") == 0
+    found = json_of(capsys)
+    assert found["model_milliseconds"]["at_rest"]
+    assert found["recommended_every"] is None
+    assert f"--budget {BUDGET} --precision" in found["recommended"]
+
+
+@pytest.mark.parametrize("method", ["joint", "clamp"])
 def test_a_method_that_does_not_adapt_has_no_steps(
     bench: Callable[..., int], clip: Path, capsys: Capture, method: str
 ) -> None:

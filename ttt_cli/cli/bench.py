@@ -32,7 +32,7 @@ def bench(
     size: options.Size = None,
     frames: Annotated[
         int | None,
-        typer.Option("--frames", metavar="N", help="Frames of each whole run. (default: 30, fewer on a slow machine)"),
+        typer.Option("--frames", metavar="N", help="Frames of each whole run. (default: as many as do not take long)"),
     ] = None,
     device: options.DeviceName = options.Device.auto,
     as_json: options.Json = False,
@@ -68,12 +68,16 @@ def bench(
 
 def _command(measured: Bench, source: str, given: dict[str, object]) -> str:
     """The command line that is recommended. given: options by name, as they were given."""
+    from ttt_cli.adaptation.settings import BUDGET
+
     adaptation, task = measured.request.settings.adaptation, measured.request.settings.task.task
     words = ["tttv", "colorize" if task == "colorization" else "segment", source]
     for name, value in given.items():
         words += [name, str(value)] if value != "" else [name]
     if measured.recommended is not None:
         words += ["--every", str(measured.recommended.every)]
+    elif measured.within_budget is not None:
+        words += ["--budget", str(BUDGET)]
     return shlex.join([*words, "--precision", adaptation.precision])
 
 
@@ -124,7 +128,7 @@ def _facts(measured: Bench) -> list[tuple[str, str]]:
             ),
         ]
     if measured.model.at_rest:
-        rows.append(("familiar video", "a step was only a look at the frame; on unfamiliar video it takes longer"))
+        rows.append(("familiar video", "a step was only a look at the frame; a budget holds if the video changes"))
     if measured.peak_mebibytes is not None:
         rows.append(("peak memory", f"{measured.peak_mebibytes:.0f} MiB"))
     if measured.shortened:

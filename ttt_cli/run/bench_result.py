@@ -104,7 +104,12 @@ class Bench:
 
     @property
     def recommended(self) -> Choice | None:
-        """The most frequent steps with which a run takes at most BUDGET times that of the fixed model, if any do."""
+        """The most frequent steps with which a run takes at most BUDGET times that of the fixed model, if any do.
+
+        None for a method that does not adapt, and on familiar video, where it is not known what a step takes.
+        """
+        if self.model.at_rest:
+            return None
         fitting = (choice for choice in self.choices if choice.times_fixed <= BUDGET)
         return next(fitting, self.within_budget)
 
