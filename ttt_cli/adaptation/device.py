@@ -80,4 +80,4 @@ def _between(began: Moment, ended: Moment) -> float:
     if isinstance(began, float) and isinstance(ended, float):
         return (ended - began) * 1000
     assert not isinstance(began, float) and not isinstance(ended, float), "all moments are of one device"
-    return began.elapsed_time(ended)
+    return float(began.elapsed_time(ended))
