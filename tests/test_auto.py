@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import adapter_for, noise_frames, picture, probabilities_of
 
-from ttt_cli.adaptation.agreement import FIRST_FRAMES, MARGIN, middle, mirror_agreement
+from ttt_cli.adaptation.agreement import FIRST_FRAMES, MARGIN, mirror_agreement
 from ttt_cli.adaptation.methods.auto import DEAD_ZONES
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
@@ -102,25 +102,3 @@ def test_auto_is_the_fixed_model_unless_another_is_better_by_a_margin(
     pairs = zip(*(probabilities_of(map(each.step, frames)) for each in (adapter, fixed)), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
     assert math.isinf(adapter.clamp.dead_zone)
-
-
-def test_a_budget_asks_less_of_a_frame(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, ...]] = []
-
-    def agreement(model: TwoHeadedModel, image: torch.Tensor) -> torch.Tensor:
-        asked.append(tuple(image.shape))
-        return torch.tensor([0.5, 0.9][(len(asked) - 1) % 2])
-
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", agreement)
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.is_familiar", lambda model, image: False)
-    adapter = adapter_for(tiny_model, "auto", budget=1.1)
-    assert adapter.step(noise_frames(1, (288, 384))[0]).dead_zone == DEAD_ZONES[-1]
-    assert asked == [(1, 3, 144, 192)] * 2
-
-
-@pytest.mark.parametrize(("size", "kept"), [((360, 480), (180, 240)), ((48, 64), (48, 64)), ((200, 400), (128, 200))])
-def test_the_middle_of_an_image(size: tuple[int, int], kept: tuple[int, int]) -> None:
-    image = torch.zeros(1, 1, *size)
-    top, left = ((whole - part) // 2 for whole, part in zip(size, kept, strict=True))
-    image[..., top : top + kept[0], left : left + kept[1]] = 1
-    assert torch.equal(middle(image), torch.ones(1, 1, *kept))

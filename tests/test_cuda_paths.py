@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from conftest import TINY, new_model, noise_frames
-from fake_card import CUDA, FakeCard, fake_card
+from fake_card import CUDA, FakeCard, FakeEvent, Waited, fake_card
 
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.methods import METHODS, constants_of
@@ -15,6 +15,7 @@ from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.settings import ReconstructionSettings
+from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask
 
 

@@ -27,8 +27,6 @@ FIRST_FRAMES = (1, 3, 7, 15)
 """Also asked at the start of a video, after its very first frame, since single frames tell little."""
 SHARE = 0.3
 """Smallest share of the newest frame in the mean agreement; while few have been asked, all count alike."""
-SMALLEST_SIDE = 128
-"""Pixels of a side below which no part of a frame is asked in place of all of it."""
 MARGIN = 0.002
 """How much better than the fixed model's another agreement must be: held-out stills as they are differ by less."""
 
@@ -46,15 +44,6 @@ def mirror_agreement(model: SplitModel, image: Tensor) -> Tensor:
 def is_familiar(model: SplitModel, image: Tensor) -> bool:
     """Whether f's channels are on an image as they are on ordinary pictures. image: (1, 3, H, W)."""
     return Compute.read(model.encode_with_distance(image, DEAD_ZONE)[1])[0] <= FAMILIAR
-
-
-def middle(image: Tensor) -> Tensor:
-    """The middle of an image, (1, 3, H, W), of half its sides, if that is large enough to tell anything."""
-    for dimension in (-2, -1):
-        side = image.shape[dimension]
-        kept = max(side // 2, min(side, SMALLEST_SIDE))
-        image = image.narrow(dimension, (side - kept) // 2, kept)
-    return image
 
 
 class ChosenClamp:
@@ -76,22 +65,17 @@ class ChosenClamp:
     ) -> None:
         """Counts the next frame, and asks it if its turn has come: every `every`-th, and some of the first.
 
-        With a budget it is the pace that says whose turn has come, and a frame is asked less, so that more of them are:
-        only its middle, and only about the last of the dead zones, which nearly always wins where any of them does.
+        With a budget it is the pace that says whose turn has come.
         """
         position = self.frames
         self.frames += 1
-        saves = adapter.settings.budget > 0
-        if not saves and position % every and position not in FIRST_FRAMES:
+        if not adapter.settings.budget and position % every and position not in FIRST_FRAMES:
             return
         image = adapter.compute.place(frame.image[None])
         with adapter.compute.autocast(), replaced(adapter.quick):
             adapter.at_rest = is_familiar(adapter.model, image)
             if adapter.at_rest:
                 self.asked, self.dead_zone = 0, math.inf
-            elif saves:
-                asked_of = image if adapter.model.takes_one_size else middle(image)
-                self._ask(adapter.model, asked_of, list(dead_zones)[-1:], largest_gain)
             else:
                 self._ask(adapter.model, image, dead_zones, largest_gain)
 
