@@ -1,4 +1,4 @@
-"""A graphics card for machines without one: tensors on "cuda" have shapes and types but no values, those on the CPU both.
+"""A graphics card for machines without one: tensors on "cuda" have shapes and types but no values, those on the CPU do.
 
 What a card would do is not computed, but all that is asked of it is checked: that tensors which meet are on the same
 device, and that the program never waits for the card. It waits where a value decides (`float`, `if`, `nonzero`), where

@@ -12,7 +12,7 @@ FIRST_FRAMES = 4
 """The frames of a scene on which every pace adapts, as far as the budget allows."""
 LONGEST_PAUSE = 64
 """Frames after which a method gets its turn, however little time is left to it."""
-EXPECTED_FRAMES, MOST_FRAMES = 128, 256
+EXPECTED_FRAMES, MOST_FRAMES = 256, 1024
 """Length of a video of unknown length; frames at most whose time is spent in advance."""
 SAVED_STEPS = 8
 """Steps at most that are saved for a change of the video."""
