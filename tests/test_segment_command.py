@@ -366,7 +366,7 @@ def test_a_run_does_not_overwrite_its_own_input(segment: Callable[..., int], cli
 def test_an_old_log_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "out")
     folder.masks.mkdir(parents=True)
-    folder.run.write_text("{}")
+    folder.run.write_text(json.dumps({"tttv": "run", "files": folder.names()}))
     (tmp_path / "mine.png").write_text("mine")
     folder.frames.write_text('{"name": "../../mine"}\n{"name": 3}\n[]\nnot json\n')
     with claimed(folder, Path("elsewhere"), overwrite=True):

@@ -18,7 +18,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ttt_cli.core.classes import Class
-from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Instances, Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
@@ -43,8 +43,8 @@ class Palette(LabelFile):
     """masks/NAME.png: the class id of every pixel; 255 is none."""
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        self.folder.masks.mkdir(exist_ok=True)
-        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [kind.color for kind in self.classes])
+        path = _new(self.folder.masks / f"{frame.name}.png")
+        palette_png(path, labels.class_map(), [kind.color for kind in self.classes])
 
 
 class CocoResults(LabelFile):
@@ -188,5 +188,12 @@ def _box(mask: Rle) -> list[float]:
 
 
 def _color_png(path: Path, *channels: np.ndarray) -> None:
+    Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(_new(path))
+
+
+def _new(path: Path) -> Path:
+    """`path`, with its folder created. Raises TttvError if it exists: a run writes each once, so it is the user's."""
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)
+    if path.exists() or path.is_symlink():
+        raise TttvError(f"{printable(path)}: exists, and no run wrote it; move it away, or name another --out")
+    return path

@@ -128,13 +128,15 @@ class Outputs:
         spent: dict[str, float] = {}
         with _timed("masks", spent):
             labels = self._tracks.numbered(step.labels.of_classes(self._kept))
-            for file in files:
-                file.write(frame, labels)
         if writer is not None:
             with _timed("draw", spent):
                 picture = self._drawn(step, labels)
             with _timed("encode", spent):
                 writer.write(picture)
+        # Just before the log, which says whose the pictures are, so that a killed run hardly ever leaves one too many.
+        with _timed("masks", spent):
+            for file in files:
+                file.write(frame, labels)
         self.milliseconds.update(spent)
         record = FrameRecord(
             index=frame.index,
@@ -166,4 +168,4 @@ class Outputs:
 def _timed(stage: str, spent: dict[str, float]) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    spent[stage] = (time.perf_counter() - began) * 1000
+    spent[stage] = spent.get(stage, 0.0) + (time.perf_counter() - began) * 1000

@@ -21,6 +21,7 @@ from ttt_cli.core.labels import Labels
 from ttt_cli.core.version import __version__
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights
+from ttt_cli.run.folder import OWNER
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.settings import RunSettings, adaptation_record
 from ttt_cli.tasks.base import Task
@@ -75,12 +76,12 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     files: list[str] = field(default_factory=list)
-    """What was written, relative to the run's folder."""
+    """What was written, relative to the run's folder; until the end, all that the run may write."""
 
     def as_json(self) -> dict[str, Any]:
         """The report as nested dicts."""
         settings = {**dataclasses.asdict(self.settings), "adaptation": adaptation_record(self.settings.adaptation)}
-        return {**dataclasses.asdict(self), "settings": settings}
+        return {OWNER: "run", **dataclasses.asdict(self), "settings": settings}
 
 
 def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:

@@ -108,6 +108,7 @@ def run_video(
             report = new_report(video, request.weights, request.settings, request.device)
             totals = RunTotals()
             outputs = Outputs(folder, video, request.weights.classes, request.settings)
+            report.files = folder.names()
             with _recorded(report, folder), explained():
                 write_json(folder.run, report.as_json())
                 try:

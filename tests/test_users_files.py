@@ -1,0 +1,116 @@
+"""No command deletes or replaces a file that tttv did not write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import error_of
+
+from ttt_cli.run import runner
+from ttt_cli.run.folder import KEYS_OF_0_1, write_json
+
+Capture = pytest.CaptureFixture[str]
+MINE = "mine"
+
+
+def change_record(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    record = json.loads((out / "run.json").read_text())
+    change(record)
+    (out / "run.json").write_text(json.dumps(record))
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"my": "experiment"}',
+        '{"my": "experiment", "files": ["overlay.mp4", "metrics.json", "masks", "frames.jsonl"]}',
+        json.dumps({**dict.fromkeys(KEYS_OF_0_1), "files": ["overlay.mp4"], "versions": {"python": "3"}}),
+        "[]",
+        "{",
+        "\xff",
+        "[" * 100_000,
+    ],
+)
+def test_a_folder_with_the_record_of_another_program_is_left_alone(
+    segment: Callable[..., int], clip: Path, capsys: Capture, record: str
+) -> None:
+    out = Path("out")
+    (out / "masks").mkdir(parents=True)
+    (out / "run.json").write_bytes(record.encode("latin-1"))
+    (out / "frames.jsonl").write_text('{"name": "000000"}\n')
+    for name in ("overlay.mp4", "metrics.json", "report.html", "masks/000000.png"):
+        (out / name).write_text(MINE)
+    before = snapshot(out)
+    assert segment(clip, "--out", out, "--overwrite") == 1
+    assert "not a run folder" in error_of(capsys)
+    assert snapshot(out) == before
+
+
+@pytest.mark.parametrize("name", ["overlay.mp4", "metrics.json", "instances.json", "panoptic/1.png"])
+def test_a_file_beside_a_run_that_is_not_on_its_record_is_left_alone(
+    segment: Callable[..., int], clip: Path, capsys: Capture, name: str
+) -> None:
+    out = Path("out")
+    assert segment(clip, "--out", out, "--no-overlay", "--max-frames", 1) == 0
+    capsys.readouterr()
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text(MINE)
+    before = snapshot(out)
+    assert segment(clip, "--out", out, "--overwrite") == 1
+    assert "not on the record" in error_of(capsys)
+    assert snapshot(out) == before
+
+
+def test_a_picture_among_the_masks_is_not_replaced(segment: Callable[..., int], clip: Path, capsys: Capture) -> None:
+    out = Path("out")
+    assert segment(clip, "--out", out, "--max-frames", 1) == 0
+    capsys.readouterr()
+    (out / "masks" / "000002.png").write_text(MINE)
+    assert segment(clip, "--out", out, "--overwrite") == 1
+    assert "000002.png: exists, and no run wrote it" in error_of(capsys)
+    assert (out / "masks" / "000002.png").read_text() == MINE
+
+
+def test_a_page_of_the_user_stays_and_a_report_goes(segment: Callable[..., int], clip: Path) -> None:
+    out, page = Path("out"), Path("out/report.html")
+    assert segment(clip, "--out", out, "--max-frames", 1) == 0
+    page.write_text(MINE)
+    assert segment(clip, "--out", out, "--max-frames", 1, "--overwrite") == 0
+    assert page.read_text() == MINE
+    page.write_text("<title>tttv report</title>")
+    assert segment(clip, "--out", out, "--max-frames", 1, "--overwrite") == 0
+    assert not page.exists()
+
+
+def test_runs_of_0_1_are_still_replaced(segment: Callable[..., int], clip: Path) -> None:
+    out = Path("out")
+    assert segment(clip, "--out", out) == 0
+    # 0.1 wrote no key that says whose the record is.
+    change_record(out, lambda record: [record.pop(key) for key in record.keys() - KEYS_OF_0_1])
+    assert segment(clip, "--out", out, "--max-frames", 2, "--overwrite") == 0
+    assert len(list((out / "masks").iterdir())) == 2
+
+
+def test_runs_that_were_killed_are_still_replaced(
+    segment: Callable[..., int], clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, records = Path("out"), []
+
+    def kept(path: Path, content: dict[str, Any]) -> None:
+        records.append(content)
+        write_json(path, content)
+
+    monkeypatch.setattr(runner, "write_json", kept)
+    assert segment(clip, "--out", out) == 0
+    write_json(out / "run.json", records[0])
+    assert records[0]["status"] == "running"
+    assert segment(clip, "--out", out, "--max-frames", 1, "--overwrite") == 0
+    assert len(list((out / "masks").iterdir())) == 1
