@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from conftest import error_of
+from test_eval import make_drive
 
+from ttt_cli.cli import main
 from ttt_cli.run import runner
 from ttt_cli.run.folder import KEYS_OF_0_1, write_json
 
@@ -114,3 +116,47 @@ def test_runs_that_were_killed_are_still_replaced(
     assert records[0]["status"] == "running"
     assert segment(clip, "--out", out, "--max-frames", 1, "--overwrite") == 0
     assert len(list((out / "masks").iterdir())) == 1
+
+
+# tttv eval
+
+
+@pytest.fixture
+def evaluate(tiny_weights: Path, tmp_path: Path) -> Callable[..., int]:
+    """`tttv eval` with the tiny weights and the fixed model, on a drive of three frames, into the folder out."""
+    drive = make_drive(tmp_path / "drive")
+    arguments = ["--dataset", "camvid", "--gt", drive, "--weights", tiny_weights, "--out", tmp_path / "out"]
+
+    def call(*more: str) -> int:
+        return main(["eval", *map(str, arguments), "--method", "joint", "--json", *more])
+
+    return call
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize("name", ["metrics.json", "metrics.csv", "metrics.tex", "drive-joint.mp4", "cells.jsonl"])
+def test_an_evaluation_leaves_files_of_others_alone(
+    evaluate: Callable[..., int], tmp_path: Path, capsys: Capture, name: str, overwrite: list[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text('{"my": "experiment"}\n')
+    before = snapshot(out)
+    assert evaluate("--videos", *overwrite) == 1
+    assert name in error_of(capsys)
+    assert {path: content for path, content in snapshot(out).items() if path in before} == before
+
+
+def test_an_evaluation_replaces_its_own_files(evaluate: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    assert evaluate("--videos") == 0
+    assert evaluate("--videos") == 0
+    (out / "mine.mp4").write_text(MINE)
+    assert evaluate("--overwrite") == 0
+    assert (out / "mine.mp4").read_text() == MINE
+    assert not (out / "drive-joint.mp4").exists()
+    capsys.readouterr()
+    (out / "drive-joint.mp4").write_text(MINE)
+    assert evaluate("--overwrite", "--videos") == 1
+    assert "drive-joint.mp4" in error_of(capsys)
+    assert (out / "drive-joint.mp4").read_text() == MINE

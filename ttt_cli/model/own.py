@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.pictures import IMAGENET, PictureStatistics
 from ttt_cli.core.toml import from_table
-from ttt_cli.model.weights import ALL_TASKS, Weights, sha256
+from ttt_cli.model.weights import ALL_TASKS, Weights
 
 if TYPE_CHECKING:
     from ttt_cli.model.settings import ModelSize

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
@@ -127,12 +128,3 @@ def with_companion(weights: W) -> W:
     if companion.head is None:
         return weights
     return dataclasses.replace(weights, has_reconstruction=True, reconstruction=companion.reconstruction)
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
