@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ttt_cli.core.checksum import sha256
-from ttt_cli.core.classes import Class
+from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
 from ttt_cli.model.companion import Companion, companion_path, read_companion
@@ -56,6 +56,13 @@ class Weights(ABC):
     """Whether the model says how likely each class is at each pixel; detectors of objects do not."""
     has_frozen_normalization: bool = False
     """Whether all of f's normalization layers are frozen, as FrozenBatchNorm is: nothing in them can move."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) > VOID:
+            raise TttvError(
+                f"{printable(self.path)}: has {len(self.classes)} classes, and class maps hold at most {VOID}; "
+                "choose other weights"
+            )
 
     @property
     def recommended(self) -> dict[str, dict[str, Any]]:
