@@ -14,6 +14,8 @@ from test_eval import make_drive
 from ttt_cli.cli import main
 from ttt_cli.run import runner
 from ttt_cli.run.folder import KEYS_OF_0_1, write_json
+from ttt_cli.run.outputs import Step
+from ttt_cli.run.record import RunTotals
 
 Capture = pytest.CaptureFixture[str]
 MINE = "mine"
@@ -160,3 +162,24 @@ def test_an_evaluation_replaces_its_own_files(evaluate: Callable[..., int], tmp_
     assert evaluate("--overwrite", "--videos") == 1
     assert "drive-joint.mp4" in error_of(capsys)
     assert (out / "drive-joint.mp4").read_text() == MINE
+
+
+# Files that go while a run writes
+
+
+def test_files_deleted_while_it_runs_make_a_run_partial(
+    segment: Callable[..., int], clip: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, update = Path("out"), RunTotals.update
+
+    def deleting(self: RunTotals, step: Step) -> None:
+        update(self, step)
+        for name in ("masks/000000.png", "masks/000001.png"):
+            (out / name).unlink(missing_ok=True)
+
+    monkeypatch.setattr(RunTotals, "update", deleting)
+    assert segment(clip, "--out", out, "--quiet") == 3
+    assert "deleted while it ran: masks has 4 of 6 pictures" in error_of(capsys)
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "partial"
+    assert "masks has 4 of 6" in record["reason"]

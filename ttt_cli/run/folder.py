@@ -90,6 +90,10 @@ class RunFolder:
         """The names of the run's files and picture folders that exist."""
         return [name for name in self.names() if (self.path / name).exists()]
 
+    def count_pictures(self, folder: Path) -> int:
+        """How many of the frames in frames.jsonl have their picture in a picture folder."""
+        return sum((folder / f"{name}.png").is_file() for name in _frame_names(self.frames))
+
     def _picture_folders(self) -> tuple[Path, ...]:
         return self.masks, self.panoptic, self.kitti_step
 

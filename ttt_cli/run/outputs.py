@@ -53,8 +53,8 @@ class Step:
 class Outputs:
     """A context manager that writes steps in the order they are put, and finishes the files at its end.
 
-    frames: how many are written. milliseconds: by stage, over all frames. audio_note: why sound could not be kept; set
-    after the last frame.
+    frames: how many are written. milliseconds: by stage, over all frames. Set after the last frame: audio_note, why
+    sound could not be kept, and missing, which files somebody deleted meanwhile.
     """
 
     def __init__(self, folder: RunFolder, video: Video, classes: tuple[Class, ...], settings: RunSettings) -> None:
@@ -62,6 +62,7 @@ class Outputs:
         self.frames = 0
         self.milliseconds: Counter[str] = Counter()
         self.audio_note: str | None = None
+        self.missing: list[str] = []
         names = settings.output.classes
         self._kept = frozenset(index for index, kind in enumerate(classes) if not names or kind.name in names)
         self._drawing = Drawing(classes, settings.output, settings.task.shown_score)
@@ -111,6 +112,18 @@ class Outputs:
                     writer = stack.enter_context(self._writer(step.frame.seconds))
                 self._write(step, writer, files, log)
         self.audio_note = writer.audio_note if writer else None
+        self.missing = self._missing(files, writer is not None)
+
+    def _missing(self, files: list[LabelFile], overlay: bool) -> list[str]:
+        """What was written and is not there any more, as phrases."""
+        log = self.folder.frames
+        whole = [log, *([self.folder.overlay] if overlay else []), *(path for file in files for path in file.files())]
+        missing = [f"{path.name} is gone" for path in whole if not path.is_file()]
+        for folder in [folder for file in files if (folder := file.pictures()) is not None] if log.is_file() else []:
+            there = self.folder.count_pictures(folder)
+            if there < self.frames:
+                missing.append(f"{folder.name} has {there} of {self.frames} pictures")
+        return missing
 
     def _writer(self, start_seconds: float) -> VideoWriter:
         height, width = self.video.size

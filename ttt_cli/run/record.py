@@ -49,7 +49,7 @@ class Report:
     started: str
     """Date and time in UTC."""
     status: str = "running"
-    """State: "running", "done", "partial" (the input broke off), "interrupted" or "failed"."""
+    """State: "running", "done", "partial" (the input broke off, or files were deleted), "interrupted" or "failed"."""
     reason: str | None = None
     """Why the run is partial, interrupted or failed."""
     frames: int = 0
