@@ -26,7 +26,7 @@ def present(
     from ttt_cli.run.folder import to_json
 
     if run.as_json:
-        print(to_json({"folder": str(folder), **outcome.content}))
+        _console.raw(to_json({"folder": str(folder), **outcome.content}))
     elif run.quiet:
         _console.line(folder)
     else:

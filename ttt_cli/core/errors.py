@@ -37,4 +37,7 @@ class PartialOutput(TttvError):
 
 def printable(text: object) -> str:
     """`text` with every character that could control a terminal (escape, bell, bidi override ...) escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
