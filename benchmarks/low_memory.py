@@ -23,11 +23,11 @@ import transformers
 
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.core.frame import Frame
-from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.model import PublishedModel
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
+from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run.settings import resolve, task_of
 
 CPU = torch.device("cpu")

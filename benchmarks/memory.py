@@ -13,10 +13,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import torch
 
-from ttt_cli.evaluate.peak_memory import peak_mebibytes
 from ttt_cli.model.opening import open_weights
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
+from ttt_cli.run.peak_memory import peak_mebibytes
 from ttt_cli.run.runner import RunRequest, run_video
 from ttt_cli.run.settings import resolve
 

@@ -30,16 +30,16 @@ def test_agreement_is_the_share_of_cells_that_do_not_depend_on_the_side() -> Non
         return torch.stack([first, 1 - first], dim=1)
 
     model: Any = SimpleNamespace(encode=lambda view: view, class_probabilities=probabilities)
-    assert mirror_agreement(model, image) == pytest.approx(0.75)
+    assert float(mirror_agreement(model, image)) == pytest.approx(0.75)
     assert mirrored(image[..., :94]).shape == image.shape
 
 
 def test_auto_clamps_as_the_agreement_says(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def agreement(model: TwoHeadedModel, image: torch.Tensor) -> float:
+    def agreement(model: TwoHeadedModel, image: torch.Tensor) -> torch.Tensor:
         asked.append(len(asked) % 3)
-        return [0.5, 0.9, 0.7][asked[-1]]
+        return torch.tensor([0.5, 0.9, 0.7][asked[-1]])
 
     monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", agreement)
     frames = noise_frames(6)
@@ -56,7 +56,9 @@ def test_auto_goes_by_the_mean_agreement_over_frames(
     tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch, later: list[float], chosen: float | None
 ) -> None:
     answers = iter([0.5, 0.5, 0.7, later[0], 0.5, later[1]])
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    monkeypatch.setattr(
+        "ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: torch.tensor(next(answers))
+    )
     adapter = adapter_for(tiny_model, "auto")
     assert [adapter.step(frame).dead_zone for frame in noise_frames(2)] == [1.0, chosen]
 
@@ -65,7 +67,9 @@ def test_auto_asks_familiar_frames_nothing_and_then_starts_anew(
     tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [0.5, 0.9, 0.5, 0.9, 0.5, 0.5]
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: answers.pop(0))
+    monkeypatch.setattr(
+        "ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: torch.tensor(answers.pop(0))
+    )
     unusual, other = noise_frames(2)
     usual = Frame(1, "usual", 0.0, picture(1))
     adapter = adapter_for(tiny_model, "auto", constants={"choose_every": 1})
@@ -77,7 +81,9 @@ def test_auto_asks_familiar_frames_nothing_and_then_starts_anew(
 
 def test_auto_starts_anew_after_a_cut(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([0.5, 0.9, 0.5, 0.5, 0.5, 0.5])
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    monkeypatch.setattr(
+        "ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: torch.tensor(next(answers))
+    )
     cuts = iter([False, True, False])
     monkeypatch.setattr(Cuts, "begins_scene", lambda self, image: next(cuts))
     adapter = adapter_for(tiny_model, "auto", cuts="reset")
@@ -88,7 +94,9 @@ def test_auto_is_the_fixed_model_unless_another_is_better_by_a_margin(
     tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = cycle([0.5, 0.5 + 0.9 * MARGIN, 0.5])
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    monkeypatch.setattr(
+        "ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: torch.tensor(next(answers))
+    )
     adapter, fixed = adapter_for(tiny_model, "auto"), adapter_for(tiny_model, "joint")
     frames = noise_frames(2)
     pairs = zip(*(probabilities_of(map(each.step, frames)) for each in (adapter, fixed)), strict=True)

@@ -22,7 +22,7 @@ from ttt_cli.cli import demo, main
 from ttt_cli.cli.train import _stop_asked
 
 Capture = pytest.CaptureFixture[str]
-NAMES = ("segment", "eval", "train", "demo", "weights", "doctor")
+NAMES = ("segment", "bench", "eval", "train", "demo", "weights", "doctor")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)])

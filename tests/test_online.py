@@ -168,7 +168,7 @@ def test_without_implicit_memory_a_bad_step_goes_back_to_the_trained_weights(
 
 
 def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
-    window = Window(2)
+    window = Window(2, None, CPU)
     frames = noise_frames(3)
     for frame in frames:
         window.push(frame.image)
@@ -181,7 +181,7 @@ def test_window_keeps_the_latest_frames_and_draws_with_replacement() -> None:
 
 def test_crops_are_parts_of_the_frame_at_different_places() -> None:
     image = torch.arange(48 * 64).view(1, 48, 64).expand(3, 48, 64)
-    window = Window(1)
+    window = Window(1, None, CPU)
     window.push(image)
     window.label(image[0])
     batch = window.sample(20, 0.5, torch.Generator().manual_seed(0))

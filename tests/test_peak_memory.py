@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
+from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 
 CPU = torch.device("cpu")
 

@@ -76,7 +76,9 @@ def test_a_run_of_auto_says_where_it_clamped(
     segment: Callable[..., int], clip: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([0.5, 0.5, 0.5] + [0.5, 0.5, 0.9] * 9)  # Nothing on the first frame, 1 from the second on.
-    monkeypatch.setattr("ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: next(answers))
+    monkeypatch.setattr(
+        "ttt_cli.adaptation.agreement.mirror_agreement", lambda model, image: torch.tensor(next(answers))
+    )
     assert segment(clip, "--method", "auto", "--budget", "none") == 0
     folder = Path("runs/clip-auto")
     lines = [json.loads(line) for line in (folder / "frames.jsonl").read_text().splitlines()]

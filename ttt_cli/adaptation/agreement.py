@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
@@ -31,18 +32,18 @@ MARGIN = 0.002
 
 
 @torch.no_grad()
-def mirror_agreement(model: SplitModel, image: Tensor) -> float:
-    """The share of cells to which an image and its mirror image get the same class, 0..1. image: (1, 3, H, W)."""
+def mirror_agreement(model: SplitModel, image: Tensor) -> Tensor:
+    """The share of cells to which an image and its mirror image get the same class, a scalar. image: (1, 3, H, W)."""
     classes, reflected = (
         model.class_probabilities(model.encode(view)).argmax(dim=1) for view in (image, mirrored(image))
     )
-    return float((classes == reflected.flip(-1)).float().mean())
+    return (classes == reflected.flip(-1)).float().mean()
 
 
 @torch.no_grad()
 def is_familiar(model: SplitModel, image: Tensor) -> bool:
     """Whether f's channels are on an image as they are on ordinary pictures. image: (1, 3, H, W)."""
-    return float(model.encode_with_distance(image, DEAD_ZONE)[1]) <= FAMILIAR
+    return Compute.read(model.encode_with_distance(image, DEAD_ZONE)[1])[0] <= FAMILIAR
 
 
 class ChosenClamp:
@@ -70,7 +71,7 @@ class ChosenClamp:
         self.frames += 1
         if not adapter.settings.budget and position % every and position not in FIRST_FRAMES:
             return
-        image = frame.image[None].to(adapter.compute.device)
+        image = adapter.compute.place(frame.image[None])
         with adapter.compute.autocast(), replaced(adapter.quick):
             adapter.at_rest = is_familiar(adapter.model, image)
             if adapter.at_rest:
@@ -82,9 +83,12 @@ class ChosenClamp:
         """Chooses a dead zone, or none, infinity, by the mean agreement over the frames asked so far."""
         self.asked += 1
         share = max(1 / self.asked, SHARE)
-        for dead_zone in (math.inf, *dead_zones):
+        asked = (math.inf, *dead_zones)
+        agreements = []
+        for dead_zone in asked:
             with model.clamped(dead_zone, largest_gain):
-                now = mirror_agreement(model, image)
+                agreements.append(mirror_agreement(model, image))
+        for dead_zone, now in zip(asked, Compute.read(*agreements), strict=True):
             self.agreement[dead_zone] = (1 - share) * self.agreement.get(dead_zone, now) + share * now
         best = max(self.agreement, key=self.agreement.__getitem__)
         better = self.agreement[best] - self.agreement[math.inf]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
+from ttt_cli.adaptation.device import Compute
 from ttt_cli.core.frame import WindowEstimate
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ class AutoWindow:
         now, before = ([_flat(gradient_of(frame, mask)) for mask in (0, 1)] for frame in (0, 1))
         changes = [left - right for left, right in zip(now, before, strict=True)]
         self.count += 1
-        self.drift += (float(changes[0] @ changes[1]) - self.drift) / self.count
-        variance = sum(float((pair[0] - pair[1]).square().sum()) / 2 for pair in (now, before)) / 2
+        squares = [(pair[0] - pair[1]).square().sum() for pair in (now, before)]
+        product, *squared = Compute.read(changes[0] @ changes[1], *squares)
+        self.drift += (product - self.drift) / self.count
+        variance = sum(square / 2 for square in squared) / 2
         self.variance += (variance - self.variance) / self.count
         return WindowEstimate(self.drift, self.variance, best_window(self.variance, self.drift))
 

@@ -44,7 +44,7 @@ def looks_familiar(adapter: Adapter, frame: Frame, seed: int) -> bool:
     if usual is None:
         return True
     generator = Generator().manual_seed(seed)
-    image = frame.image[None].to(adapter.compute.device)
+    image = adapter.compute.place(frame.image[None])
     with adapter.as_trained(), adapter.compute.autocast():
         loss = reconstruction_loss(adapter.model, image, adapter.reconstruction, generator)
-    return float(loss) <= UNFAMILIAR * usual
+    return adapter.compute.read(loss)[0] <= UNFAMILIAR * usual

@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ttt_cli.adaptation.device import place
+
 
 def random_visible(
     batch: int, size: tuple[int, int], patch_pixels: int, mask_ratio: float, generator: Generator, device: torch.device
@@ -28,4 +30,4 @@ def random_visible(
     order = torch.rand(batch, patches, generator=generator).argsort(dim=1)
     grid = (order < shown).float().view(batch, 1, rows, columns)
     pixels = functional.interpolate(grid, scale_factor=patch_pixels, mode="nearest")
-    return pixels[..., : size[0], : size[1]].to(device)
+    return place(pixels[..., : size[0], : size[1]], device)

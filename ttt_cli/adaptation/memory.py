@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from ttt_cli.adaptation.device import Compute, place
 from ttt_cli.core.classes import VOID
 
 
@@ -21,27 +22,29 @@ class Batch(NamedTuple):
     pseudo_labels: Tensor
     """uint8 (B, H, W), 255 = none."""
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(self.images.to(device), self.pseudo_labels.to(device))
+    def on(self, compute: Compute) -> Batch:
+        """The same batch on the device."""
+        return Batch(compute.place(self.images), compute.place(self.pseudo_labels))
 
 
 class Window:
     """Explicit memory: the current frame and the frames just before it, at most `size` in all (k in the paper).
 
     size: None keeps every frame. It may change during the video, up to `largest`.
-    images: uint8 RGB (3, H, W) each. pseudo_labels: uint8 (H, W) each, 255 = none.
+    images: uint8 RGB (3, H, W) each, on the CPU. pseudo_labels: uint8 (H, W) each, 255 = none. They stay on the device
+    that they are made on, so that nothing waits for them.
     """
 
-    def __init__(self, size: int | None, largest: int | None = None) -> None:
+    def __init__(self, size: int | None, largest: int | None, device: torch.device) -> None:
         self.size = size
+        self.no_label = torch.full((), VOID, dtype=torch.uint8, device=device)
         self.images: deque[Tensor] = deque(maxlen=largest or size)
         self.pseudo_labels: deque[Tensor] = deque(maxlen=largest or size)
 
     def push(self, image: Tensor) -> None:
         """Adds the current frame; if the window is full, the oldest frame is dropped."""
         self.images.append(image)
-        self.pseudo_labels.append(torch.tensor(VOID, dtype=torch.uint8).expand(image.shape[-2:]))
+        self.pseudo_labels.append(self.no_label.expand(image.shape[-2:]))
 
     def clear(self) -> None:
         """Drops all frames."""
@@ -50,7 +53,7 @@ class Window:
 
     def label(self, pseudo_labels: Tensor) -> None:
         """Stores the model's own labels of the current frame."""
-        self.pseudo_labels[-1] = pseudo_labels.cpu()
+        self.pseudo_labels[-1] = pseudo_labels
 
     def only(self, frames_back: int) -> Batch:
         """A batch of one frame: `frames_back` before the current one."""
@@ -105,7 +108,7 @@ class Snapshot:
     def restore_some(self, chance: float, generator: Generator) -> None:
         """Sets each single weight to its remembered value with this chance. generator: on the CPU."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
-            chosen = torch.rand(parameter.shape, generator=generator).to(parameter.device) < chance
+            chosen = place(torch.rand(parameter.shape, generator=generator) < chance, parameter.device)
             parameter.copy_(torch.where(chosen, value, parameter))
 
     @torch.no_grad()

@@ -24,8 +24,9 @@ def train_offline(adapter: Adapter, video: Video, on_step: OnOfflineStep) -> Non
             if adapter.task.prediction_without_model(frame.image) is None:
                 adapter.window.push(frame.image)
     total = adapter.settings.steps * len(adapter.window.images)
-    began = adapter.compute.now()
+    began = adapter.compute.moment()
     for done in range(total):
         adapter.update()
         on_step(done + 1, total)
-    adapter.offline_seconds += adapter.compute.now() - began
+    (milliseconds,) = adapter.compute.milliseconds(began, adapter.compute.moment())
+    adapter.offline_seconds += milliseconds / 1000

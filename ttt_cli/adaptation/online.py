@@ -33,7 +33,7 @@ from ttt_cli.adaptation.pace import Never, Pace, pace_of
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
-from ttt_cli.core.frame import Frame, Prediction, Result, Timing, Video
+from ttt_cli.core.frame import Frame, Prediction, Result, Video
 from ttt_cli.model.published.replay import replaced
 from ttt_cli.model.quick import quick_forwards
 from ttt_cli.model.settings import ReconstructionSettings
@@ -75,7 +75,7 @@ class Adapter:
         window = settings.window if self.method.window is None else self.method.window
         automatic = settings.auto_window and self.method.window is None and self.steps > 0
         self.auto_window = AutoWindow() if automatic else None
-        self.window = Window(window or None, LARGEST if automatic else None)
+        self.window = Window(window or None, LARGEST if automatic else None, device)
         finds_scenes = settings.cuts == "reset" or settings.every > 1 or settings.budget
         self.cuts = Cuts() if finds_scenes else None
         self.expect(None)
@@ -94,7 +94,7 @@ class Adapter:
 
     def step(self, frame: Frame) -> Result:
         """Receives the next frame, adapts to it, and predicts it."""
-        began = self.compute.now()
+        began = self.compute.moment()
         self.memory.place = f"frame {frame.index}"
         begins_scene = self.cuts is not None and self.cuts.begins_scene(frame.image)
         cut = begins_scene and self.settings.cuts == "reset"
@@ -104,7 +104,7 @@ class Adapter:
             self.clamp = ChosenClamp()
         known = self.task.prediction_without_model(frame.image)
         if known is not None:
-            return Result(frame, known, None, 0, Timing((self.compute.now() - began) * 1000, 0.0), cut=cut)
+            return Result(frame, known, None, 0, self.compute.timing(began, self.compute.moment()), cut=cut)
         if self.steps:
             self.window.push(frame.image)
         due = self.pace.due(begins_scene)
@@ -113,13 +113,13 @@ class Adapter:
         estimate = self.auto_window.update(self) if self.auto_window else None
         shared = due == "interval" and self.shares_forward
         losses = self.adapt_to(frame) if due and not shared else []
-        adapted = self.compute.now()
+        adapted = self.compute.moment()
         if shared:
             prediction, losses = self.memory.step(lambda: self.predict_and_adapt(frame))
         else:
             with self.method.predicting(self):
                 prediction = self.method.after_predict(self, frame, self.predict(frame))
-        timing = Timing((adapted - began) * 1000, (self.compute.now() - adapted) * 1000)
+        timing = self.compute.timing(began, adapted)
         finite = [loss for loss in losses if loss is not None]
         loss = sum(finite) / len(finite) if finite else None
         self.pace.record(timing, loss, self.at_rest)
@@ -156,9 +156,11 @@ class Adapter:
         None if loss or gradient was not finite and the step was undone.
         """
         assert self.optimizer is not None
-        value = float(loss.detach())
-        self.at_rest = self.method.finds_familiar(value)
-        if loss.requires_grad and not self.at_rest and not self.optimizer.step(loss):
+        if self.method.may_rest:
+            self.at_rest = self.method.finds_familiar(self.compute.read(loss)[0])
+        moves = loss.requires_grad and not self.at_rest
+        value = self.optimizer.step(loss) if moves else self.compute.read(loss)[0]
+        if value is None:
             return None
         self.start.pull(self.forgetting)
         self.method.after_step(self)
@@ -167,7 +169,7 @@ class Adapter:
     def loss(self, batch: Batch, generator: Generator) -> Tensor:
         """The method's loss on a batch, a scalar. generator: for the masks."""
         with self.compute.autocast(), self.memory.saving(self.model):
-            return self.method.loss(self.model, batch.to(self.compute.device), self.reconstruction, generator)
+            return self.method.loss(self.model, batch.on(self.compute), self.reconstruction, generator)
 
     def predict(self, frame: Frame) -> Prediction:
         """h_0(f_t(x_t)) on the whole frame, unmasked; or a vote or an average of such predictions."""
@@ -177,7 +179,7 @@ class Adapter:
     def predict_image(self, image: Tensor) -> Prediction:
         """h_0(f_t(x)) for RGB in 0..255, (3, H, W)."""
         with self.compute.autocast(), replaced(self.quick):
-            return self.task.predict(self.model, self.model.encode(image[None].to(self.compute.device)))
+            return self.task.predict(self.model, self.model.encode(self.compute.place(image[None])))
 
     @property
     def shares_forward(self) -> bool:
@@ -193,7 +195,7 @@ class Adapter:
         At rest the pass only measures the loss; a loss that asks for a step then gets it on the next frame.
         """
         with self.compute.autocast():
-            image = frame.image[None].to(self.compute.device)
+            image = self.compute.place(frame.image[None])
             if self.at_rest:
                 with torch.no_grad(), replaced(self.quick):
                     encoded, loss = self.method.encode_with_loss(self.model, image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -35,8 +36,8 @@ class GuardedOptimizer:
         # Gradients in half precision vanish unless the loss is scaled up; in other precisions this does nothing.
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
 
-    def step(self, loss: Tensor) -> bool:
-        """One step down the gradient of a scalar loss. Returns False if loss or gradient was not finite.
+    def step(self, loss: Tensor) -> float | None:
+        """One step down the gradient of a scalar loss. Returns the loss, or None if it or its gradient was not finite.
 
         In that case the last weights that gave a finite loss are restored, and AdamW's state is cleared. If an error is
         raised, the weights are what they were before. No gradients are left behind, since they take memory.
@@ -45,17 +46,18 @@ class GuardedOptimizer:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.unscale_(self.adamw)
             norm = nn.utils.clip_grad_norm_(self.moving, self.settings.gradient_norm)
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            value, length = self.compute.read(loss, norm)
+            if not (math.isfinite(value) and math.isfinite(length)):
                 self._undo()
-                return False
+                return None
             self.last_good.capture()
             try:
-                self.scaler.step(self.adamw)
+                self.adamw.step()  # The scaler's own step would ask once more whether all gradients are finite.
             except (RuntimeError, MemoryError):  # Memory ran out, and some of the weights may have moved.
                 self._undo()
                 raise
             self.scaler.update()
-            return True
+            return value
         finally:
             self.adamw.zero_grad(set_to_none=True)
 

@@ -73,8 +73,8 @@ class Voted(SemanticPrediction):
     winners: Tensor
     """uint8 (H, W)."""
 
-    def _classes(self, size: tuple[int, int]) -> Tensor:
-        return self.winners if size == self.image_size else super()._classes(size)
+    def classes_at(self, size: tuple[int, int]) -> Tensor:
+        return self.winners if size == self.image_size else super().classes_at(size)
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Vote(Predictor):
             prediction = predict(view.of(image))
             assert isinstance(prediction, SemanticPrediction)
             classes = len(prediction.probabilities)
-            class_map = prediction.at_size(size).ids.long()
+            class_map = prediction.classes_at(size).long()
             vote = functional.one_hot(class_map.flip(-1) if view.mirrored else class_map, classes).movedim(-1, 0)
             votes = vote.float() if votes is None else votes + vote
         assert votes is not None

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from ttt_cli.cli import _console, colorize, demo, doctor, evaluate, report, segment, train, weights
+from ttt_cli.cli import _console, bench, colorize, demo, doctor, evaluate, report, segment, train, weights
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.version import __version__
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("colorize", epilog=colorize.EPILOG)(colorize.colorize)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("bench", epilog=bench.EPILOG)(bench.bench)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)

@@ -191,6 +191,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
         ("frames a second", f"{report.frames / total:.2f}"),
     ]
     rows += [(f"  {stage}", f"{spent:.1f} s") for stage, spent in report.seconds.items() if stage != "total"]
+    if report.peak_memory_mib is not None:
+        rows.append(("peak memory", f"{report.peak_memory_mib:.0f} MiB"))
     if "license" in report.weights:
         rows.append(("weights", f"{report.weights['name']}, license: {report.weights['license']}"))
         if report.settings.adaptation.method == "joint" and "companion_sha256" not in report.weights:

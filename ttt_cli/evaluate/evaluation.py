@@ -22,7 +22,6 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Result, Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.evaluate.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.metrics.base import Metric
 from ttt_cli.metrics.consistency import Consistency
 from ttt_cli.metrics.table import metric_from_json
@@ -30,6 +29,7 @@ from ttt_cli.model.opening import weights_for
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import Weights
+from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.tasks.base import Task
 from ttt_cli.video.transforms import for_model

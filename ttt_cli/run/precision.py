@@ -1,4 +1,4 @@
-"""Whether half precision pays on a CPU. Most CPUs only imitate it and are many times slower, so it is tried."""
+"""Which precision is quickest. Most CPUs only imitate half precision and are many times slower, so it is tried."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ttt_cli.video.transforms import frame_for_model
 
 TRIALS = 3
 """Predictions of the first frame in each precision, in turn, after one that does not count."""
+HOPELESS = 3.0
+"""A precision whose first prediction takes this many times that of the first precision is not tried again."""
 
 
 def with_quicker_precision(
@@ -30,7 +32,7 @@ def with_quicker_precision(
     wanted = settings.adaptation.precision
     if device.type != "cpu" or wanted == "fp32":
         return settings, None
-    seconds = _seconds(weights, settings, video, device, (wanted, "fp32"))
+    seconds = prediction_seconds(weights, settings, video, device, ("fp32", wanted))
     chosen = min(seconds, key=seconds.__getitem__)
     times = " and ".join(f"{median:.3g} s in {precision}" for precision, median in seconds.items())
     adaptation = dataclasses.replace(settings.adaptation, precision=chosen)
@@ -38,10 +40,13 @@ def with_quicker_precision(
     return dataclasses.replace(settings, adaptation=adaptation), note
 
 
-def _seconds(
+def prediction_seconds(
     weights: Weights, settings: RunSettings, video: Video, device: torch.device, precisions: tuple[Precision, ...]
 ) -> dict[Precision, float]:
-    """The median seconds of a prediction of the first frame by the fixed model, in each precision."""
+    """The median seconds of a prediction of the first frame by the fixed model, in each precision.
+
+    Of a precision without hope, the seconds of its only prediction.
+    """
     model, task = weights.load(), task_of(weights, settings)
     with closing(prefetch(video.frames(), 1)) as frames:
         frame = frame_for_model(next(frames), settings.input.size, task.preprocess)
@@ -50,7 +55,9 @@ def _seconds(
         fixed = dataclasses.replace(settings.adaptation, method="joint", constants={}, precision=precision)
         adapters[precision] = Adapter(model, task, fixed, settings.reconstruction, device)
     seconds: dict[Precision, list[float]] = {precision: [] for precision in precisions}
-    for _ in range(1 + TRIALS):
+    for trial in range(1 + TRIALS):
         for precision, adapter in adapters.items():
+            if trial and seconds[precision][0] > HOPELESS * seconds[precisions[0]][0]:
+                continue
             seconds[precision].append(adapter.step(frame).timing.predict_milliseconds / 1000)
-    return {precision: statistics.median(measured[1:]) for precision, measured in seconds.items()}
+    return {precision: statistics.median(measured[1:] or measured) for precision, measured in seconds.items()}

@@ -75,6 +75,8 @@ class Report:
     """What the user should know about the input, about the run, and about a choice that was made."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
+    peak_memory_mib: float | None = None
+    """The most memory that the run held, in MiB: on CUDA that of the device, else of the process; None if unknown."""
     files: list[str] = field(default_factory=list)
     """What was written, relative to the run's folder; until the end, all that the run may write."""
 

@@ -32,6 +32,7 @@ from ttt_cli.run.folder import RunFolder, claimed, write_json
 from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.label_files import check_formats
 from ttt_cli.run.outputs import Outputs, Step
+from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run.precision import with_quicker_precision
 from ttt_cli.run.record import Report, RunScores, RunTotals, new_report
 from ttt_cli.run.settings import RunSettings, task_of
@@ -101,6 +102,7 @@ def run_video(
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{method}{'' if task == 'semantic' else f'-{task}'}")
     folder.check(video.path, request.overwrite)
     began = time.perf_counter()
+    forget_peak(request.device)
     with explained(), closing(_steps(video, request, on_offline_step)) as steps:
         first = next(steps)
         with claimed(folder, video.path, request.overwrite):
@@ -125,6 +127,8 @@ def run_video(
                     stages = {**totals.milliseconds, **outputs.milliseconds}
                     report.seconds = {stage: round(spent / 1000, 3) for stage, spent in stages.items()}
                     report.seconds["total"] = round(time.perf_counter() - began, 3)
+                    peak = peak_mebibytes(request.device)
+                    report.peak_memory_mib = None if peak is None else round(peak, 1)
                     report.audio_note = outputs.audio_note
                     report.warnings = [note for note in [precision_note] if note] + _warnings(request, totals, scores)
                     if scores is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ttt_cli.core.frame import Prediction
 from ttt_cli.core.labels import Instance, Instances, encode
 from ttt_cli.metrics.instance import InstanceMetric
+from ttt_cli.model.pixels import on_device
 from ttt_cli.model.queries import MaskQueries
 from ttt_cli.tasks.base import MaskTask
 from ttt_cli.tasks.semantic import upsample
@@ -56,7 +56,7 @@ class InstanceTask(MaskTask):
 
     def postprocess(self, queries: MaskQueries) -> InstancePrediction:
         """The prediction for a batch of one."""
-        things = torch.tensor(sorted(self.things), device=queries.class_logits.device)
+        things = on_device(tuple(sorted(self.things)), queries.class_logits.device)
         scores = queries.class_logits[0].float().softmax(-1)[:, things]
         count = min(self.settings.largest_count, scores.numel())
         best, pairs = scores.flatten().topk(count)

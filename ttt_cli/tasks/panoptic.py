@@ -55,7 +55,7 @@ class PanopticPrediction(Prediction):
             # If the best query's mask does not hold the pixel, the pixel has no owner: its number is negative.
             owner.masked_fill_(better & held, number).masked_fill_(better & ~held, -number)
             best = torch.maximum(best, certainty)
-        return self._merged(owner.cpu(), torch.tensor(areas))
+        return self._merged(owner.cpu(), torch.stack(areas).cpu() if areas else torch.zeros(0, dtype=torch.int64))
 
     def _merged(self, owner: Tensor, areas: Tensor) -> PanopticMap:
         """owner: int32 (H, W), see at_size. areas: int64 (N,), how many pixels each mask holds."""
@@ -66,8 +66,9 @@ class PanopticPrediction(Prediction):
         ids = torch.zeros(len(areas) + 1, dtype=torch.int32)
         segments: dict[int, Segment] = {}
         stuff: dict[int, int] = {}
+        classes, scores = self.classes.tolist(), self.scores.tolist()
         for number in (kept.nonzero().flatten() + 1).tolist():
-            class_id, score = int(self.classes[number - 1]), float(self.scores[number - 1])
+            class_id, score = classes[number - 1], scores[number - 1]
             new_id = len(segments) + 1
             segment_id = new_id if class_id in self.things else stuff.setdefault(class_id, new_id)
             if segment_id in segments:

@@ -59,7 +59,7 @@ class PublishedClasses(SemanticPrediction):
 
     raw: Raw
 
-    def _classes(self, size: tuple[int, int]) -> Tensor:
+    def classes_at(self, size: tuple[int, int]) -> Tensor:
         return self.raw.processing.classes(self.raw.output, self.raw.tiles, size)
 
 

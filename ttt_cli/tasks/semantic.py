@@ -66,11 +66,11 @@ class SemanticPrediction(Prediction):
 
     @cached_property
     def class_map(self) -> Tensor:
-        """uint8 (H, W), the most likely class of every pixel that the model saw."""
-        return self._classes(self.image_size)
+        """uint8 (H, W), on the model's device: the most likely class of every pixel that the model saw."""
+        return self.classes_at(self.image_size)
 
     def present(self) -> frozenset[int]:
-        return frozenset(torch.unique(self.class_map).tolist())
+        return frozenset(torch.unique(self.class_map.cpu()).tolist())
 
     def averaged(self, past: Sequence[Prediction]) -> SemanticPrediction:
         probabilities = [prediction.probabilities for prediction in past if isinstance(prediction, SemanticPrediction)]
@@ -84,9 +84,10 @@ class SemanticPrediction(Prediction):
 
         Resizing the probabilities keeps edges smooth.
         """
-        return ClassMap((self.class_map if size == self.image_size else self._classes(size)).cpu())
+        return ClassMap((self.class_map if size == self.image_size else self.classes_at(size)).cpu())
 
-    def _classes(self, size: tuple[int, int]) -> Tensor:
+    def classes_at(self, size: tuple[int, int]) -> Tensor:
+        """The same at another size, uint8 (H, W), still on the model's device."""
         return most_likely(self.probabilities, lambda scores: upsample(scores, self.image_size, size))
 
 

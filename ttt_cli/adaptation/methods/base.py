@@ -96,6 +96,11 @@ class Method:
         return False
 
     @property
+    def may_rest(self) -> bool:
+        """Whether it is the loss that decides if a step is taken, so that it must be known before."""
+        return type(self).finds_familiar is not Method.finds_familiar
+
+    @property
     def looks_at_frames(self) -> bool:
         """Whether it does something before a prediction besides taking steps."""
         return type(self).before_step is not Method.before_step

@@ -57,7 +57,7 @@ class AverageTeacher(Method):
         """Labels the frame by the average of the weights, which starts from f_0."""
         if adapter.average is None:
             adapter.average = Snapshot(adapter.moving)
-        image = frame.image[None].to(adapter.compute.device)
+        image = adapter.compute.place(frame.image[None])
         with self.predicting(adapter), adapter.compute.autocast():
             probabilities = adapter.model.class_probabilities(adapter.model.encode(image))
         size = (image.shape[-2], image.shape[-1])

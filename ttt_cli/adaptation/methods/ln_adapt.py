@@ -45,7 +45,7 @@ class StatisticsAdapt(Method):
 
     def before_step(self, adapter: Adapter, frame: Frame) -> None:
         """Moves the statistics towards the frame's."""
-        self.update_statistics(adapter.model, frame.image[None].to(adapter.compute.device))
+        self.update_statistics(adapter.model, adapter.compute.place(frame.image[None]))
         adapter.start_statistics.pull(adapter.forgetting)
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ttt_cli.model.encoder import freeze_batch_norm
 from ttt_cli.model.feature_statistics import FeatureStatistics
+from ttt_cli.model.pixels import on_device
 from ttt_cli.model.published.anatomy import MaskInput, blocks_of, maps_of
 from ttt_cli.model.published.families import Family
 from ttt_cli.model.published.tiles import Tiles
@@ -40,9 +41,7 @@ class Normalization:
 
     def __call__(self, images: Tensor) -> Tensor:
         """RGB in 0..255, (B, 3, H, W), normalized: float32."""
-        mean, deviation = (
-            torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (self.mean, self.deviation)
-        )
+        mean, deviation = (on_device(values, images.device).view(1, 3, 1, 1) for values in (self.mean, self.deviation))
         ordered = images.flip(1) if self.blue_first else images
         return (ordered.float() / self.scale - mean) / deviation
 
@@ -192,7 +191,9 @@ class PublishedModel(SplitModel):
     def _inputs(self, task: str, count: int) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
         inputs = self.task_inputs.get(task, {})
-        return {name: value.to(device).expand(count, *value.shape[1:]) for name, value in inputs.items()}
+        return {
+            name: value.to(device, non_blocking=True).expand(count, *value.shape[1:]) for name, value in inputs.items()
+        }
 
 
 def at_output_stride(scores: Tensor, image_size: tuple[int, int]) -> Tensor:
