@@ -91,7 +91,7 @@ def converted(hint: Any, value: Any, where: str) -> Any:
     if origin is typing.Literal and any(value == argument and type(value) is type(argument) for argument in arguments):
         return value
     if hint in (int, float) and isinstance(value, (int, float)) and not abs(value) <= LARGEST_INTEGER:
-        raise UsageError(f"{printable(where)}: must be a number that is not so large, not {_shown(value)}")
+        raise UsageError(f"{printable(where)}: must be a finite number of at most 19 digits, not {_shown(value)}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
