@@ -119,7 +119,8 @@ class Outputs:
         log = self.folder.frames
         whole = [log, *([self.folder.overlay] if overlay else []), *(path for file in files for path in file.files())]
         missing = [f"{path.name} is gone" for path in whole if not path.is_file()]
-        for folder in [folder for file in files if (folder := file.pictures()) is not None] if log.is_file() else []:
+        folders = [folder for file in files if (folder := file.pictures()) is not None]
+        for folder in folders if log.is_file() else []:  # The log says which pictures there should be.
             there = self.folder.count_pictures(folder)
             if there < self.frames:
                 missing.append(f"{folder.name} has {there} of {self.frames} pictures")
