@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -62,6 +63,35 @@ def test_the_unexpected_is_one_line_and_a_hint(
     monkeypatch.setenv("TTTV_DEBUG", "1")
     assert segment(clip) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
+@pytest.mark.parametrize(
+    ("options", "code"), [(["--max-frames", "2"], 0), (["--max-frames", "2", "--json"], 0), (["--config", "absent"], 2)]
+)
+def test_a_reader_that_goes_away_does_not_change_the_exit_code(
+    clip: Path, tiny_weights: Path, tmp_path: Path, options: list[str], code: int
+) -> None:
+    arguments = ["segment", str(clip), "--weights", str(tiny_weights), "--method", "joint", *options]
+    command = [sys.executable, "-m", "ttt_cli", *arguments, "--out", str(tmp_path / "out")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+    os.close(writing)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs of Unix")
+@pytest.mark.parametrize("program", ["/bin/false", "/bin/true", "/absent", "/dev/null", "/tmp"])
+def test_a_broken_ffmpeg_is_named(
+    segment: Callable[..., int], clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, program: str
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+    assert segment(clip) == 1
+    error = error_of(capsys)
+    assert error.startswith(f"error: {program}: is no ffmpeg")
+    assert "IMAGEIO_FFMPEG_EXE" in error
 
 
 def test_weights_commands(tiny_weights: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

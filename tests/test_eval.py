@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -253,6 +254,45 @@ def test_a_stopped_evaluation_goes_on(
         for content in (resumed, through)
     ]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("spoiled", ["label", "frame", "name"])
+def test_a_score_of_other_data_is_not_taken_from_the_journal(
+    tiny_weights: Path, tmp_path: Path, capsys: Capture, spoiled: str
+) -> None:
+    drive, out = make_drive(tmp_path / "drive"), tmp_path / "out"
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(drive), "--weights", str(tiny_weights), "--out", str(out)]
+    arguments += ["--method", "joint", "--json"]
+    assert main(arguments) == 0
+    frame, label = sorted((drive / "images").iterdir())[0], sorted((drive / "labels").iterdir())[0]
+    if spoiled == "label":
+        status = label.stat()
+        Image.fromarray(np.full((48, 64), 5, np.uint8)).save(label)
+        os.utime(label, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif spoiled == "frame":
+        Image.new("RGB", (64, 48)).save(frame)
+    else:
+        label.rename(label.with_stem("000002"))
+    assert main(arguments) == 1
+    assert "labels or frames have changed" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_a_journal_with_a_damaged_byte_goes_on(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    drive, out = make_drive(tmp_path / "drive"), tmp_path / "out"
+    arguments = ["eval", "--dataset", "camvid", "--gt", str(drive), "--weights", str(tiny_weights), "--out", str(out)]
+    arguments += ["--method", "joint", "--json"]
+    assert main(arguments) == 0
+    journal = out / "cells.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"cell": "\xff"}\n{"cell": []}\n' + b"[" * 100_000 + b"\n")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert journal.read_bytes() == whole
+    journal.write_bytes(b"\xff" + whole)
+    assert main(arguments) == 1
+    assert "was not written by tttv eval" in capsys.readouterr().err
+    assert journal.read_bytes() == b"\xff" + whole
 
 
 def test_all_methods_leave_out_what_has_no_weights(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:

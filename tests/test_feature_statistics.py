@@ -10,13 +10,13 @@ import torch
 from conftest import TINY, picture
 from torch import Tensor, nn
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.model.feature_statistics import FeatureStatistics, channels_of, clamped_channels, measured_channels
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.own import RELEASES, STREET, save_weights
 from ttt_cli.model.settings import EncoderSize
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.model.weights import sha256
 
 SWIN = dataclasses.replace(
     TINY, encoder=EncoderSize("swin", swin_channels=16, swin_depths=(1, 1, 2, 1), swin_attention_heads=(1, 2, 2, 2))

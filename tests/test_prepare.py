@@ -165,7 +165,7 @@ def test_a_companion_of_before_encodes_everything(published: Published, tmp_path
         metadata = opened.metadata()
     record = json.loads(metadata["record"])
     del record["visible_only"]
-    save_file(load_file(file), file, metadata={**metadata, "record": json.dumps(record)})
+    save_file(load_file(file), file, metadata={"format": metadata["format"], "record": json.dumps(record)})
     model = open_weights(str(path)).load()
     hidden = model.maps(model.encode(PICTURES[0][None], torch.zeros(1, 1, 64, 96)))[0]
     assert hidden.any(dim=1).all()

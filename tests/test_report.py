@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -130,6 +132,25 @@ def test_text_and_axes_take_the_color_of_the_page() -> None:
         assert "#010203" not in drawing
         assert "#009e73" in drawing
     assert ">inf<" in drawing
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not have")
+def test_names_that_would_do_something_are_shown(tiny_weights: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "evil"
+    for name in ("=1+1\x1b[31m\\ a$\\frac$ ~^", os.fsdecode(b"@b\xff")):
+        make_drive(evil / name, frames=2)
+    out = tmp_path / os.fsdecode(b"out\x1b\xff")
+    arguments = ["--dataset", "camvid", "--gt", str(evil), "--weights", str(tiny_weights), "--out", str(out), "--quiet"]
+    assert main(["eval", *arguments, "--method", "joint,main-only", "--quiet"]) == 2
+    assert main(["eval", *arguments, "--method", "joint,online"]) == 0
+    assert main(["report", str(out)]) == 0
+    for name in ("report.html", "metrics.csv", "metrics.tex"):
+        assert "\x1b" not in (out / name).read_text(encoding="utf-8"), name
+    rows = list(csv.reader((out / "metrics.csv").open(encoding="utf-8")))
+    assert {row[0] for row in rows[1:]} == {"'=1+1\\x1b[31m\\ a$\\frac$ ~^", "'@b\\udcff", "all"}
+    latex = (out / "metrics.tex").read_text(encoding="utf-8")
+    back = r"\textbackslash{}"
+    assert rf"=1+1{back}x1b[31m{back} a\${back}frac\$ \textasciitilde{{}}\textasciicircum{{}} &" in latex
 
 
 def test_a_browser_opens_it_without_a_word(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -189,9 +189,9 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--steps", "0"), "steps must be at least 1"),
         (("--batch", "-1"), "batch must be at least 1"),
         (("--mask-ratio", "1"), "mask ratio must lie between 0 and 1"),
-        (("--mask-ratio", "nan"), "mask ratio must lie between 0 and 1"),
+        (("--mask-ratio", "nan"), "mask_ratio: must be a finite number"),
         (("--lr", "0"), "learning rate must be above 0"),
-        (("--lr", "nan"), "learning rate must be above 0"),
+        (("--lr", "nan"), "learning_rate: must be a finite number"),
         (("--size", "8"), "size must be at least 32"),
         (("--stride", "0"), "stride must be 1 or more"),
         (("--max-frames", "0"), "number of frames must be 1 or more"),
@@ -200,7 +200,7 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--classes", "car,unicorn"), "class 'unicorn' is not one of the weights' classes"),
         (("--compare", "--no-overlay"), "compare needs the overlay"),
         (("--compare", "--method", "joint"), "choose another method"),
-        (("--fps", "nan"), "fps must be above 0"),
+        (("--fps", "nan"), "fps: must be a finite number"),
         (("--window", "many"), "inf or auto, not 'many'"),
         (("--device", "abacus"), "abacus"),
         (("--bogus",), "No such option"),
@@ -368,7 +368,7 @@ def test_a_run_does_not_overwrite_its_own_input(segment: Callable[..., int], cli
 def test_an_old_log_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "out")
     folder.masks.mkdir(parents=True)
-    folder.run.write_text("{}")
+    folder.run.write_text(json.dumps({"tttv": "run", "files": folder.names()}))
     (tmp_path / "mine.png").write_text("mine")
     folder.frames.write_text('{"name": "../../mine"}\n{"name": 3}\n[]\nnot json\n')
     with claimed(folder, Path("elsewhere"), overwrite=True):

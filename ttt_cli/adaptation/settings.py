@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ttt_cli.core.errors import UsageError
-from ttt_cli.core.ranges import require_count, require_not_negative
+from ttt_cli.core.ranges import require_count, require_not_negative, require_within
 
 AtCuts = Literal["reset", "ignore"]
 Moves = Literal["all", "norm", "bias"]
@@ -69,6 +69,7 @@ class AdaptationSettings:
         if self.window < 0:
             raise UsageError(f"window must be at least 1, or inf for every frame, not {self.window}")
         require_count(self, "steps", "batch", "every")
+        require_within(self, 1, 10_000, "steps", "batch")
         if self.budget and not 1 <= self.budget < math.inf:
             raise UsageError(f"budget must be at least 1, the time of a run without steps, or none, not {self.budget}")
         if self.budget and self.every > 1:
@@ -78,5 +79,11 @@ class AdaptationSettings:
         if not 0 <= self.forgetting < 1:
             raise UsageError(f"forgetting must be at least 0 and below 1, not {self.forgetting}")
         require_not_negative(self, "reconstruction_rate_factor", "depth")
-        if not 0 < self.learning_rate < math.inf:
-            raise UsageError(f"the learning rate must be above 0, not {self.learning_rate}")
+        if not 0 < self.learning_rate <= 1:
+            raise UsageError(f"the learning rate must be above 0 and at most 1, not {self.learning_rate}")
+        if not self.learning_rate * self.reconstruction_rate_factor <= 1:
+            raise UsageError("reconstruction_rate_factor times the learning rate must be at most 1")
+        if not 0 <= self.learning_rate * self.weight_decay < 1:
+            raise UsageError("weight_decay must not be negative, and times the learning rate it must be below 1")
+        if not 0 < self.gradient_norm < math.inf:
+            raise UsageError(f"gradient_norm must be above 0 and finite, not {self.gradient_norm}")

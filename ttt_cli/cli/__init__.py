@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import traceback
 import warnings
@@ -51,9 +50,9 @@ def _root(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if version:
-        print(f"tttv {__version__}")
+        _console.raw(f"tttv {__version__}")
     elif context.invoked_subcommand is None:
-        print(context.get_help())
+        _console.raw(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,9 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # The reader of the output has gone; keep Python from flushing to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        _console.discard_output()
+        return 0
     except Exception as error:
         cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _failed(f"{cause} (unexpected; set {DEBUG_VARIABLE}=1 for details)", 1)

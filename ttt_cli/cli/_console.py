@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,6 +111,19 @@ def line(text: object) -> None:
     _stdout().print(Text(printable(text)), soft_wrap=True)
 
 
+def raw(text: str) -> None:
+    """Prints text on standard output as it is, for programs that read it."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        discard_output()
+
+
+def discard_output() -> None:
+    """Sends what is still printed nowhere: its reader has gone, as in `tttv ... | head -1`. A run is none the worse."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def error(text: object) -> None:
     """Prints an error on standard error, as one line."""
     print(f"error: {printable(text)}", file=sys.stderr)
@@ -120,5 +134,10 @@ def warning(text: object) -> None:
     print(f"warning: {printable(text)}", file=sys.stderr)
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        discard_output()
+
+
 def _stdout() -> Console:
-    return Console(markup=False, highlight=False, emoji=False)
+    return _Output(markup=False, highlight=False, emoji=False)

@@ -22,11 +22,11 @@ def present(
     outcome: Outcome, folder: Path, run: options.RunOptions, protocol: str, left_out: list[str], videos: bool
 ) -> None:
     """Shows a finished evaluation: tables and the paths of its files, JSON, or only the folder."""
-    from ttt_cli.evaluate.experiment import BY_DETECTRON, LATEX, METRICS, TABLE
+    from ttt_cli.evaluate.results import BY_DETECTRON, LATEX, METRICS, TABLE
     from ttt_cli.run.folder import to_json
 
     if run.as_json:
-        print(to_json({"folder": str(folder), **outcome.content}))
+        _console.raw(to_json({"folder": str(folder), **outcome.content}))
     elif run.quiet:
         _console.line(folder)
     else:

@@ -58,7 +58,7 @@ def bench(
     }
     command = _command(measured, source, {name: value for name, value in given.items() if value is not None})
     if as_json:
-        print(to_json({**measured.as_json(), "recommended": command}))
+        _console.raw(to_json({**measured.as_json(), "recommended": command}))
     else:
         _show(measured, command)
     if measured.reason is not None:

@@ -10,8 +10,6 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.core.errors import TttvError, printable
 
-MARK = b"<title>tttv report</title>"
-
 EPILOG = """Examples:
 
 tttv report runs/eval-camvid
@@ -32,10 +30,10 @@ def report(
     Evaluations give the paper's tables and curves. Runs of segment give loss and time along the video, adjacent frames
     and reconstructions; for the reconstructions, the input and the weights must still exist.
     """
-    from ttt_cli.run.folder import REPORT
+    from ttt_cli.run.folder import REPORT, is_report
 
     path = out or runs[0] / REPORT
-    if not overwrite and not _is_free(path):
+    if not overwrite and path.exists() and not is_report(path):
         raise TttvError(f"{printable(path)}: exists and is no report; add --overwrite, or name another with --out")
     try:
         from ttt_cli.report.page import build
@@ -47,11 +45,3 @@ def report(
     except OSError as error:
         raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
     _console.line(path)
-
-
-def _is_free(path: Path) -> bool:
-    """Whether `path` does not exist or is an earlier report."""
-    try:
-        return not path.exists() or MARK in path.read_bytes()[:2000]
-    except OSError:
-        return False

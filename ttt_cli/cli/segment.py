@@ -172,7 +172,7 @@ def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
         _console.warning(warning)
     if as_json:
         metrics = None if finished.scores is None else finished.scores.as_json()
-        print(to_json({"folder": str(folder.path), **report.as_json(), "metrics": metrics}))
+        _console.raw(to_json({"folder": str(folder.path), **report.as_json(), "metrics": metrics}))
         return
     if quiet:
         _console.line(folder.path)

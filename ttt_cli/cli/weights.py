@@ -80,15 +80,15 @@ def show(name: Name = STREET, allow_pickle: options.AllowPickle = False) -> None
 @app.command()
 def verify(name: Name = STREET, allow_pickle: options.AllowPickle = False) -> None:
     """Check that a weights file is intact: its tensors, and its checksum if that is known."""
+    from ttt_cli.model.checksum import require_finite
     from ttt_cli.model.opening import open_weights
-    from ttt_cli.model.own import RELEASES
+    from ttt_cli.model.own import RELEASES, check_release
 
     weights = open_weights(name, allow_pickle)
-    weights.load()
-    checksum = weights.fingerprint()
-    if name in RELEASES and checksum != RELEASES[name].sha256:
-        raise TttvError(f"{printable(weights.path)}: its sha256 is {checksum}, not {RELEASES[name].sha256}; reinstall")
-    _console.line(f"{weights.path}: whole, sha256 {checksum}")
+    require_finite(weights.load().named_parameters(), weights.path)
+    if name in RELEASES:
+        check_release(weights.path)
+    _console.line(f"{weights.path}: whole, sha256 {weights.fingerprint()}")
 
 
 @app.command("import")

@@ -6,6 +6,8 @@ import colorsys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ttt_cli.core.errors import UsageError, printable
+
 VOID = 255
 """The id of an unlabeled pixel. It counts in no score and is drawn in no color."""
 
@@ -20,6 +22,10 @@ class Class:
     """RGB, 0..255."""
     is_thing: bool
     """True if it comes in countable objects (cars), False if it is stuff (sky)."""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= value <= 255 for value in self.color):
+            raise UsageError(f"class {printable(self.name)}: a color must be three numbers from 0 to 255")
 
 
 def things_of(classes: Iterable[Class]) -> frozenset[int]:

@@ -29,6 +29,15 @@ class PartialInput(TttvError):
         self.reason = reason
 
 
+class PartialOutput(TttvError):
+    """Files of a run were deleted while it ran; the others are whole. Exit code 3."""
+
+    exit_code = 3
+
+
 def printable(text: object) -> str:
     """`text` with every character that could control a terminal (escape, bell, bidi override ...) escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)

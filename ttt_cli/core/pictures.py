@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ttt_cli.core.errors import UsageError
+
 Exposure = Literal["match", "off"]
 """Whether exposure and white balance are taken out of frames (core/exposure.py)."""
 
@@ -21,6 +23,11 @@ class PictureStatistics:
     """How much the mean differs from picture to picture: its deviation over pictures."""
     log_deviation_spread: tuple[float, ...] = (0.0, 0.0, 0.0)
     """How much the logarithm of the deviation differs from picture to picture."""
+
+    def __post_init__(self) -> None:
+        channels = (self.mean, self.deviation, self.mean_spread, self.log_deviation_spread)
+        if any(len(values) != 3 for values in channels) or min(self.deviation) <= 0:
+            raise UsageError("statistics of pictures must be of three channels each, and deviations above 0")
 
 
 IMAGENET = PictureStatistics((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

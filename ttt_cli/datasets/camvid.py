@@ -38,7 +38,8 @@ def _stream(drive: Path, request: StreamRequest, only_video: bool) -> Stream:
         classes = class_map(path, video.size, len(CAMVID), void=len(CAMVID))
         return classes if request.task == "semantic" else labels_for(request.task, _derived(classes.ids), CAMVID)
 
-    return Stream(drive.name, CAMVID, video, label_truth(drive / "labels", video, read))
+    labels = drive / "labels"
+    return Stream(drive.name, CAMVID, video, label_truth(labels, video, read), label_files=(labels,))
 
 
 def _derived(classes: Tensor) -> PanopticMap:

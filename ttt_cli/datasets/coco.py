@@ -42,7 +42,8 @@ def coco_streams(request: StreamRequest) -> list[Stream]:
         instances = [instance_of(annotation, video.size, coco) for annotation in annotations[number]]
         kept = tuple(instance for instance in instances if coco_mask.area(instance.mask))
         objects, without_area = objects + len(instances), without_area + len(instances) - len(kept)
-        streams.append(Stream(video.name, classes, video, {video.name: Instances(kept, video.size)}.get))
+        truth = {video.name: Instances(kept, video.size)}.get
+        streams.append(Stream(video.name, classes, video, truth, label_files=(file,)))
     warnings += dropped_warnings(without_area, objects, "objects whose mask has no area", printable(file))
     return [dataclasses.replace(streams[0], warnings=warnings), *streams[1:]]
 

@@ -80,7 +80,8 @@ def panoptic_stream(
             return None
         return labels_for(task, ready[name].read(video.size), classes)
 
-    return Stream(video.name, classes, video, truth, warnings)
+    read = (file, *(label.png for label in ready.values()))
+    return Stream(video.name, classes, video, truth, warnings, read)
 
 
 def _classes_for(task: str, classes: tuple[Class, ...]) -> tuple[Class, ...]:

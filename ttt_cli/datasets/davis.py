@@ -79,7 +79,7 @@ def davis_streams(request: StreamRequest) -> list[Stream]:
         truth = label_truth(folder, video, partial(_read, size=video.size))
         name = names[folder.name]
         classes = (Class(name, color_of(name, 0), True),)
-        streams.append(Stream(folder.name, classes, video, truth, () if streams else warnings))
+        streams.append(Stream(folder.name, classes, video, truth, () if streams else warnings, (folder, table)))
     return streams
 
 

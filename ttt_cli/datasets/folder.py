@@ -35,8 +35,9 @@ def _stream(folder: Path, request: StreamRequest, only_video: bool) -> Stream:
         categories = dict(enumerate(read_classes(classes_file))) if classes_file.is_file() else None
         return panoptic_stream(video, request.task, folder / "panoptic.json", folder / "panoptic", categories)
     classes = read_classes(classes_file)
-    truth = label_truth(folder / "labels", video, lambda path: class_map(path, video.size, len(classes)))
-    return Stream(folder.name, classes, video, truth)
+    labels = folder / "labels"
+    truth = label_truth(labels, video, lambda path: class_map(path, video.size, len(classes)))
+    return Stream(folder.name, classes, video, truth, label_files=(labels, classes_file))
 
 
 def read_classes(path: Path) -> tuple[Class, ...]:

@@ -45,7 +45,7 @@ def kitti_step_streams(request: StreamRequest) -> list[Stream]:
     for name in present:
         video = open_frames(request, name, frames / name, only_video=len(present) == 1)
         truth = label_truth(maps / name, video, partial(_read, size=video.size, task=request.task))
-        streams.append(Stream(name, KITTI_STEP, video, truth, () if streams else warnings))
+        streams.append(Stream(name, KITTI_STEP, video, truth, () if streams else warnings, (maps / name,)))
     return streams
 
 

@@ -28,6 +28,8 @@ class Stream:
     """The label of a frame, by frame name; None if it has no label or is not scored. Only scoring calls this."""
     warnings: tuple[str, ...] = ()
     """What was left out of the annotations, one line with a count each. The first stream has those of the data set."""
+    label_files: tuple[Path, ...] = ()
+    """What `truth` reads: files, and folders of files."""
 
 
 @dataclass(frozen=True)

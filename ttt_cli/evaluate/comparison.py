@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ttt_cli.core.errors import printable
 from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.evaluate.figures import format_number
 from ttt_cli.metrics.base import mean_of_known
@@ -177,8 +178,16 @@ def write_csv(path: Path, records: Sequence[Record]) -> None:
         lines.append(line)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]) if lines else [])
-        writer.writeheader()
-        writer.writerows(lines)
+        writer.writerow({name: _as_text(name) for name in writer.fieldnames})
+        writer.writerows({name: _as_text(value) for name, value in line.items()} for line in lines)
+
+
+def _as_text(value: object) -> object:
+    """A cell of a CSV file; a spreadsheet would take text that begins like this for a formula, and carry it out."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def write_latex(path: Path, summary: Sequence[Summary]) -> None:
@@ -200,8 +209,12 @@ def write_latex(path: Path, summary: Sequence[Summary]) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
 def _escaped(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
+    return "".join(LATEX.get(letter, letter) for letter in printable(text))
 
 
 def _record(cell: Cell, tally: PassTally) -> Record:

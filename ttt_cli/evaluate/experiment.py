@@ -22,26 +22,24 @@ from ttt_cli.adaptation.out_of_memory import explained
 from ttt_cli.core.classes import things_of
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Result
+from ttt_cli.datasets.fingerprint import fingerprint
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.draw.drawing import Drawing
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluate.comparison import Record, Summary, records_of, summarize, write_csv, write_latex
 from ttt_cli.evaluate.detectron import DetectronEvaluation
 from ttt_cli.evaluate.evaluation import Cell, PassTally, PreparedMethod, measure, plan, prepare_methods
-from ttt_cli.evaluate.journal import CELLS, Finished, Journal
+from ttt_cli.evaluate.journal import CELLS, EVALUATION, Finished, Journal
+from ttt_cli.evaluate.results import BY_DETECTRON, LATEX, METRICS, TABLE, check_absent, claim
 from ttt_cli.model.opening import weights_for
 from ttt_cli.model.weights import Weights
-from ttt_cli.run.folder import REPORT, locked, write_json
+from ttt_cli.run.folder import OWNER, locked, write_json
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
 from ttt_cli.run.settings import RunSettings, adaptation_record, task_of
 from ttt_cli.video.writer import VideoWriter
 
 OnFrame = Callable[[Result], None]
-METRICS = "metrics.json"
-TABLE = "metrics.csv"
-LATEX = "metrics.tex"
-BY_DETECTRON = "detectron2.json"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,9 @@ class Experiment:
     def subject(self) -> dict[str, Any]:
         """Everything that a cell's score depends on except stream, method, window and seed."""
         return {
+            OWNER: EVALUATION,
             **self.data,
+            "data_sha256": fingerprint(self.streams),
             "weights": self.weights.identity(),
             "input": dataclasses.asdict(self.common.input),
             "task": dataclasses.asdict(self.common.task),
@@ -127,15 +127,19 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
     subject = experiment.subject()
     checksums = {name: weights_for(name, experiment.weights).checksum() for name in methods}
     with locked(folder):
-        journal = _journal(folder, subject, overwrite)
+        with _writing(folder):
+            claim(folder, overwrite)
+            journal = Journal(folder / CELLS, subject)
         missing = [cell for cell in cells if not journal.has(cell, checksums[cell.method])]
+        videos = {cell: name for cell in missing if (name := _video_of(experiment, cell))}
+        check_absent(folder, set(videos.values()) - {finished.video for finished in journal.finished.values()})
         watcher.start(sum(by_name[cell.stream].video.length or 0 for cell in missing))
         for cell in missing:
             stream = by_name[cell.stream]
             prepared = methods[cell.method]
             with (
                 explained(),
-                _recording(experiment, cell, stream, folder) as record,
+                _recording(experiment, stream, folder, videos.get(cell)) as record,
                 _by_detectron(experiment, cell, stream, prepared, folder) as score,
             ):
 
@@ -147,7 +151,7 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
                     watcher.frame(cell, result)
 
                 tally = measure(cell, stream, prepared, on_frame, partial(watcher.offline_step, cell))
-            journal.add(cell, Finished(tally, checksums[cell.method]))
+            journal.add(cell, Finished(tally, checksums[cell.method], videos.get(cell)))
             watcher.finish(cell, tally.metric.compute().pooled)
         outcome = _outcome(experiment, subject, {cell: journal.finished[cell].tally for cell in cells})
         with _writing(folder):
@@ -157,18 +161,24 @@ def run_experiment(experiment: Experiment, folder: Path, overwrite: bool, watche
     return outcome
 
 
-@contextmanager
-def _recording(experiment: Experiment, cell: Cell, stream: Stream, folder: Path) -> Iterator[OnFrame]:
-    """A function that writes frames with their overlay to a video, or does nothing if the cell needs none."""
+def _video_of(experiment: Experiment, cell: Cell) -> str | None:
+    """The name of the cell's overlay video; None if it needs none."""
     oracle = isinstance(method_named(cell.method), OfflineOracle)
     if oracle or not experiment.videos or cell.seed not in (None, experiment.seeds[0]):
+        return None
+    window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
+    return f"{cell.stream}-{cell.method}{window}.mp4".replace(":", "-")  # Windows allows no colon in names of files.
+
+
+@contextmanager
+def _recording(experiment: Experiment, stream: Stream, folder: Path, name: str | None) -> Iterator[OnFrame]:
+    """A function that writes frames with their overlay to the video `name`, or does nothing if that is None."""
+    if name is None:
         yield lambda result: None
         return
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
     drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
-    window = "" if cell.window is None else f"-window-{cell.window or 'inf'}"
-    name = f"{stream.name}-{cell.method}{window}.mp4".replace(":", "-")  # Windows allows no colon in names of files.
     with VideoWriter(folder / name, stream.video.fps, size) as writer:
 
         def record(result: Result) -> None:
@@ -199,14 +209,6 @@ def _by_detectron(
         path = folder / BY_DETECTRON
         earlier = json.loads(path.read_text())["passes"] if path.is_file() else []
         write_json(path, {"passes": [*earlier, {**dataclasses.asdict(cell), "scores": evaluation.compute()}]})
-
-
-def _journal(folder: Path, subject: dict[str, Any], overwrite: bool) -> Journal:
-    with _writing(folder):
-        if overwrite:
-            for name in (CELLS, METRICS, TABLE, LATEX, REPORT, BY_DETECTRON):
-                (folder / name).unlink(missing_ok=True)
-        return Journal(folder / CELLS, subject)
 
 
 def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: dict[Cell, PassTally]) -> Outcome:

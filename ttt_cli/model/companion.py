@@ -65,12 +65,12 @@ class Companion:
 
     def apply(self, path: Path, model: SplitModel) -> None:
         """Adds to a model what the companion at `path` holds. Its fixed predictions stay the same, bit for bit."""
-        from safetensors.torch import load_file
-
+        from ttt_cli.model.checksum import read_tensors, require_finite
         from ttt_cli.model.feature_statistics import FeatureStatistics
 
         try:
-            tensors = load_file(path)
+            tensors, _ = read_tensors(path)
+            require_finite(tensors.items(), path)
             model.ordinary_features = FeatureStatistics.read(tensors, ORDINARY_FEATURES)
             if self.head is not None:
                 self._add_head(model, self.head, tensors)
@@ -114,11 +114,13 @@ def write_companion(path: Path, companion: Companion, tensors: Mapping[str, Tens
     """Writes a companion file through a temporary one. tensors: by names that begin as the constants here say."""
     from safetensors.torch import save_file
 
+    from ttt_cli.model.checksum import KEY, checksum_of
+
     temporary = path.with_suffix(".part")
     record = json.dumps(dataclasses.asdict(companion))
     try:
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, temporary, metadata={"format": FORMAT, "record": record})
+        save_file(whole, temporary, metadata={"format": FORMAT, "record": record, KEY: checksum_of(record, whole)})
         temporary.chmod(0o644)  # safetensors lets only the owner read its files; these may be shared.
         temporary.replace(path)
     except OSError as error:

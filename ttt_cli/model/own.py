@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
-from ttt_cli.core.pictures import IMAGENET, PictureStatistics
-from ttt_cli.core.toml import from_table
-from ttt_cli.model.weights import ALL_TASKS, Weights, sha256
+from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
+from ttt_cli.core.toml import converted, from_table
+from ttt_cli.model.weights import ALL_TASKS, Weights
 
 if TYPE_CHECKING:
     from ttt_cli.model.settings import ModelSize
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = "tttv-1"
 FOLDER_VARIABLE = "TTTV_WEIGHTS"
+COLORIZATION = "colorization"
 ORDINARY_FEATURES = "ordinary_features."
 """What the names of the tensors of `TwoHeadedModel.ordinary_features` begin with."""
 
@@ -94,15 +96,21 @@ class OwnWeights(Weights):
         save_weights(model, replace(self, path=path, name=path.stem))
 
     def load_alone(self) -> TwoHeadedModel:
-        """The model, filled, in eval mode. Raises TttvError if tensors are missing, unknown or of other shapes."""
-        from safetensors.torch import load_file
+        """The model, filled, in eval mode.
 
+        Raises TttvError if tensors are missing, unknown, of other shapes or not finite, or the file is damaged.
+        """
+        from ttt_cli.model.checksum import read_tensors, require_finite
         from ttt_cli.model.feature_statistics import FeatureStatistics
         from ttt_cli.model.two_headed import TwoHeadedModel
 
         model = TwoHeadedModel(self.model_size, len(self.classes))
         try:
-            tensors = {_american(name): tensor for name, tensor in load_file(self.path).items()}
+            found, has_checksum = read_tensors(self.path)
+            if not has_checksum:
+                check_release(self.path)
+            require_finite(found.items(), self.path)
+            tensors = {_american(name): tensor for name, tensor in found.items()}
             model.ordinary_features = FeatureStatistics.read(tensors, ORDINARY_FEATURES)
             model.load_state_dict(tensors)
         except (RuntimeError, SafetensorError, OSError) as error:
@@ -111,9 +119,17 @@ class OwnWeights(Weights):
         return model.eval()
 
 
+def check_release(path: Path) -> None:
+    """Raises TttvError if a file that ships with the program is not as it was shipped."""
+    shipped = {folder.resolve() / release.file: release for folder in folders() for release in RELEASES.values()}
+    release = shipped.get(path.resolve())
+    if release is not None and sha256(path) != release.sha256:
+        raise TttvError(f"{printable(path)}: its sha256 is {sha256(path)}, not {release.sha256}; reinstall")
+
+
 def shipped_for(task: str | None) -> str:
     """The name of the shipped weights for a task; None is the default task."""
-    return COLOR if task == "colorization" else STREET
+    return COLOR if task == COLORIZATION else STREET
 
 
 def read_own(path: Path) -> OwnWeights:
@@ -129,8 +145,8 @@ def read_own(path: Path) -> OwnWeights:
         raise TttvError(f"{shown}: weights of another program or version (no {FORMAT!r} record inside)")
     try:
         weights = _parsed(path, json.loads(_american(metadata["record"])))
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise TttvError(f"{shown}: its record cannot be understood ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
+        raise TttvError(f"{shown}: its record cannot be understood ({printable(error)})") from error
     return replace(weights, has_ordinary_features=any(name.startswith(ORDINARY_FEATURES) for name in names))
 
 
@@ -138,7 +154,9 @@ def save_weights(model: TwoHeadedModel, weights: OwnWeights) -> None:
     """Writes the model and its record to `weights.path`, through a temporary file."""
     from safetensors.torch import save_file
 
-    record = {
+    from ttt_cli.model.checksum import KEY, checksum_of
+
+    table = {
         "name": weights.name,
         "tasks": weights.tasks,
         "license": weights.license,
@@ -151,7 +169,8 @@ def save_weights(model: TwoHeadedModel, weights: OwnWeights) -> None:
     }
     temporary = weights.path.with_suffix(".part")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary, metadata={"format": FORMAT, "record": json.dumps(record)})
+    record = json.dumps(table)
+    save_file(tensors, temporary, metadata={"format": FORMAT, "record": record, KEY: checksum_of(record, tensors)})
     temporary.chmod(0o644)  # safetensors lets only the owner read its files; these are meant to be shared.
     temporary.replace(weights.path)
 
@@ -190,16 +209,21 @@ def _parsed(path: Path, record: dict[str, Any]) -> OwnWeights:
     from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 
     ordinary = record.get("ordinary")
+    classes = converted(tuple[Class, ...], record["classes"], "classes")
+    # Files of tttv 0.1 without tasks were trained for all.
+    tasks = converted(tuple[str, ...], record.get("tasks", list(ALL_TASKS)), "tasks")
+    if tasks != (COLORIZATION,) and not (tasks and classes and set(tasks) <= set(ALL_TASKS)):
+        raise UsageError(f"tasks must be {COLORIZATION}, or with classes some of {', '.join(ALL_TASKS)}")
     return OwnWeights(
         path=path,
-        name=record["name"],
-        tasks=tuple(record.get("tasks", ALL_TASKS)),  # Files of tttv 0.1 without this were trained for all.
-        classes=tuple(from_table(Class, table, "classes") for table in record["classes"]),
-        license=record["license"],
+        name=converted(str, record["name"], "name"),
+        tasks=tasks,
+        classes=classes,
+        license=converted(str, record["license"], "license"),
         model_size=from_table(ModelSize, record["model"], "model"),
         reconstruction=from_table(ReconstructionSettings, record["reconstruction"], "reconstruction"),
-        adaptation=record["adaptation"],
+        adaptation=converted(dict[str, Any], record["adaptation"], "adaptation"),
         # Files of tttv 0.1 have neither.
         ordinary=IMAGENET if ordinary is None else from_table(PictureStatistics, ordinary, "ordinary"),
-        exposure=record.get("exposure", "off"),
+        exposure=converted(Exposure, record.get("exposure", "off"), "exposure"),
     )

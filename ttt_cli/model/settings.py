@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ttt_cli.core.errors import UsageError
+from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.ranges import require_share, require_within
 
 Target = Literal["pixels", "image", "patch"]
 LossOn = Literal["hidden", "all"]
+
+ENCODERS = (
+    *("swin", "test_efficientnet", "test_resnet"),
+    *(f"tf_efficientnet_lite{size}" for size in range(5)),
+    *(f"efficientnet_b{size}" for size in range(5)),
+    *("mobilenetv3_large_100", "resnet18", "resnet34", "resnet50", "resnet101"),
+    *("convnext_tiny", "convnext_small", "convnext_base"),
+)
+"""Names that a file may give. timm would take others too, look for some on the network, and build any size."""
+LARGEST_WIDTH = 4096
+MOST_LAYERS = 64
+SWIN_STAGES = 4
 
 
 @dataclass(frozen=True)
@@ -16,7 +29,7 @@ class EncoderSize:
     """Which encoder, and its sizes. The defaults of the Swin fields are Swin-S, the paper's encoder."""
 
     name: str = "tf_efficientnet_lite0"
-    """A timm model, or "swin" with the sizes below (built by transformers)."""
+    """One of ENCODERS: a timm model, or "swin" with the sizes below (built by transformers)."""
     swin_channels: int = 96
     """Width of the first stage; it doubles with each stage."""
     swin_depths: tuple[int, ...] = (2, 2, 18, 2)
@@ -27,6 +40,20 @@ class EncoderSize:
     """Side of an attention window, in patches."""
     swin_drop_path: float = 0.3
     """Largest rate at which blocks are dropped in training."""
+
+    def __post_init__(self) -> None:
+        if self.name not in ENCODERS:
+            raise UsageError(f"encoder {printable(self.name)!r} is unknown; known: {', '.join(ENCODERS)}")
+        if not len(self.swin_depths) == len(self.swin_attention_heads) == SWIN_STAGES:
+            raise UsageError(f"swin_depths and swin_attention_heads must be {SWIN_STAGES} numbers each")
+        if not all(1 <= number <= MOST_LAYERS for number in (*self.swin_depths, *self.swin_attention_heads)):
+            raise UsageError(f"swin_depths and swin_attention_heads must be within 1 and {MOST_LAYERS}")
+        require_within(self, 1, LARGEST_WIDTH // 8, "swin_channels")
+        require_within(self, 1, MOST_LAYERS, "swin_window")
+        require_share(self, "swin_drop_path")
+        for stage, heads in enumerate(self.swin_attention_heads):
+            if self.swin_channels * 2**stage % heads:
+                raise UsageError(f"swin_channels {self.swin_channels} cannot be split among {heads} attention heads")
 
 
 @dataclass(frozen=True)
@@ -43,6 +70,13 @@ class HeadSize:
     decoder_layers: int = 3
     decoder_feedforward: int = 256
 
+    def __post_init__(self) -> None:
+        require_within(self, 1, LARGEST_WIDTH, "queries", "pixel_decoder_feedforward", "decoder_feedforward")
+        require_within(self, 32, LARGEST_WIDTH, "channels")
+        require_within(self, 1, MOST_LAYERS, "attention_heads", "pixel_decoder_layers", "decoder_layers")
+        if self.channels % 32 or self.channels % self.attention_heads:
+            raise UsageError(f"channels must be a multiple of 32 and of attention_heads, not {self.channels}")
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -55,6 +89,10 @@ class ModelSize:
     """Images are padded at the right and lower edges to a multiple of this many pixels."""
     color_outputs: int = 0
     """Channels of a color head, which replaces the mask queries; 0 for mask queries."""
+
+    def __post_init__(self) -> None:
+        require_within(self, 1, LARGEST_WIDTH, "size_divisor")
+        require_within(self, 0, LARGEST_WIDTH, "color_outputs")
 
 
 @dataclass(frozen=True)
@@ -79,5 +117,4 @@ class ReconstructionSettings:
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:
             raise UsageError(f"mask ratio must lie between 0 and 1, not {self.mask_ratio}")
-        if self.patch_pixels < 1:
-            raise UsageError(f"a patch must have at least one pixel, not {self.patch_pixels}")
+        require_within(self, 1, LARGEST_WIDTH, "patch_pixels")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ttt_cli.core.classes import Class
+from ttt_cli.core.checksum import sha256
+from ttt_cli.core.classes import VOID, Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
 from ttt_cli.model.companion import Companion, companion_path, read_companion
@@ -55,6 +56,13 @@ class Weights(ABC):
     """Whether the model says how likely each class is at each pixel; detectors of objects do not."""
     has_frozen_normalization: bool = False
     """Whether all of f's normalization layers are frozen, as FrozenBatchNorm is: nothing in them can move."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) > VOID:
+            raise TttvError(
+                f"{printable(self.path)}: has {len(self.classes)} classes, and class maps hold at most {VOID}; "
+                "choose other weights"
+            )
 
     @property
     def recommended(self) -> dict[str, dict[str, Any]]:
@@ -127,12 +135,3 @@ def with_companion(weights: W) -> W:
     if companion.head is None:
         return weights
     return dataclasses.replace(weights, has_reconstruction=True, reconstruction=companion.reconstruction)
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from ttt_cli.core.errors import TttvError
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.version import __version__
 from ttt_cli.evaluate.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.evaluate.evaluation import PassTally
@@ -96,8 +96,13 @@ def build(folders: Sequence[Path]) -> str:
     for source in [read(folder) for folder in folders]:
         sections += evaluation_sections(source) if isinstance(source, Evaluation) else segment_sections(source)
     template = files("ttt_cli.report").joinpath("page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_visible)
     return environment.from_string(template).render(sections=sections, version=__version__)
+
+
+def _visible(value: object) -> object:
+    """Text with control characters escaped, such as those in names of files; plots are drawn with such text."""
+    return printable(value) if type(value) is str else value
 
 
 def evaluation_sections(evaluation: Evaluation) -> list[Section]:

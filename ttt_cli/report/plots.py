@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ttt_cli.core.errors import printable
+
 # Colors that color-blind readers can tell apart (Okabe and Ito) and that show on white and on black. As in the paper's
 # Figure 2, methods not trained at test time are blue, offline is yellow, online is green.
 COLORS = {
@@ -73,7 +75,7 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: st
             axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=INK, padding=2)
         lowest = min(value for values in series.values() for value in values)
         axes.set_ylim(bottom=max(0.0, lowest - 15))
-        axes.set_xticks(range(len(groups)), groups)
+        axes.set_xticks(range(len(groups)), [_text(group) for group in groups])
         axes.set_ylabel(f"{score}, pooled")
         _legend(axes)
         return _svg(figure, label)
@@ -117,6 +119,11 @@ def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
         return _svg(figure, label)
 
 
+def _text(name: str) -> str:
+    """A name as matplotlib shows it; it would take what is between two dollar signs for a formula."""
+    return printable(name).replace("$", r"\$")
+
+
 def _colors(names: Sequence[str]) -> dict[str, str]:
     """A color for each name. Known methods have the same color in every plot."""
     other_colors = itertools.cycle(OTHERS)
@@ -130,7 +137,7 @@ def _legend(axes: Axes) -> None:
 @contextmanager
 def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axes]]:
     # Ids inside an SVG apply to the whole page, so each plot needs its own.
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": printable(label)}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.grid(axis="y", alpha=0.25)
@@ -139,7 +146,8 @@ def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axe
 
 def _svg(figure: Figure, label: str) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Title": label})
+    metadata = {"Date": None, "Creator": None, "Title": printable(label)}
+    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     text = buffer.getvalue()
     drawing = text[text.index("<svg") :].replace(INK, "currentColor")
     return drawing.replace("<svg ", '<svg role="img" ', 1)

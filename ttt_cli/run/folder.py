@@ -15,6 +15,17 @@ from ttt_cli.core.errors import TttvError, printable
 
 LOCK = ".tttv.lock"
 REPORT = "report.html"
+REPORT_MARK = b"<title>tttv report</title>"
+"""Near the beginning of every report."""
+OWNER = "tttv"
+"""The key by which a record says that it is ours, and of what: `"tttv": "run"`."""
+KEYS_OF_0_1 = frozenset(
+    {
+        *("input", "video", "settings", "weights", "device", "machine", "versions", "started", "status", "reason"),
+        *("frames", "skipped_steps", "first_loss", "last_loss", "audio_note", "cuts", "warnings", "seconds", "files"),
+    }
+)
+"""What every run.json of tttv 0.1 has, which does not say whose it is."""
 
 
 class RunFolder:
@@ -48,29 +59,58 @@ class RunFolder:
             return
         if not overwrite:
             raise TttvError(f"{shown}: exists and is not empty; add --overwrite, or name another folder with --out")
-        if not self.run.is_file():
-            raise TttvError(f"{shown}: is not a run folder (no run.json in it), so it is not overwritten; name another")
+        files = self._recorded()
+        if files is None:
+            raise TttvError(
+                f"{shown}: is not a run folder (no run.json of tttv in it), so it is not overwritten; name another"
+            )
+        for path in (*self._files(), *self._picture_folders()):
+            if path.is_symlink() or (path.exists() and path.name not in files):
+                raise TttvError(
+                    f"{printable(path)}: is not on the record of the run in this folder (files in run.json), so it is "
+                    "not overwritten; move it away, or name another folder with --out"
+                )
 
     def clear(self) -> None:
-        """Deletes what an earlier run wrote here, and nothing else."""
-        folders = (self.masks, self.panoptic, self.kitti_step)
+        """Deletes what an earlier run wrote here, and nothing else: `check` has found nothing else of these names."""
         for name in _frame_names(self.frames):
-            for folder in folders:
+            for folder in self._picture_folders():
                 (folder / f"{name}.png").unlink(missing_ok=True)
-        for file in (self.overlay, *self._label_files(), self.frames, self.metrics, self.report, self.run):
+        for file in (*self._files(), *([self.report] if is_report(self.report) else []), self.run):
             file.unlink(missing_ok=True)
-        for folder in folders:
+        for folder in self._picture_folders():
             with suppress(OSError):  # The folder stays if the user keeps something in it.
                 folder.rmdir()
 
+    def names(self) -> list[str]:
+        """The names of all files and picture folders that a run may write."""
+        return [path.name for path in (*self._picture_folders(), *self._files(), self.run)]
+
     def written(self) -> list[str]:
         """The names of the run's files and picture folders that exist."""
-        folders = (self.masks, self.panoptic, self.kitti_step)
-        files = (self.overlay, *folders, *self._label_files(), self.frames, self.metrics, self.run)
-        return [file.name for file in files if file.exists()]
+        return [name for name in self.names() if (self.path / name).exists()]
 
-    def _label_files(self) -> tuple[Path, ...]:
-        return self.panoptic_json, self.instances, self.coco
+    def count_pictures(self, folder: Path) -> int:
+        """How many of the frames in frames.jsonl have their picture in a picture folder."""
+        return sum((folder / f"{name}.png").is_file() for name in _frame_names(self.frames))
+
+    def _picture_folders(self) -> tuple[Path, ...]:
+        return self.masks, self.panoptic, self.kitti_step
+
+    def _files(self) -> tuple[Path, ...]:
+        """All but run.json."""
+        return self.overlay, self.panoptic_json, self.instances, self.coco, self.frames, self.metrics
+
+    def _recorded(self) -> list[str] | None:
+        """The files on the record of an earlier run; None if run.json is missing or is not ours."""
+        try:
+            record = json.loads(self.run.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(record, dict) or not isinstance(record.get("files"), list):
+            return None
+        is_ours = record.get(OWNER) == "run" or (record.keys() >= KEYS_OF_0_1 and _names_tttv(record["versions"]))
+        return record["files"] if is_ours else None
 
     def _entries(self) -> list[str]:
         if not self.path.is_dir():
@@ -79,6 +119,15 @@ class RunFolder:
             return [entry for entry in os.listdir(self.path) if entry != LOCK]
         except OSError as error:
             raise TttvError(f"{printable(self.path)}: cannot be read ({error.strerror})") from error
+
+
+def is_report(path: Path) -> bool:
+    """Whether `path` is a page that `tttv report` wrote."""
+    try:
+        with path.open("rb") as file:
+            return REPORT_MARK in file.read(2000)
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -140,6 +189,10 @@ def _frame_names(log: Path) -> Iterator[str]:
                 name = json.loads(line)["name"]
                 if isinstance(name, str) and Path(name).name == name:
                     yield name
+
+
+def _names_tttv(versions: object) -> bool:
+    return isinstance(versions, dict) and OWNER in versions
 
 
 def _lock(file: IO[str]) -> bool:

@@ -18,7 +18,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ttt_cli.core.classes import Class
-from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Instances, Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
@@ -38,13 +38,24 @@ class LabelFile(ABC):
     def close(self) -> None:  # noqa: B027
         """Writes the files that cover the whole video, if the format has any."""
 
+    def pictures(self) -> Path | None:
+        """The folder that gets a picture of every frame, if the format has one."""
+        return None
+
+    def files(self) -> list[Path]:
+        """What `close` writes."""
+        return []
+
 
 class Palette(LabelFile):
     """masks/NAME.png: the class id of every pixel; 255 is none."""
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        self.folder.masks.mkdir(exist_ok=True)
-        palette_png(self.folder.masks / f"{frame.name}.png", labels.class_map(), [kind.color for kind in self.classes])
+        path = _new(self.folder.masks / f"{frame.name}.png")
+        palette_png(path, labels.class_map(), [kind.color for kind in self.classes])
+
+    def pictures(self) -> Path | None:
+        return self.folder.masks
 
 
 class CocoResults(LabelFile):
@@ -52,10 +63,10 @@ class CocoResults(LabelFile):
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
-        self.results, self.pictures = _Entries(), _Entries()
+        self.results, self._images = _Entries(), _Entries()
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        self.pictures.add(_picture(frame))
+        self._images.add(_picture(frame))
         for instance in Instances.expect(labels).objects:
             self.results.add(
                 {
@@ -71,7 +82,10 @@ class CocoResults(LabelFile):
     def close(self) -> None:
         with self.folder.instances.open("w", encoding="utf-8") as file:
             self.results.write_to(file)
-        _write_coco(self.folder.coco, self.classes, {"images": self.pictures, "annotations": _Entries()})
+        _write_coco(self.folder.coco, self.classes, {"images": self._images, "annotations": _Entries()})
+
+    def files(self) -> list[Path]:
+        return [self.folder.instances, self.folder.coco]
 
 
 class CocoPanoptic(LabelFile):
@@ -79,7 +93,7 @@ class CocoPanoptic(LabelFile):
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
-        self.annotations, self.pictures = _Entries(), _Entries()
+        self.annotations, self._images = _Entries(), _Entries()
 
     def write(self, frame: Frame, labels: Labels) -> None:
         regions = PanopticMap.expect(labels)
@@ -98,12 +112,18 @@ class CocoPanoptic(LabelFile):
             }
             for segment in regions.segments
         ]
-        self.pictures.add(_picture(frame))
+        self._images.add(_picture(frame))
         self.annotations.add({"image_id": frame.index, "file_name": path.name, "segments_info": segments})
 
     def close(self) -> None:
-        lists = {"images": self.pictures, "annotations": self.annotations}
+        lists = {"images": self._images, "annotations": self.annotations}
         _write_coco(self.folder.panoptic_json, self.classes, lists)
+
+    def pictures(self) -> Path | None:
+        return self.folder.panoptic
+
+    def files(self) -> list[Path]:
+        return [self.folder.panoptic_json]
 
 
 class KittiStep(LabelFile):
@@ -117,6 +137,9 @@ class KittiStep(LabelFile):
             numbers[segment.id] = segment.number
         objects = numbers[regions.ids.numpy()]
         _color_png(self.folder.kitti_step / f"{frame.name}.png", classes, objects >> 8 & 255, objects & 255)
+
+    def pictures(self) -> Path | None:
+        return self.folder.kitti_step
 
 
 FORMATS: dict[str, dict[str, type[LabelFile]]] = {
@@ -188,5 +211,12 @@ def _box(mask: Rle) -> list[float]:
 
 
 def _color_png(path: Path, *channels: np.ndarray) -> None:
+    Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(_new(path))
+
+
+def _new(path: Path) -> Path:
+    """`path`, with its folder created. Raises TttvError if it exists: a run writes each once, so it is the user's."""
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)
+    if path.exists() or path.is_symlink():
+        raise TttvError(f"{printable(path)}: exists, and no run wrote it; move it away, or name another --out")
+    return path

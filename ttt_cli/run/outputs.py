@@ -53,8 +53,8 @@ class Step:
 class Outputs:
     """A context manager that writes steps in the order they are put, and finishes the files at its end.
 
-    frames: how many are written. milliseconds: by stage, over all frames. audio_note: why sound could not be kept; set
-    after the last frame.
+    frames: how many are written. milliseconds: by stage, over all frames. Set after the last frame: audio_note, why
+    sound could not be kept, and missing, which files somebody deleted meanwhile.
     """
 
     def __init__(self, folder: RunFolder, video: Video, classes: tuple[Class, ...], settings: RunSettings) -> None:
@@ -62,6 +62,7 @@ class Outputs:
         self.frames = 0
         self.milliseconds: Counter[str] = Counter()
         self.audio_note: str | None = None
+        self.missing: list[str] = []
         names = settings.output.classes
         self._kept = frozenset(index for index, kind in enumerate(classes) if not names or kind.name in names)
         self._drawing = Drawing(classes, settings.output, settings.task.shown_score)
@@ -111,6 +112,19 @@ class Outputs:
                     writer = stack.enter_context(self._writer(step.frame.seconds))
                 self._write(step, writer, files, log)
         self.audio_note = writer.audio_note if writer else None
+        self.missing = self._missing(files, writer is not None)
+
+    def _missing(self, files: list[LabelFile], overlay: bool) -> list[str]:
+        """What was written and is not there any more, as phrases."""
+        log = self.folder.frames
+        whole = [log, *([self.folder.overlay] if overlay else []), *(path for file in files for path in file.files())]
+        missing = [f"{path.name} is gone" for path in whole if not path.is_file()]
+        folders = [folder for file in files if (folder := file.pictures()) is not None]
+        for folder in folders if log.is_file() else []:  # The log says which pictures there should be.
+            there = self.folder.count_pictures(folder)
+            if there < self.frames:
+                missing.append(f"{folder.name} has {there} of {self.frames} pictures")
+        return missing
 
     def _writer(self, start_seconds: float) -> VideoWriter:
         height, width = self.video.size
@@ -128,13 +142,15 @@ class Outputs:
         spent: dict[str, float] = {}
         with _timed("masks", spent):
             labels = self._tracks.numbered(step.labels.of_classes(self._kept))
-            for file in files:
-                file.write(frame, labels)
         if writer is not None:
             with _timed("draw", spent):
                 picture = self._drawn(step, labels)
             with _timed("encode", spent):
                 writer.write(picture)
+        # Just before the log, which says whose the pictures are, so that a killed run hardly ever leaves one too many.
+        with _timed("masks", spent):
+            for file in files:
+                file.write(frame, labels)
         self.milliseconds.update(spent)
         record = FrameRecord(
             index=frame.index,
@@ -166,4 +182,4 @@ class Outputs:
 def _timed(stage: str, spent: dict[str, float]) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    spent[stage] = (time.perf_counter() - began) * 1000
+    spent[stage] = spent.get(stage, 0.0) + (time.perf_counter() - began) * 1000

@@ -21,6 +21,7 @@ from ttt_cli.core.labels import Labels
 from ttt_cli.core.version import __version__
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights
+from ttt_cli.run.folder import OWNER
 from ttt_cli.run.outputs import Step
 from ttt_cli.run.settings import RunSettings, adaptation_record
 from ttt_cli.tasks.base import Task
@@ -48,7 +49,7 @@ class Report:
     started: str
     """Date and time in UTC."""
     status: str = "running"
-    """State: "running", "done", "partial" (the input broke off), "interrupted" or "failed"."""
+    """State: "running", "done", "partial" (the input broke off, or files were deleted), "interrupted" or "failed"."""
     reason: str | None = None
     """Why the run is partial, interrupted or failed."""
     frames: int = 0
@@ -77,12 +78,12 @@ class Report:
     peak_memory_mib: float | None = None
     """The most memory that the run held, in MiB: on CUDA that of the device, else of the process; None if unknown."""
     files: list[str] = field(default_factory=list)
-    """What was written, relative to the run's folder."""
+    """What was written, relative to the run's folder; until the end, all that the run may write."""
 
     def as_json(self) -> dict[str, Any]:
         """The report as nested dicts."""
         settings = {**dataclasses.asdict(self.settings), "adaptation": adaptation_record(self.settings.adaptation)}
-        return {**dataclasses.asdict(self), "settings": settings}
+        return {OWNER: "run", **dataclasses.asdict(self), "settings": settings}
 
 
 def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:

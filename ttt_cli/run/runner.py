@@ -24,7 +24,7 @@ from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.out_of_memory import explained
-from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
+from ttt_cli.core.errors import PartialInput, PartialOutput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.labels import class_map, label_truth
 from ttt_cli.model.weights import Weights
@@ -110,6 +110,7 @@ def run_video(
             report = new_report(video, request.weights, request.settings, request.device)
             totals = RunTotals()
             outputs = Outputs(folder, video, request.weights.classes, request.settings)
+            report.files = folder.names()
             with _recorded(report, folder), explained():
                 write_json(folder.run, report.as_json())
                 try:
@@ -133,6 +134,8 @@ def run_video(
                     if scores is not None:
                         write_json(folder.metrics, scores.as_json())
                     report.files = folder.written()
+                if outputs.missing:
+                    raise PartialOutput(f"{printable(folder.path)}: deleted while it ran: {', '.join(outputs.missing)}")
     return Run(folder, report, scores)
 
 
@@ -196,11 +199,11 @@ def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) 
 
 @contextmanager
 def _recorded(report: Report, folder: RunFolder) -> Iterator[None]:
-    """Writes run.json at the end, however the run ends. Input that breaks off and Ctrl-C are not raised as errors."""
+    """Writes run.json at the end, however the run ends. Partial input or output and Ctrl-C are not raised as errors."""
     try:
         yield
         report.status = "done"
-    except PartialInput as error:
+    except (PartialInput, PartialOutput) as error:
         report.status, report.reason = "partial", str(error)
     except KeyboardInterrupt:
         report.status, report.reason = "interrupted", "interrupted by the user"

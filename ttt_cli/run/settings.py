@@ -50,6 +50,7 @@ def resolve(
     """
     file = _file_tables(config)
     check_tables(overrides.assigned, "--set")
+    check_tables(weights.recommended, str(weights.path))
     given = {section: _given(getattr(overrides, section)) for section in SECTIONS}
     by_device: Tables = {"adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32"}}
     layers = (by_device, weights.recommended, file, given, overrides.assigned)

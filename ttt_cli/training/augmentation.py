@@ -9,10 +9,16 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from ttt_cli.core.errors import UsageError
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.pictures import PictureStatistics
+from ttt_cli.core.ranges import require_share, require_within
 from ttt_cli.training.camera import Camera, draw_seed, seen_with_seed
 from ttt_cli.training.stills import Still
+
+LARGEST_CROP = 16_384
+"""In pixels."""
+MOST_WINDOWS = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,13 @@ class Augmentation:
     """Chance of that. Pictures of both kinds teach the model to do with any rule that is chosen for video."""
     color: float = 0.3
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - color .. 1 + color."""
+
+    def __post_init__(self) -> None:
+        require_within(self, 1, LARGEST_CROP, "crop_height", "crop_width")
+        require_within(self, 1, MOST_WINDOWS, "windows")
+        require_share(self, "matched", "color")
+        if not 0 < self.smallest_scale <= self.largest_scale:
+            raise UsageError("smallest_scale must be above 0, and largest_scale not below it")
 
 
 @dataclass(frozen=True)

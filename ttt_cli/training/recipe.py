@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.pictures import Exposure
+from ttt_cli.core.ranges import require_count, require_not_negative, require_share
 from ttt_cli.model.own import MAIN_ONLY
 from ttt_cli.model.settings import ModelSize, ReconstructionSettings
 from ttt_cli.training.augmentation import Augmentation
@@ -56,6 +57,12 @@ class Schedule:
     checkpoint_every_minutes: float = 5.0
     """Minutes between checkpoints."""
 
+    def __post_init__(self) -> None:
+        require_count(self, "batch", "accumulate", "reconstruction_batch", "validate_every_steps")
+        require_share(self, "final_share", "average_decay")
+        require_not_negative(self, "steps", "warmup_steps", "learning_rate", "encoder_learning_rate", "weight_decay")
+        require_not_negative(self, "gradient_norm", "reconstruction_weight", "checkpoint_every_minutes")
+
 
 @dataclass(frozen=True)
 class LookAheadSettings:
@@ -77,6 +84,11 @@ class LookAheadSettings:
     """Share of the images that are changed."""
     stops: float = 4.0
     """The "sensor" shift takes 0 to this many stops of light away."""
+
+    def __post_init__(self) -> None:
+        require_count(self, "batch")
+        require_share(self, "shifted")
+        require_not_negative(self, "steps", "learning_rate", "inner_rate", "weight", "stops")
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,7 @@ class Recipe:
     """Settings of test-time training that suit the weights, by their names in AdaptationSettings."""
 
     def __post_init__(self) -> None:
-        if Path(self.name).name != self.name or self.name == "..":
+        if Path(self.name).name != self.name or self.name in ("", "..") or "\0" in self.name:
             raise UsageError(f"name {printable(self.name)!r}: must be the name of a file, without a folder")
 
 

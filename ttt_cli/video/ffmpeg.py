@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from ttt_cli.core.errors import TttvError
+from ttt_cli.core.errors import TttvError, printable
+
+VARIABLE = "IMAGEIO_FFMPEG_EXE"
+"""The environment variable that names another ffmpeg than that of imageio-ffmpeg."""
 
 
 def file_url(path: Path) -> str:
@@ -55,6 +59,19 @@ def _executable() -> str:
     import imageio_ffmpeg
 
     try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
+        executable = str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
-        raise TttvError("no ffmpeg was found: reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to one") from error
+        raise TttvError(f"no ffmpeg was found: reinstall imageio-ffmpeg, or set {VARIABLE} to one") from error
+    if os.environ.get(VARIABLE) and not _is_ffmpeg(executable):
+        raise TttvError(f"{printable(executable)}: is no ffmpeg that runs; correct {VARIABLE}, or unset it")
+    return executable
+
+
+@cache
+def _is_ffmpeg(executable: str) -> bool:
+    """Whether the file runs as ffmpeg does. imageio-ffmpeg itself tries only what it finds without the variable."""
+    try:
+        version = subprocess.run([executable, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return False
+    return version.returncode == 0 and version.stdout.startswith(b"ffmpeg version")

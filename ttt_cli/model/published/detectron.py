@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.known_classes import classes_named
@@ -17,7 +18,6 @@ from ttt_cli.model.published.detectron_model import DetectronModel, DetectronPro
 from ttt_cli.model.published.foreign import ForeignWeights, first_line, numbered_names, require_count_of_classes
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
-from ttt_cli.model.weights import sha256
 
 PREFIX = "detectron2:"
 ARCHITECTURES: dict[str, tuple[str, ...]] = {

@@ -9,14 +9,13 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.errors import TttvError, UsageError, printable
-from ttt_cli.model.weights import sha256
 
 CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
@@ -106,14 +105,8 @@ def fingerprint(snapshot: Snapshot, *others: str) -> str:
     digest = hashlib.sha256()
     there = [path for path in map(snapshot.folder.joinpath, others) if path.is_file()]
     for path in (snapshot.folder / CONFIG, *snapshot.weights, *there):
-        status = path.stat()
-        digest.update(f"{path.name} {_sha256(path, status.st_size, status.st_mtime_ns)}\n".encode())
+        digest.update(f"{path.name} {sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-@cache
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    return sha256(path)
 
 
 def _index(folder: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.models import get_model, get_model_weights, list_models, segmentation
 from torchvision.transforms.functional import resize
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.most_likely import most_likely
@@ -26,7 +27,6 @@ from ttt_cli.model.published.replay import AtModule
 from ttt_cli.model.published.tiles import Tiles
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
-from ttt_cli.model.weights import sha256
 
 PREFIX = "torchvision:"
 FULL_SCALE = 255.0

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttt_cli.core.checksum import sha256
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.weights import Weights, sha256
+from ttt_cli.model.weights import Weights
 
 if TYPE_CHECKING:
     from ttt_cli.model.published.zhang import ZhangModel

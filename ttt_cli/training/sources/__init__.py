@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.ranges import require_not_negative
 from ttt_cli.training.sources.ade20k import ade20k
 from ttt_cli.training.sources.camvid import camvid
 from ttt_cli.training.sources.cityscapes import cityscapes
@@ -59,6 +60,11 @@ class StillsSource:
     """How many stills before the held-out ones are not used at all, so that neighbors do not leak."""
     split: str = "train"
     """The part of the data set: train, or val where there is one."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "share", "held_out", "gap")
+        if "\0" in self.folder:
+            raise UsageError(f"folder {printable(self.folder)!r}: no path has a null character")
 
 
 def load_split(sources: Sequence[StillsSource], data: Path) -> Split:
