@@ -59,7 +59,8 @@ def main() -> None:
         sys.exit("benchmarks/gpu.py: there is no card here: torch.cuda.is_available() is False")
     device = torch.device(arguments.device)
     if arguments.measure:
-        print(json.dumps(measured(*arguments.measure, arguments.frames, device)))
+        weights, size, precision = arguments.measure
+        print(json.dumps(measured(weights, size, precision, arguments.frames, device)))
         return
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else arguments.device
     print(f"{name}, torch {torch.__version__}, {arguments.frames} frames\n")

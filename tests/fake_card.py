@@ -1,4 +1,4 @@
-"""A graphics card for machines without one: tensors on "cuda" have shapes and types but no values, those on the CPU both.
+"""A graphics card for machines without one: tensors on "cuda" have shapes and types but no values.
 
 What a card would do is not computed, but all that is asked of it is checked: that tensors which meet are on the same
 device, and that the program never waits for the card. It waits where a value decides (`float`, `if`, `nonzero`), where
@@ -37,7 +37,7 @@ class Waited(AssertionError):
 class FakeCard(TorchDispatchMode):
     """A context in which there is a card.
 
-    waits: how often other libraries waited, by their module. pinned: where pinned memory begins.
+    waits: how often other libraries waited, by their module. pinned: what was pinned.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Every path from a frame to a prediction and a step on a graphics card, on machines without one: see `fake_card.py`."""
+"""Every path from a frame to a prediction and a step on a graphics card, without one: see `fake_card.py`."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_predictions_of_every_task(card: FakeCard, task: str) -> None:
     results_of(card, adapter, count=1)
 
 
-@pytest.mark.parametrize("family", ["mask2former", "segformer", "eomt", "oneformer"])
+@pytest.mark.parametrize("family", ["mask2former", "segformer", "beit", "oneformer"])
 def test_published_models(card: FakeCard, reads: list[int], published: Callable[[str], Path], family: str) -> None:
     weights = open_weights(str(published(family)))
     adapter = adapter_on(card, "online", with_head(published(family)), batch=1)

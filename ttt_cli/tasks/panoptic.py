@@ -62,8 +62,9 @@ class PanopticPrediction(Prediction):
         return self._merged(owner.cpu(), held_areas, self.classes[self.sure].tolist(), sure_scores.tolist())
 
     def _merged(self, owner: Tensor, areas: Tensor, classes: list[int], scores: list[float]) -> PanopticMap:
-        """owner: int32 (H, W), see at_size. Of the sure queries: how many pixels their masks hold, int64 (N,), and their
-        classes and scores.
+        """owner: int32 (H, W), see at_size. areas: int64 (N,), how many pixels the mask of each sure query holds.
+
+        classes, scores: of the sure queries.
         """
         won = owner.abs().flatten().bincount(minlength=len(areas) + 1)[1:]
         held = owner.clamp(min=0)
