@@ -20,12 +20,14 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch import Tensor
 
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.published.model import PublishedModel
+from ttt_cli.model.split import SplitModel
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run.settings import resolve, task_of
@@ -60,17 +62,9 @@ def measure(name: str, method: str, size: str, low_memory: bool) -> dict[str, fl
     adaptation = AdaptationOverrides(method="joint", low_memory=low_memory)
     overrides = Overrides(adaptation=adaptation, input=InputOverrides(size=min(height, width)))
     settings = resolve(weights, None, overrides, CPU)
-    model, task = weights.load(), task_of(weights, settings)
-    if isinstance(model, PublishedModel) and model.reconstruction_head is None:
-        encoded = model.encode(torch.zeros(1, 3, 64, 64))
-        channels = [values.shape[1] for values in model.maps(encoded)]
-        model.reconstruction_head = LightHead(channels, HEAD_WIDTH, model.strides(encoded))
-        model.add_mask_input({})
+    model, task = with_head(weights.load()), task_of(weights, settings)
     adapter = Adapter(model, task, replace(settings.adaptation, method=method), settings.reconstruction, CPU)
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(256, (3, height // 8, width // 8), generator=generator, dtype=torch.uint8)
-    image = image.repeat_interleave(8, -2).repeat_interleave(8, -1)
-    frame = Frame(0, "000000", 0.0, image)
+    frame = Frame(0, "000000", 0.0, made_up_image(height, width))
     adapter.step(frame)  # AdamW's state is there after the first step.
     forget_peak(CPU)
     before = peak_mebibytes(CPU)
@@ -84,6 +78,23 @@ def measure(name: str, method: str, size: str, low_memory: bool) -> dict[str, fl
     adapter.predict(frame).at_size((height, width))
     figures |= {"MiB of a prediction": peak_mebibytes(CPU) or 0.0, "s of a prediction": time.perf_counter() - began}
     return figures
+
+
+def with_head(model: SplitModel) -> SplitModel:
+    """The model, with a new g and a mask input if it has none."""
+    if isinstance(model, PublishedModel) and model.reconstruction_head is None:
+        encoded = model.encode(torch.zeros(1, 3, 64, 64))
+        channels = [values.shape[1] for values in model.maps(encoded)]
+        model.reconstruction_head = LightHead(channels, HEAD_WIDTH, model.strides(encoded))
+        model.add_mask_input({})
+    return model
+
+
+def made_up_image(height: int, width: int) -> Tensor:
+    """Random blocks, uint8 RGB (3, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (3, height // 8, width // 8), generator=generator, dtype=torch.uint8)
+    return image.repeat_interleave(8, -2).repeat_interleave(8, -1)
 
 
 def random_mask2former(folder: Path) -> Path:

@@ -37,7 +37,7 @@ class Waited(AssertionError):
 class FakeCard(TorchDispatchMode):
     """A context in which there is a card.
 
-    waits: how often other libraries waited, by their module. pinned: where pinned memory begins.
+    waits: how often other libraries waited, by their module. pinned: what was pinned.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,9 @@ class FakeCard(TorchDispatchMode):
 
     def _check(self, function: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
         name = function._schema.name
-        if name == "aten::_local_scalar_dense" or torch.Tag.dynamic_output_shape in function.tags:
+        masks = any(tensor.dtype == torch.bool for tensor in tree_leaves(arguments[1:]) if isinstance(tensor, Tensor))
+        counts = torch.Tag.dynamic_output_shape in function.tags and (name != "aten::index" or masks)
+        if name == "aten::_local_scalar_dense" or counts:
             self._wait(name)
         if name in COPIES:
             source = arguments[0] if name == "aten::_to_copy" else arguments[1]

@@ -66,7 +66,7 @@ def by_transformers(weights: PublishedWeights, image: Tensor) -> tuple[Any, Any]
     inputs = processor(image, return_tensors="pt", **whole)
     taken = {name: inputs[name] for name in ("pixel_values", "patch_offsets") if name in inputs}
     if weights.family.asks_task:
-        taken |= weights.load().task_inputs["semantic"]
+        taken |= weights.load()._inputs("semantic", 1)
     model = getattr(transformers, weights.architecture).from_pretrained(weights.path).eval()
     with torch.no_grad():
         return processor, model(**taken)

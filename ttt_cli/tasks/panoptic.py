@@ -18,14 +18,16 @@ from ttt_cli.tasks.semantic import upsample
 
 @dataclass(frozen=True)
 class PanopticPrediction(Prediction):
-    """The queries that are sure of their class, before pixels are assigned to them."""
+    """All queries, before pixels are assigned to those that are sure of their class."""
 
     classes: Tensor
-    """int64 (N,)."""
+    """int64 (Q,)."""
     scores: Tensor
-    """float32 (N,), 0..1."""
+    """float32 (Q,), 0..1."""
+    sure: Tensor
+    """bool (Q,). How many are is not asked before the labels are, since the device would have to be waited for."""
     mask_logits: Tensor
-    """float32 (N, h, w), padding included."""
+    """float32 (Q, h, w), padding included."""
     image_size: tuple[int, int]
     """(height, width) that the model saw."""
     things: frozenset[int]
@@ -43,10 +45,11 @@ class PanopticPrediction(Prediction):
         of the same stuff class become one segment.
         """
         device = self.mask_logits.device
+        sure_scores = self.scores[self.sure]
         best = torch.zeros(size, device=device)
         owner = torch.zeros(size, dtype=torch.int32, device=device)
         areas = []
-        for number, (score, logits) in enumerate(zip(self.scores, self.mask_logits, strict=True), start=1):
+        for number, (score, logits) in enumerate(zip(sure_scores, self.mask_logits[self.sure], strict=True), start=1):
             mask = upsample(logits[None, None], self.image_size, size)[0, 0].sigmoid()
             held = mask >= 0.5
             areas.append(held.sum())
@@ -55,10 +58,14 @@ class PanopticPrediction(Prediction):
             # If the best query's mask does not hold the pixel, the pixel has no owner: its number is negative.
             owner.masked_fill_(better & held, number).masked_fill_(better & ~held, -number)
             best = torch.maximum(best, certainty)
-        return self._merged(owner.cpu(), torch.stack(areas).cpu() if areas else torch.zeros(0, dtype=torch.int64))
+        held_areas = torch.stack(areas).cpu() if areas else torch.zeros(0, dtype=torch.int64)
+        return self._merged(owner.cpu(), held_areas, self.classes[self.sure].tolist(), sure_scores.tolist())
 
-    def _merged(self, owner: Tensor, areas: Tensor) -> PanopticMap:
-        """owner: int32 (H, W), see at_size. areas: int64 (N,), how many pixels each mask holds."""
+    def _merged(self, owner: Tensor, areas: Tensor, classes: list[int], scores: list[float]) -> PanopticMap:
+        """owner: int32 (H, W), see at_size. areas: int64 (N,), how many pixels the mask of each sure query holds.
+
+        classes, scores: of the sure queries.
+        """
         won = owner.abs().flatten().bincount(minlength=len(areas) + 1)[1:]
         held = owner.clamp(min=0)
         held_and_won = held.flatten().bincount(minlength=len(areas) + 1)[1:]
@@ -66,7 +73,6 @@ class PanopticPrediction(Prediction):
         ids = torch.zeros(len(areas) + 1, dtype=torch.int32)
         segments: dict[int, Segment] = {}
         stuff: dict[int, int] = {}
-        classes, scores = self.classes.tolist(), self.scores.tolist()
         for number in (kept.nonzero().flatten() + 1).tolist():
             class_id, score = classes[number - 1], scores[number - 1]
             new_id = len(segments) + 1
@@ -87,11 +93,11 @@ class PanopticTask(MaskTask):
     def postprocess(self, queries: MaskQueries) -> PanopticPrediction:
         """The prediction for a batch of one."""
         scores, classes = queries.class_logits[0].float().softmax(-1).max(dim=-1)
-        sure = (classes < len(self.classes)) & (scores > self.settings.object_threshold)
         return PanopticPrediction(
-            classes=classes[sure],
-            scores=scores[sure],
-            mask_logits=queries.mask_logits[0, sure].float(),
+            classes=classes,
+            scores=scores,
+            sure=(classes < len(self.classes)) & (scores > self.settings.object_threshold),
+            mask_logits=queries.mask_logits[0].float(),
             image_size=queries.image_size,
             things=self.things,
             overlap_threshold=self.settings.overlap_threshold,

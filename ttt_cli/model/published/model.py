@@ -72,7 +72,11 @@ class PublishedModel(SplitModel):
         """task_inputs: what the model's forward pass takes besides pixels, by task; (1, ...) each."""
         super().__init__()
         self.model = model.eval()
-        self.family, self.normalization, self.task_inputs = family, normalization, task_inputs
+        self.family, self.normalization = family, normalization
+        self._input_names = {task: tuple(inputs) for task, inputs in task_inputs.items()}
+        for task, inputs in task_inputs.items():
+            for name, value in inputs.items():
+                self.register_buffer(_buffer(task, name), value, persistent=False)
         self.encoder = family.split.encoder(model)
         config: Any = model.config if family.takes_one_size else None
         self.takes_one_size = family.takes_one_size
@@ -189,11 +193,14 @@ class PublishedModel(SplitModel):
         return self.patch_pixels
 
     def _inputs(self, task: str, count: int) -> dict[str, Tensor]:
-        device = next(self.model.parameters()).device
-        inputs = self.task_inputs.get(task, {})
-        return {
-            name: value.to(device, non_blocking=True).expand(count, *value.shape[1:]) for name, value in inputs.items()
-        }
+        names = self._input_names.get(task, ())
+        values = ((name, self.get_buffer(_buffer(task, name))) for name in names)
+        return {name: value.expand(count, *value.shape[1:]) for name, value in values}
+
+
+def _buffer(task: str, name: str) -> str:
+    """The name of the buffer that holds an input of the model, which thus moves with it to another device."""
+    return f"input_{task}_{name}"
 
 
 def at_output_stride(scores: Tensor, image_size: tuple[int, int]) -> Tensor:
