@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,3 +28,13 @@ def test_the_peak_counts_what_was_in_use_for_a_moment() -> None:
     after = peak_mebibytes(CPU)
     assert after is not None
     assert after <= during
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_a_run_tells_it(segment: Callable[..., int], clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment(clip, "--method", "joint", "--max-frames", 1, "--out", "run") == 0
+    peak = json.loads(Path("run/run.json").read_text())["peak_memory_mib"]
+    now = peak_mebibytes(CPU)
+    assert now is not None
+    assert 100 < peak <= now + 0.1
+    assert f"{peak:.0f} MiB" in capsys.readouterr().out
