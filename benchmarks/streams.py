@@ -15,7 +15,7 @@ from shift_recipes import groups_of, open_stream, read_streams
 
 from ttt_cli.adaptation.methods import defined_methods
 from ttt_cli.adaptation.settings import AdaptationSettings
-from ttt_cli.cli._options import parse_window
+from ttt_cli.cli._values import parse_window
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell

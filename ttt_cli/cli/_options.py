@@ -5,60 +5,17 @@ An option is None if it was not given; the defaults are in the dataclasses of se
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
-from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, parse_budget, parse_window
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Tables, parse_assignments
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings
-
-
-class Device(str, Enum):
-    """The device that the model runs on."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Precision(str, Enum):
-    """The number format that the model computes in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class ExposureName(str, Enum):
-    """What happens to the exposure of frames."""
-
-    match = "match"
-    off = "off"
-
-
-class AtCuts(str, Enum):
-    """What happens to the window at a cut between scenes."""
-
-    reset = "reset"
-    ignore = "ignore"
-
-
-class Moves(str, Enum):
-    """Which parameters of the encoder a step changes."""
-
-    all = "all"
-    norm = "norm"
-    bias = "bias"
-
 
 _ELSE = "the weights' recommendation, else"
 
@@ -312,25 +269,3 @@ class RunOptions:
     def assigned(self) -> Tables:
         """What `--set` says. Raises UsageError if it is not SECTION.NAME=VALUE."""
         return parse_assignments(self.assignments or [])
-
-
-def parse_window(text: str) -> int:
-    """The window in frames; 0 for `inf`, every frame so far. Raises UsageError for any other text."""
-    if text == "inf":
-        return 0
-    if not text.isdecimal() or int(text) == 0:
-        raise UsageError(f"window must be a whole number of frames from 1 up, inf or auto, not {printable(text)!r}")
-    return int(text)
-
-
-def parse_budget(text: str) -> float:
-    """The budget as a multiple; 0 for `none`. Raises UsageError for any other text, and below 1."""
-    if text == "none":
-        return 0.0
-    try:
-        budget = float(text)
-    except ValueError:
-        budget = math.nan
-    if not 1 <= budget < math.inf:
-        raise UsageError(f"budget must be a number from 1 up, such as {BUDGET}, or none, not {printable(text)!r}")
-    return budget

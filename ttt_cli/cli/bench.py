@@ -9,6 +9,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._values import Device
 from ttt_cli.cli.segment import EXIT_CODES, build_request
 from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
@@ -34,7 +35,7 @@ def bench(
         int | None,
         typer.Option("--frames", metavar="N", help="Frames of each whole run. (default: as many as do not take long)"),
     ] = None,
-    device: options.DeviceName = options.Device.auto,
+    device: options.DeviceName = Device.auto,
     as_json: options.Json = False,
 ) -> None:
     """Measure on the first frames of a video where the time goes, and say how often to adapt and in which precision.
@@ -54,7 +55,7 @@ def bench(
         "--allow-pickle": "" if allow_pickle else None,
         "--method": method,
         "--size": size,
-        "--device": None if device is options.Device.auto else device.value,
+        "--device": None if device is Device.auto else device.value,
     }
     command = _command(measured, source, {name: value for name, value in given.items() if value is not None})
     if as_json:

@@ -10,6 +10,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._values import Device
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.core.errors import TttvError
 from ttt_cli.model.own import STREET
@@ -31,7 +32,7 @@ def demo(
     max_frames: Annotated[
         int, typer.Option("--max-frames", metavar="N", help="Use at most N frames.")
     ] = DEFAULT_FRAMES,
-    device: options.DeviceName = options.Device.auto,
+    device: options.DeviceName = Device.auto,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Segment a street clip with the fixed and the adapted model side by side, and say where to look."""

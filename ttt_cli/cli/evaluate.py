@@ -13,6 +13,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
+from ttt_cli.cli._values import parse_window
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.model.own import COLOR, STREET, shipped_for
 from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides
@@ -206,7 +207,7 @@ def _windows(window: str | None, common: AdaptationSettings, overrides: Override
     """The windows of `--window`, unless `--set` gives another."""
     if window is None or "window" in overrides.assigned.get("adaptation", {}):
         return [common.window]
-    return [options.parse_window(frames) for frames in window.split(",")]
+    return [parse_window(frames) for frames in window.split(",")]
 
 
 def _watcher(bar: _console.Bar) -> Watcher:

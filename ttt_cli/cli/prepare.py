@@ -9,6 +9,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._values import Device
 from ttt_cli.core.errors import TttvError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def prepare(
     size: options.Size = None,
     allow_pickle: options.AllowPickle = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier companion file.")] = False,
-    device: options.DeviceName = options.Device.auto,
+    device: options.DeviceName = Device.auto,
 ) -> None:
     """Make a published model ready for test-time training, from pictures without labels.
 

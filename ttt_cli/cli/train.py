@@ -15,6 +15,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._values import Device
 from ttt_cli.core.errors import TttvError, printable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def train(
         bool,
         typer.Option("--main-only", help="Train without reconstruction, to get the weights for --method main-only."),
     ] = False,
-    device: options.DeviceName = options.Device.auto,
+    device: options.DeviceName = Device.auto,
 ) -> None:
     """Train a model on labeled stills for the main task and reconstruction jointly.
 
