@@ -40,11 +40,11 @@ from ttt_cli.model.published.model import Normalization, PublishedModel
 from ttt_cli.model.published.replay import Forward, replaced
 from ttt_cli.model.quick import quick_forwards
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize, ReconstructionSettings
-from ttt_cli.model.split import SplitModel
+from ttt_cli.model.split import OUTPUT_STRIDE, Encoded, SplitModel
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.preparation.settings import PreparationSettings
 from ttt_cli.run.overrides import parse_assignments
-from ttt_cli.tasks.semantic import SemanticTask
+from ttt_cli.tasks.semantic import SemanticPrediction, SemanticTask
 
 CPU = torch.device("cpu")
 VISIBLE_ONLY = "visible-only"
@@ -136,6 +136,16 @@ def settings_of(method: str, variation: str) -> AdaptationSettings:
     return from_table(AdaptationSettings, {"method": method, "constants": constants, **table}, variation)
 
 
+class Probabilities(SemanticTask):
+    """Predicts by any model's probabilities of classes, as `predict_seconds` does."""
+
+    def predict(self, model: SplitModel, features: Encoded) -> SemanticPrediction:
+        """The prediction from the features of a batch of one."""
+        probabilities = model.class_probabilities(features)[0]
+        height, width = (side * OUTPUT_STRIDE for side in probabilities.shape[-2:])
+        return SemanticPrediction(probabilities, (height, width))
+
+
 def predict_seconds(model: SplitModel, picture: Tensor, quick: list[tuple[nn.Module, Forward]]) -> float:
     """Processor seconds of one prediction, by the quicker forward passes that predictions take on a CPU."""
     began = time.process_time()
@@ -153,7 +163,7 @@ def step_seconds(model: SplitModel, picture: Tensor, method: str, variation: str
         model.visible_only = VISIBLE_ONLY in variation.split(",")
     settings = settings_of(method, variation)
     reconstruction = dataclasses.replace(ReconstructionSettings(), target="image")
-    adapter = Adapter(model, SemanticTask(CAMVID), settings, reconstruction, CPU)
+    adapter = Adapter(model, Probabilities(CAMVID), settings, reconstruction, CPU)
     frame = Frame(0, "frame", 0.0, picture[0])
     adapter.window.push(frame.image)
     take_step = partial(adapter.predict_and_adapt, frame) if SHARED in variation else adapter.update

@@ -124,6 +124,13 @@ def test_paces_that_make_no_sense_are_refused(settings: dict[str, float], words:
         AdaptationSettings(**settings)  # type: ignore[arg-type]
 
 
+def test_a_first_step_that_is_slow_does_not_put_off_the_next_ones() -> None:
+    drive = Drive(WithinBudget(1.25, 100), 600.0)
+    assert drive.frame() == "scene"
+    drive.step_milliseconds = 300.0
+    assert sum(drive.frame() is not None for _ in range(99)) >= 4
+
+
 # In the loop
 
 

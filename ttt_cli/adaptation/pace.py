@@ -18,6 +18,8 @@ SAVED_STEPS = 8
 """Steps at most that are saved for a change of the video."""
 SHORTEST_MILLISECONDS = 1e-3
 """A prediction is taken to take at least that long."""
+COLD = 2.0
+"""The first step, for which everything is new, takes about so many times as long as later ones."""
 JUMP = 1.3
 """A loss this many times the usual one says that the video has changed."""
 
@@ -74,7 +76,8 @@ class WithinBudget(Pace):
         self.urgent, self.why_urgent = SAVED_STEPS, "scene"
         self.since = self.pause = 0
         self.why: str | None = None
-        self.costs: deque[float] = deque(maxlen=5)
+        self.first_cost = 0.0
+        self.costs: deque[float] = deque(maxlen=5)  # Of steps after the first one.
         self.predictions: deque[float] = deque(maxlen=15)  # Milliseconds, of frames that were not adapted to.
         self.losses: deque[float] = deque(maxlen=5)
 
@@ -95,7 +98,10 @@ class WithinBudget(Pace):
         usual = statistics.median(self.predictions or [timing.predict_milliseconds])
         whole = timing.adapt_milliseconds + timing.predict_milliseconds
         cost = max(0.0, whole / max(usual, SHORTEST_MILLISECONDS) - 1)
-        self.costs.append(cost)
+        if self.first_cost:
+            self.costs.append(cost)
+        else:
+            self.first_cost = cost
         self.urgent = 0 if at_rest else max(0, self.urgent - 1)
         self.pause = min(2 * self.pause + 1, LONGEST_PAUSE - 1) if at_rest else 0
         if self.why == "interval":
@@ -111,7 +117,7 @@ class WithinBudget(Pace):
     @property
     def cost(self) -> float:
         """What the next step will probably take, in predictions."""
-        return statistics.median(self.costs) if self.costs else 0.0
+        return statistics.median(self.costs) if self.costs else self.first_cost / COLD
 
     def _hurry(self, why: str) -> None:
         """The next frames come first, out of what was saved."""
