@@ -1,4 +1,5 @@
-"""Ratio of the times of two whole runs on the same video, which take turns for several rounds.
+"""Ratio of the times of two whole runs on the same video, which take turns for several rounds: the paper's, with a step
+before every frame, over the fixed model's, or any other two.
 
 python benchmarks/ratio.py data/camvid/video_0016E5_15hz/images --fps 15
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--command", default="segment", choices=("segment", "colorize"))
-    parser.add_argument("--run", default="--method online", help="options of the measured run")
+    parser.add_argument("--run", default="--method online --budget none", help="options of the measured run")
     parser.add_argument("--over", default="--method joint", help="options of the run that it is compared with")
     parser.add_argument("input")
     arguments, passed_on = parser.parse_known_args()
