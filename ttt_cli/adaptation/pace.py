@@ -9,13 +9,13 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Timing
 
 FIRST_FRAMES = 4
-"""The frames of a scene on which every pace adapts, as far as the budget allows."""
+"""The frames of a scene that `EveryNth` adapts to, every one of them."""
 LONGEST_PAUSE = 64
 """Frames after which a method gets its turn, however little time is left to it."""
 EXPECTED_FRAMES, MOST_FRAMES = 256, 1024
 """Length of a video of unknown length; frames at most whose time is spent in advance."""
 SAVED_STEPS = 8
-"""Steps at most that are saved for a change of the video."""
+"""Steps that a change of the video is worth: they come first, as soon as enough was saved, and no more is saved."""
 SHORTEST_MILLISECONDS = 1e-3
 """A prediction is taken to take at least that long."""
 COLD = 2.0
