@@ -29,9 +29,9 @@ from ttt_cli.video.reader import open_video
 
 CPU = torch.device("cpu")
 HEIGHTS = (240, 360, 480, 720, 1080)
-WINDOWS = (1, 4, 16, 64, 128)
-LENGTHS = (100, 500, 1000, 5000)
-USUAL_HEIGHT, SMALL_HEIGHT = 240, 96
+WINDOWS = (1, 16, 64, 128)
+LENGTHS = (100, 500, 1000, 2000)
+USUAL_HEIGHT, SMALL_HEIGHT = 240, 48
 WARM_UP = 2
 """Frames at the start of a run that do not count."""
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("input", help="a video file, or a folder of pictures")
     parser.add_argument("--weights", default="street")
     parser.add_argument("--method", default="online")
-    parser.add_argument("--frames", type=int, default=8, help="measured frames of each size and window")
+    parser.add_argument("--frames", type=int, default=3, help="measured frames of each size and window")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     pictures = [frame.image for frame in islice(open_video(arguments.input).frames(), 130)]
