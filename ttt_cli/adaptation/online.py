@@ -29,7 +29,7 @@ from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.optimizer import GuardedOptimizer, moving_parameters
 from ttt_cli.adaptation.out_of_memory import Memory
-from ttt_cli.adaptation.pace import Never, Pace, pace_of
+from ttt_cli.adaptation.pace import Pace, pace_of
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.prepared import prepared
 from ttt_cli.adaptation.settings import AdaptationSettings
@@ -76,7 +76,8 @@ class Adapter:
         automatic = settings.auto_window and self.method.window is None and self.steps > 0
         self.auto_window = AutoWindow() if automatic else None
         self.window = Window(window or None, LARGEST if automatic else None, device)
-        finds_scenes = settings.cuts == "reset" or settings.every > 1 or settings.budget
+        self.adapts = self.steps > 0 or self.method.looks_at_frames
+        finds_scenes = settings.cuts == "reset" or (self.adapts and (settings.every > 1 or settings.budget > 0))
         self.cuts = Cuts() if finds_scenes else None
         self.expect(None)
         self.at_rest = False
@@ -89,8 +90,7 @@ class Adapter:
 
     def expect(self, length: int | None) -> None:
         """Sets the pace for a video of so many frames; None if that is not known."""
-        adapts = self.steps > 0 or self.method.looks_at_frames
-        self.pace: Pace = pace_of(self.settings, length) if adapts else Never()
+        self.pace = pace_of(self.settings, length) if self.adapts else Pace()
 
     def step(self, frame: Frame) -> Result:
         """Receives the next frame, adapts to it, and predicts it."""

@@ -25,24 +25,17 @@ JUMP = 1.3
 
 
 class Pace:
-    """Says of each frame of a video whether to adapt to it. Make a new pace for each video."""
+    """Says of each frame of a video whether to adapt to it: never, here. Make a new pace for each video."""
 
     def due(self, begins_scene: bool) -> str | None:
         """Called with each frame. Returns why it is adapted to ("scene", "change" or "interval"); None if it is not."""
-        raise NotImplementedError
+        return None
 
     def record(self, timing: Timing, loss: float | None, at_rest: bool) -> None:
         """Called after each frame. loss: of its steps, None if there were none.
 
         at_rest: whether the method found nothing to do when it last looked.
         """
-
-
-class Never(Pace):
-    """For methods that have nothing to do before a prediction."""
-
-    def due(self, begins_scene: bool) -> str | None:
-        return None
 
 
 class EveryNth(Pace):

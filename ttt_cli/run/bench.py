@@ -23,7 +23,7 @@ from ttt_cli.adaptation.methods.base import Method
 from ttt_cli.adaptation.methods.offline import Offline
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.out_of_memory import explained
-from ttt_cli.adaptation.pace import SHORTEST_MILLISECONDS, Never, Pace
+from ttt_cli.adaptation.pace import SHORTEST_MILLISECONDS, Pace
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings, Precision
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
@@ -145,7 +145,7 @@ def _model_milliseconds(request: RunRequest, frames: list[Frame]) -> ModelMillis
     def adapter_for(**changes: Any) -> Adapter:
         adaptation = dataclasses.replace(settings.adaptation, every=1, **changes)
         adapter = Adapter(model, task, adaptation, settings.reconstruction, request.device)
-        if not isinstance(adapter.pace, Never):
+        if adapter.adapts:
             adapter.pace = _EveryOther()
         return adapter
 
