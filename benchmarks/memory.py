@@ -14,11 +14,12 @@ import imageio_ffmpeg
 import torch
 
 from ttt_cli.model.opening import open_weights
-from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
 from ttt_cli.run.peak_memory import peak_mebibytes
-from ttt_cli.run.runner import RunRequest, run_video
+from ttt_cli.run.request import RunRequest
+from ttt_cli.run.runner import run_video
 from ttt_cli.run.settings import resolve
+from ttt_cli.run.steps import Step
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
             assert peak is not None, "this system does not tell how much memory a process uses"
             peaks.append(peak)
 
-        run_video(request, on_start=lambda video: None, on_step=record_peak)
+        run_video(request, on_step=record_peak)
     early, late = peaks[arguments.early - 1], peaks[arguments.late - 1]
     print(f"peak at frame {arguments.early}: {early:.0f} MiB; at frame {arguments.late}: {late:.0f} MiB")
     print(f"ratio {late / early:.3f}")

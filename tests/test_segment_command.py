@@ -456,7 +456,7 @@ def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.Signals[name])
-        _, error = process.communicate(timeout=PATIENCE)
+        output, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -464,7 +464,9 @@ def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path
     report = report_in(out)
     assert report["status"] == "interrupted"
     assert re.search(rf"frame= *{report['frames']} ", describe(out / "overlay.mp4"))
-    assert sorted(path.name for path in out.iterdir()) == ["frames.jsonl", "masks", "overlay.mp4", "run.json"]
+    names = ["frames.jsonl", "masks", "overlay.mp4", "run.json", "unfinished"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert "--resume" in output
 
 
 # Names

@@ -14,8 +14,8 @@ from test_eval import make_drive
 from ttt_cli.cli import main
 from ttt_cli.run import runner
 from ttt_cli.run.folder import KEYS_OF_0_1, write_json
-from ttt_cli.run.outputs import Step
 from ttt_cli.run.record import RunTotals
+from ttt_cli.run.steps import Step
 
 Capture = pytest.CaptureFixture[str]
 MINE = "mine"

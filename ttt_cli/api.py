@@ -26,7 +26,8 @@ from ttt_cli.model.own import COLOR, MAIN_ONLY, STREET
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, assigned_tables
-from ttt_cli.run.runner import Run, RunRequest, run_video
+from ttt_cli.run.request import RunRequest
+from ttt_cli.run.runner import Run, run_video
 from ttt_cli.run.settings import RunSettings, choose_device, resolve, task_of
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import for_model, frame_for_model, within

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -179,7 +180,10 @@ def _recording(experiment: Experiment, stream: Stream, folder: Path, name: str |
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
     drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
-    with VideoWriter(folder / name, stream.video.fps, size) as writer:
+    with (
+        TemporaryDirectory(dir=folder, prefix=".pieces-") as pieces,
+        VideoWriter(folder / name, stream.video.fps, size, folder=Path(pieces)) as writer,
+    ):
 
         def record(result: Result) -> None:
             labels = tracks.numbered(result.prediction.at_size(size))

@@ -6,17 +6,22 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.run.lease import leased, other_holder
 
 LOCK = ".tttv.lock"
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
 """Near the beginning of every report."""
+UNFINISHED = ("state-*.tttv", "state-*.part", "piece-*.mp4", "pieces.txt", "pictures.txt", "whole.mp4", "*.jsonl")
+"""What there may be in the folder of unfinished files."""
+FINISHED = ("done", "partial")
+"""What run.json says of runs that are at their end."""
 OWNER = "tttv"
 """The key by which a record says that it is ours, and of what: `"tttv": "run"`."""
 KEYS_OF_0_1 = frozenset(
@@ -44,11 +49,13 @@ class RunFolder:
         self.metrics = path / "metrics.json"
         self.run = path / "run.json"
         self.report = path / REPORT
+        self.unfinished = path / "unfinished"
+        self.pictures = self.unfinished / "pictures.txt"
 
-    def check(self, source: Path, overwrite: bool) -> None:
+    def check(self, source: Path, overwrite: bool, resume: bool = False) -> None:
         """Raises TttvError if this run may not write to the folder. Nothing is created or changed.
 
-        source: the input file or folder, which must not lie in this folder.
+        source: the input file or folder, which must not lie in this folder. resume: whether a run here is to go on.
         """
         shown = printable(self.path)
         if self.path.exists() and not self.path.is_dir():
@@ -57,14 +64,14 @@ class RunFolder:
             raise TttvError(f"{shown}: the input lies in the output folder; name another with --out")
         if not self._entries():
             return
-        if not overwrite:
-            raise TttvError(f"{shown}: exists and is not empty; add --overwrite, or name another folder with --out")
+        if not (overwrite or resume):
+            raise TttvError(f"{shown}: {self._occupied()}, or name another folder with --out")
         files = self._recorded()
         if files is None:
             raise TttvError(
-                f"{shown}: is not a run folder (no run.json of tttv in it), so it is not overwritten; name another"
+                f"{shown}: is not a run folder (no run.json of tttv in it), so nothing in it is changed; name another"
             )
-        for path in (*self._files(), *self._picture_folders()):
+        for path in (*self._files(), *self._picture_folders(), self.unfinished):
             if path.is_symlink() or (path.exists() and path.name not in files):
                 raise TttvError(
                     f"{printable(path)}: is not on the record of the run in this folder (files in run.json), so it is "
@@ -73,18 +80,30 @@ class RunFolder:
 
     def clear(self) -> None:
         """Deletes what an earlier run wrote here, and nothing else: `check` has found nothing else of these names."""
-        for name in _frame_names(self.frames):
-            for folder in self._picture_folders():
-                (folder / f"{name}.png").unlink(missing_ok=True)
+        self._delete_pictures(_frame_names(self.frames))
+        self._delete_pictures(_lines(self.pictures, 0))
+        self.finish()
         for file in (*self._files(), *([self.report] if is_report(self.report) else []), self.run):
             file.unlink(missing_ok=True)
         for folder in self._picture_folders():
             with suppress(OSError):  # The folder stays if the user keeps something in it.
                 folder.rmdir()
 
+    def finish(self) -> None:
+        """Deletes what a run needs only to go on after it was cut off."""
+        for pattern in UNFINISHED:
+            for file in self.unfinished.glob(pattern):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):  # The folder stays if the user keeps something in it.
+            self.unfinished.rmdir()
+
+    def forget_pictures(self, begin: int) -> None:
+        """Deletes the pictures that are named behind the first `begin` bytes of the list of pictures."""
+        self._delete_pictures(_lines(self.pictures, begin))
+
     def names(self) -> list[str]:
-        """The names of all files and picture folders that a run may write."""
-        return [path.name for path in (*self._picture_folders(), *self._files(), self.run)]
+        """The names of all files and folders that a run may write."""
+        return [path.name for path in (*self._picture_folders(), *self._files(), self.run, self.unfinished)]
 
     def written(self) -> list[str]:
         """The names of the run's files and picture folders that exist."""
@@ -94,6 +113,11 @@ class RunFolder:
         """How many of the frames in frames.jsonl have their picture in a picture folder."""
         return sum((folder / f"{name}.png").is_file() for name in _frame_names(self.frames))
 
+    def _delete_pictures(self, names: Iterable[str]) -> None:
+        for name in names:
+            for folder in self._picture_folders():
+                (folder / f"{name}.png").unlink(missing_ok=True)
+
     def _picture_folders(self) -> tuple[Path, ...]:
         return self.masks, self.panoptic, self.kitti_step
 
@@ -101,8 +125,26 @@ class RunFolder:
         """All but run.json."""
         return self.overlay, self.panoptic_json, self.instances, self.coco, self.frames, self.metrics
 
-    def _recorded(self) -> list[str] | None:
-        """The files on the record of an earlier run; None if run.json is missing or is not ours."""
+    def was_cut_off(self) -> bool:
+        """Whether there is a run here that is not finished; it may still be going on."""
+        return self._status() not in (None, *FINISHED)
+
+    def is_finished(self) -> bool:
+        """Whether there is a run here that has come to its end."""
+        return self._status() in FINISHED
+
+    def _occupied(self) -> str:
+        """What is in the folder, and what to do about it."""
+        if _is_locked(self.path):
+            return "another run is writing here; wait for it"
+        if not self.was_cut_off():
+            return "exists and is not empty; add --overwrite"
+        checkpoints = sorted(self.unfinished.glob("state-*.tttv"))
+        after = f" (it can go on after frame {int(checkpoints[-1].stem.partition('-')[2])})" if checkpoints else ""
+        return f"holds a run that was cut off{after}; add --resume to go on with it, --overwrite to begin anew"
+
+    def record(self) -> dict[str, Any] | None:
+        """The content of run.json; None if it is missing or is not ours."""
         try:
             record = json.loads(self.run.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -110,7 +152,17 @@ class RunFolder:
         if not isinstance(record, dict) or not isinstance(record.get("files"), list):
             return None
         is_ours = record.get(OWNER) == "run" or (record.keys() >= KEYS_OF_0_1 and _names_tttv(record["versions"]))
-        return record["files"] if is_ours else None
+        return record if is_ours else None
+
+    def _recorded(self) -> list[str] | None:
+        """The files on the record of an earlier run; None if there is no such record."""
+        record = self.record()
+        return None if record is None else record["files"]
+
+    def _status(self) -> str | None:
+        """The status of an earlier run; None if there is none."""
+        record = self.record()
+        return None if record is None else str(record.get("status"))
 
     def _entries(self) -> list[str]:
         if not self.path.is_dir():
@@ -142,7 +194,10 @@ def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Creates the folder `path` and locks it. Raises TttvError if it cannot be written or another run has locked it."""
+    """Creates the folder `path` and locks it. Raises TttvError if it cannot be written or another run has locked it.
+
+    On one machine the lock is the system's; among machines that share the folder it is a lease (run/lease.py).
+    """
     lock = path / LOCK
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -150,13 +205,24 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
     with file:
-        if not _lock(file):
-            raise TttvError(f"{printable(path)}: another run is writing here; wait for it or choose another --out")
+        holder = "another run" if not _lock(file) else other_holder(lock)
+        if holder is not None:
+            raise TttvError(f"{printable(path)}: {holder} is writing here; wait for it or choose another --out")
         try:
-            yield
+            with leased(lock):
+                yield
         finally:
             with suppress(OSError):  # Windows cannot delete an open file, so an empty one is left there.
                 lock.unlink()
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a run is writing in the folder now."""
+    try:
+        with (path / LOCK).open("r+") as file:
+            return not _lock(file) or other_holder(path / LOCK) is not None
+    except OSError:
+        return False
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -189,6 +255,15 @@ def _frame_names(log: Path) -> Iterator[str]:
                 name = json.loads(line)["name"]
                 if isinstance(name, str) and Path(name).name == name:
                     yield name
+
+
+def _lines(path: Path, begin: int) -> Iterator[str]:
+    """The names of frames in a list of pictures, from its `begin`-th byte on."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(begin)
+        for line in file.read().decode("utf-8", "replace").splitlines():
+            if Path(line).name == line:
+                yield line
 
 
 def _names_tttv(versions: object) -> bool:

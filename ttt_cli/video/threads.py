@@ -5,10 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+SECONDS_BETWEEN_CHECKS = 0.2
 T = TypeVar("T")
 
 
@@ -33,18 +34,21 @@ class _Ended:
     error: BaseException | None
 
 
-def prefetch(items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None) -> Generator[T, None, None]:
+def prefetch(
+    items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None, check: Callable[[], None] = lambda: None
+) -> Generator[T, None, None]:
     """Yields `items` in order while a thread makes up to `depth` (>= 1) of them ahead.
 
     An exception in the source is raised here after the items before it. The thread closes the source and ends before
     this generator does: at its end, on an exception, and on `close()`. `stopwatch` is updated with every item.
+    While the source is waited for, `check` is called now and then, and an exception that it raises ends the waiting.
     """
     made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
     stop = threading.Event()
     thread = threading.Thread(target=_produce, args=(iter(items), made, stop), name="prefetch", daemon=True)
     thread.start()
     try:
-        while isinstance(entry := made.get(), _Made):
+        while isinstance(entry := _next(made, check), _Made):
             if stopwatch is not None:
                 stopwatch.last_seconds = entry.seconds
                 stopwatch.total_seconds += entry.seconds
@@ -75,6 +79,14 @@ def _produce(items: Iterator[T], made: queue.Queue[_Made[T] | _Ended], stop: thr
         if close is not None:
             close()
         made.put(_Ended(error))
+
+
+def _next(made: queue.Queue[_Made[T] | _Ended], check: Callable[[], None]) -> _Made[T] | _Ended:
+    while True:
+        try:
+            return made.get(timeout=SECONDS_BETWEEN_CHECKS)
+        except queue.Empty:
+            check()
 
 
 def _drain(made: queue.Queue[_Made[T] | _Ended]) -> None:
