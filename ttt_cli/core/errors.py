@@ -21,6 +21,10 @@ class AlreadyDone(TttvError):
     exit_code = 0
 
 
+class LeasedElsewhere(TttvError):
+    """A run on another machine writes to the folder, or did so when that machine was last seen. Exit code 1."""
+
+
 class PartialInput(TttvError):
     """The input broke off after some readable frames, which are processed and kept. Exit code 3.
 

@@ -62,6 +62,7 @@ def units_of(sources: Sequence[str], out: Path, kind: str) -> list[Unit]:
         raise UsageError("these are pictures: to take them as one video, name their folder or quote the pattern")
     names = [_name(path) for path in inputs]
     known = Counter(name.casefold() for name in names)
+    out = out.absolute()  # Processes on other machines have other working folders.
     return [
         Unit(str(path), out / f"{name if known[name.casefold()] == 1 else f'{name}-{_number(path)}'}-{kind}")
         for path, name in zip(inputs, names, strict=True)

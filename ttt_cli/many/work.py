@@ -7,15 +7,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ttt_cli.core.errors import AlreadyDone, TttvError
+from ttt_cli.core.errors import AlreadyDone, LeasedElsewhere, TttvError
 from ttt_cli.many.units import Unit
 from ttt_cli.run.folder import RunFolder
+from ttt_cli.run.lease import SECONDS_UNTIL_STALE
 from ttt_cli.run.request import RunRequest
-from ttt_cli.run.runner import run_video
+from ttt_cli.run.runner import Run, run_video
 
 if TYPE_CHECKING:
     from ttt_cli.model.split import SplitModel
     from ttt_cli.model.weights import Weights
+
+
+SECONDS_BETWEEN_TRIES = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def carry_out(unit: Unit, request: RunRequest) -> Outcome:
     )
     status, frames, reason = "failed", 0, None
     try:
-        report = run_video(request).report
+        report = _run_when_free(request).report
         status, frames, reason = report.status, report.frames, report.reason
     except AlreadyDone:
         status, frames = "done before", (RunFolder(unit.folder).record() or {}).get("frames", 0)
@@ -62,6 +66,18 @@ def carry_out(unit: Unit, request: RunRequest) -> Outcome:
     except Exception as error:
         reason = f"{type(error).__name__}: {error} (unexpected)"
     return Outcome(unit.source, str(unit.folder), status, frames, time.perf_counter() - began, reason)
+
+
+def _run_when_free(request: RunRequest) -> Run:
+    """Makes a run. A machine that is gone leaves its run to another one only when its lease is stale."""
+    began = time.monotonic()
+    while True:
+        try:
+            return run_video(request)
+        except LeasedElsewhere:
+            if time.monotonic() - began > SECONDS_UNTIL_STALE + SECONDS_BETWEEN_TRIES:
+                raise
+        time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 _models: dict[str, SplitModel] = {}

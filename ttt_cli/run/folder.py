@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.errors import LeasedElsewhere, TttvError, printable
 from ttt_cli.run.lease import leased, other_holder
 
 LOCK = ".tttv.lock"
@@ -205,9 +205,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
     with file:
-        holder = "another run" if not _lock(file) else other_holder(lock)
-        if holder is not None:
-            raise TttvError(f"{printable(path)}: {holder} is writing here; wait for it or choose another --out")
+        if not _lock(file):
+            raise TttvError(f"{printable(path)}: another run is writing here; wait for it or choose another --out")
+        host = other_holder(lock)
+        if host is not None:
+            raise LeasedElsewhere(f"{printable(path)}: a run on {printable(host)} is writing here; wait for it")
         try:
             with leased(lock):
                 yield

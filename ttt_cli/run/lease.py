@@ -20,14 +20,14 @@ SECONDS_UNTIL_STALE = 120.0
 
 
 def other_holder(lease: Path) -> str | None:
-    """The other machine that holds the lease, in words; None if none does. This machine's own runs do not count."""
+    """The name of the other machine that holds the lease; None if none does."""
     try:
         host = json.loads(lease.read_text(encoding="utf-8"))["host"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if host == socket.gethostname() or _age_seconds(lease) > SECONDS_UNTIL_STALE:
         return None
-    return f"a run on {host}"
+    return str(host)
 
 
 @contextmanager
