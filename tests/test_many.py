@@ -25,7 +25,8 @@ from ttt_cli.many.local import in_processes
 from ttt_cli.many.units import Shard, parse_shard, units_of
 from ttt_cli.many.work import carry_out
 from ttt_cli.model.opening import open_weights
-from ttt_cli.run.folder import LOCK, RunFolder, claimed
+from ttt_cli.run.folder import RunFolder, claimed
+from ttt_cli.run.lock import LOCK
 from ttt_cli.run.request import RunRequest
 from ttt_cli.run.settings import RunSettings, choose_device
 

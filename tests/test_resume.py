@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -27,7 +28,7 @@ from ttt_cli.adaptation.online import walk
 from ttt_cli.adaptation.resuming import resume, state_of
 from ttt_cli.cli import main
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.run import checkpoints
+from ttt_cli.run import checkpoints, journal
 from ttt_cli.run.journal import Journal, latest_checkpoint, packed, unpacked
 from ttt_cli.run.record import RunTotals
 from ttt_cli.run.steps import Step
@@ -299,3 +300,50 @@ def test_what_a_checkpoint_may_hold(tmp_path: Path) -> None:
     Journal(tmp_path, {}).write(4, {"model": packed({"x": Stranger()})})
     assert latest_checkpoint(tmp_path) is None
     assert not (tmp_path / "harm").exists()
+
+
+# A full disk, and runs that are replaced
+
+
+def test_a_full_disk_only_pauses_a_run(
+    segment: Callable[..., int], video: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert segment(video, "--out", "whole", *SETTINGS) == 0
+    monkeypatch.setattr(checkpoints, "LARGEST_SHARE", 1e9)
+    calls = []
+
+    def full(paths: object) -> None:
+        calls.append(paths)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "fsync", full)
+        capsys.readouterr()
+        assert segment(video, "--out", "out", *SETTINGS) == 1
+    error = error_of(capsys)
+    assert "No space left" in error and "--resume" in error
+    assert json.loads(Path("out/run.json").read_text())["status"] == "failed"
+    assert not list(Path("out/unfinished").glob("*.part"))
+    assert segment(video, "--out", "out", "--resume", *SETTINGS) == 0
+    assert json.loads(Path("out/run.json").read_text())["resumed_at"]
+    assert content(Path("out")) == content(Path("whole"))
+
+
+def test_a_run_is_replaced_only_when_the_next_one_is_finished(
+    segment: Callable[..., int], video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert segment(video, "--out", "out", *SETTINGS) == 0
+    Path("out/masks/mine.txt").write_text("mine")
+    old = content(Path("out"))
+    cut_off(segment, monkeypatch, video, "--overwrite", "--alpha", 0.2)
+    aside = content(Path("out/unfinished/replaced"))
+    assert aside == {name: value for name, value in old.items() if name != "masks/mine.txt"}
+    cut_off(segment, monkeypatch, video, "--overwrite", "--alpha", 0.3)
+    assert content(Path("out/unfinished/replaced")) == aside, "the last good one stays"
+    assert segment(video, "--out", "out", "--resume", "--alpha", 0.3, *SETTINGS) == 0
+    assert not Path("out/unfinished").exists()
+    assert Path("out/masks/mine.txt").read_text() == "mine"
+    assert {name: value for name, value in content(Path("out")).items() if name != "overlay.mp4"} == {
+        name: value for name, value in old.items() if name != "overlay.mp4"
+    }

@@ -26,7 +26,8 @@ from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID, VOID
-from ttt_cli.run.folder import LOCK, RunFolder, claimed
+from ttt_cli.run.folder import RunFolder, claimed
+from ttt_cli.run.lock import LOCK
 
 Capture = pytest.CaptureFixture[str]
 

@@ -34,7 +34,8 @@ from ttt_cli.evaluate.journal import CELLS, EVALUATION, Finished, Journal
 from ttt_cli.evaluate.results import BY_DETECTRON, LATEX, METRICS, TABLE, check_absent, claim
 from ttt_cli.model.opening import weights_for
 from ttt_cli.model.weights import Weights
-from ttt_cli.run.folder import OWNER, locked, write_json
+from ttt_cli.run.folder import OWNER, write_json
+from ttt_cli.run.lock import locked
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
 from ttt_cli.run.settings import RunSettings, adaptation_record, task_of

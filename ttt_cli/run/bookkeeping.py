@@ -147,5 +147,5 @@ def _status_recorded(report: Report, folder: RunFolder) -> Iterator[None]:
 def _cause(error: BaseException, folder: RunFolder) -> str:
     if isinstance(error, OSError):
         path = printable(error.filename or folder.path)
-        return f"{path}: cannot be written ({error.strerror}); make room, or name another folder with --out"
+        return f"{path}: cannot be written ({error.strerror}); make room, and go on with --resume"
     return str(error) or type(error).__name__

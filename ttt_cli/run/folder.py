@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ttt_cli.core.errors import LeasedElsewhere, TttvError, printable
-from ttt_cli.run.lease import leased, other_holder
+from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.run.lock import LOCK, is_locked, locked
 
-LOCK = ".tttv.lock"
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
 """Near the beginning of every report."""
 UNFINISHED = ("state-*.tttv", "state-*.part", "piece-*.mp4", "pieces.txt", "pictures.txt", "whole.mp4", "*.jsonl")
 """What there may be in the folder of unfinished files."""
+REPLACED = "replaced"
+"""A folder in there, for the files of a finished run that the present one replaces."""
 FINISHED = ("done", "partial")
 """What run.json says of runs that are at their end."""
 OWNER = "tttv"
@@ -79,23 +80,35 @@ class RunFolder:
                 )
 
     def clear(self) -> None:
-        """Deletes what an earlier run wrote here, and nothing else: `check` has found nothing else of these names."""
-        self._delete_pictures(_frame_names(self.frames))
-        self._delete_pictures(_lines(self.pictures, 0))
-        self.finish()
-        for file in (*self._files(), *([self.report] if is_report(self.report) else []), self.run):
-            file.unlink(missing_ok=True)
+        """Puts what a finished run wrote here aside until another one is finished, too; what else one wrote is deleted.
+
+        Nothing else is touched: `check` has found nothing else of these names.
+        """
+        aside = self.unfinished / REPLACED
+        keep = self.is_finished()
+        for file in self._own_files():
+            if keep:
+                kept = aside / file.relative_to(self.path)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(kept)
+            else:
+                file.unlink()
         for folder in self._picture_folders():
             with suppress(OSError):  # The folder stays if the user keeps something in it.
                 folder.rmdir()
+        self._delete_unfinished()
+
+    def _own_files(self) -> list[Path]:
+        """All files of the run that is here."""
+        names = dict.fromkeys((*_frame_names(self.frames), *_lines(self.pictures, 0)))
+        pictures = (folder / f"{name}.png" for name in names for folder in self._picture_folders())
+        report = [self.report] if is_report(self.report) else []
+        return [file for file in (*pictures, *self._files(), *report, self.run) if file.is_file()]
 
     def finish(self) -> None:
-        """Deletes what a run needs only to go on after it was cut off."""
-        for pattern in UNFINISHED:
-            for file in self.unfinished.glob(pattern):
-                file.unlink(missing_ok=True)
-        with suppress(OSError):  # The folder stays if the user keeps something in it.
-            self.unfinished.rmdir()
+        """Deletes what is needed no more when the run is finished: what to go on from, and the run it replaces."""
+        shutil.rmtree(self.unfinished / REPLACED, ignore_errors=True)
+        self._delete_unfinished()
 
     def forget_pictures(self, begin: int) -> None:
         """Deletes the pictures that are named behind the first `begin` bytes of the list of pictures."""
@@ -112,6 +125,13 @@ class RunFolder:
     def count_pictures(self, folder: Path) -> int:
         """How many of the frames in frames.jsonl have their picture in a picture folder."""
         return sum((folder / f"{name}.png").is_file() for name in _frame_names(self.frames))
+
+    def _delete_unfinished(self) -> None:
+        for pattern in UNFINISHED:
+            for file in self.unfinished.glob(pattern):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):  # The folder stays if there is something else in it.
+            self.unfinished.rmdir()
 
     def _delete_pictures(self, names: Iterable[str]) -> None:
         for name in names:
@@ -135,7 +155,7 @@ class RunFolder:
 
     def _occupied(self) -> str:
         """What is in the folder, and what to do about it."""
-        if _is_locked(self.path):
+        if is_locked(self.path):
             return "another run is writing here; wait for it"
         if not self.was_cut_off():
             return "exists and is not empty; add --overwrite"
@@ -192,46 +212,15 @@ def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Creates the folder `path` and locks it. Raises TttvError if it cannot be written or another run has locked it.
-
-    On one machine the lock is the system's; among machines that share the folder it is a lease (run/lease.py).
-    """
-    lock = path / LOCK
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
-    except OSError as error:
-        raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
-    with file:
-        if not _lock(file):
-            raise TttvError(f"{printable(path)}: another run is writing here; wait for it or choose another --out")
-        host = other_holder(lock)
-        if host is not None:
-            raise LeasedElsewhere(f"{printable(path)}: a run on {printable(host)} is writing here; wait for it")
-        try:
-            with leased(lock):
-                yield
-        finally:
-            with suppress(OSError):  # Windows cannot delete an open file, so an empty one is left there.
-                lock.unlink()
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a run is writing in the folder now."""
-    try:
-        with (path / LOCK).open("r+") as file:
-            return not _lock(file) or other_holder(path / LOCK) is not None
-    except OSError:
-        return False
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON that any parser reads (no NaN), through a temporary file, so that the file is never incomplete."""
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def to_json(content: dict[str, Any], indent: int | None = None) -> str:
@@ -270,19 +259,3 @@ def _lines(path: Path, begin: int) -> Iterator[str]:
 
 def _names_tttv(versions: object) -> bool:
     return isinstance(versions, dict) and OWNER in versions
-
-
-def _lock(file: IO[str]) -> bool:
-    """Takes the lock; False if another process holds it. The system releases it even if this program is killed."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

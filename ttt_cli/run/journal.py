@@ -78,11 +78,15 @@ class Journal:
         header = {"subject": self.subject, "frames": frames, "sizes": sizes, "sha256": digest}
         path = self.folder / f"state-{frames:09d}.tttv"
         temporary = path.with_suffix(".part")
-        with temporary.open("wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.writelines(parts.values())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with temporary.open("wb") as file:
+                file.write(json.dumps(header).encode() + b"\n")
+                file.writelines(parts.values())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink(missing_ok=True)  # The disk is full: there may be room for run.json now.
+            raise
         temporary.replace(path)
         fsync([self.folder])
         for old in _states(self.folder)[STATES_KEPT:]:

@@ -22,10 +22,11 @@ from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.run.bookkeeping import Bookkeeping
 from ttt_cli.run.checkpoints import Checkpoints
-from ttt_cli.run.folder import RunFolder, claimed, locked
+from ttt_cli.run.folder import RunFolder, claimed
 from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.journal import Checkpoint, Journal, latest_checkpoint
 from ttt_cli.run.label_files import check_formats
+from ttt_cli.run.lock import locked
 from ttt_cli.run.outputs import Outputs
 from ttt_cli.run.peak_memory import forget_peak
 from ttt_cli.run.record import Report, RunScores
