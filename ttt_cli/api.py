@@ -144,7 +144,7 @@ def segment(
     source: a video file, or a folder or glob of pictures. out: the folder to write, by default runs/NAME-METHOD.
     overwrite: replace an earlier run in it. resume: go on with a run in it that was cut off. truth: a folder of label
     PNGs named like the frames, for metrics.json. weights, device: as in `load`.
-    Raises UsageError and TttvError, with the message that the command would print; AlreadyDone, which is a TttvError, if
+    Raises UsageError and TttvError, with the message that the command would print; AlreadyDone, a TttvError, if there
     there is nothing to resume.
     """
     request = _request(source, weights, device, options)
