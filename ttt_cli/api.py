@@ -145,7 +145,7 @@ def segment(
     overwrite: replace an earlier run in it. resume: go on with a run in it that was cut off. truth: a folder of label
     PNGs named like the frames, for metrics.json. weights, device: as in `load`.
     Raises UsageError and TttvError, with the message that the command would print; AlreadyDone, a TttvError, if there
-    there is nothing to resume.
+    is nothing to resume.
     """
     request = _request(source, weights, device, options)
     request = dataclasses.replace(request, out=_path(out), overwrite=overwrite, resume=resume)
