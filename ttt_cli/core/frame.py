@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -37,6 +38,22 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Reads a source of frames that need not be read from its beginning."""
+
+    skipping: Callable[[int], Iterator[Frame]]
+    """Opens the source and yields its frames in order, without the first so many."""
+
+    def __call__(self) -> Iterator[Frame]:
+        """All of them."""
+        return self.skipping(0)
+
+    def mapped(self, change: Callable[[Frame], Frame]) -> Reading:
+        """The same with each frame changed."""
+        return Reading(lambda skipped: map(change, self.skipping(skipped)))
+
+
+@dataclass(frozen=True)
 class Video:
     """A source of frames that can be read any number of times."""
 
@@ -51,7 +68,19 @@ class Video:
     length: int | None
     """How many frames are expected: an estimate, since containers may be wrong; None if unknown."""
     frames: Callable[[], Iterator[Frame]]
-    """Opens the source and yields its frames in order."""
+    """Opens the source and yields its frames in order. It is a Reading if it need not be read from its beginning."""
+
+    def frames_from(self, skipped: int) -> Iterator[Frame]:
+        """Opens the source and yields its frames without the first `skipped`, which are not read if possible."""
+        if isinstance(self.frames, Reading):
+            return self.frames.skipping(skipped)
+        return islice(self.frames(), skipped, None)
+
+    def mapped(self, change: Callable[[Frame], Frame]) -> Video:
+        """The same video with each frame changed."""
+        frames = self.frames
+        mapped = frames.mapped(change) if isinstance(frames, Reading) else lambda: map(change, frames())
+        return dataclasses.replace(self, frames=mapped)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.video import ffmpeg
+from ttt_cli.video.messages import TICKS, reporting_stamps, stamps_in
+from ttt_cli.video.packets import Damaged, shown_ticks
 
 DEFAULT_RATE = Fraction(25)
 
@@ -23,23 +25,38 @@ class Probe:
     """(height, width) after rotation."""
     seconds: float | None
     """Length; None if unknown."""
+    first_tick: int | None
+    """Time stamp of the first frame, in ticks (video/messages.py); None if it has none."""
+    stream: str
+    """ffmpeg's name of the video stream, such as `0:1`: the largest, if there are several."""
+    container: str
+    """ffmpeg's names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
+    codec: str
+    """ffmpeg's name of the codec, such as `h264`."""
 
 
 def probe(path: Path) -> Probe:
     """Probes a video file without reading all of it. Raises TttvError if no frame can be decoded."""
     # The filter `showinfo` prints the exact frame rate; the output line gives the size after rotation.
     arguments = ["-i", ffmpeg.file_url(path), "-an", "-sn", "-dn", "-vf", "showinfo=checksum=0", "-frames:v", "1"]
+    arguments += ["-fps_mode", "passthrough", *reporting_stamps("first")]
     messages = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", *arguments, "-f", "null", "-"])[1]
     lines = messages.splitlines()
-    stream = _stream_chosen(lines)
+    name, stream = _stream_chosen(lines)
     size = re.search(r"\[info\] Output #0.*?: Video: .*?, (\d+)x(\d+)\b", messages, re.DOTALL)
     decoded = re.search(r"frame= *[1-9]", messages)
+    container = re.search(r"\[info\] Input #0, (.*), from '", messages)
+    codec = re.search(r": Video: (\w+)", stream)
     if size is None or decoded is None or "(attached pic)" in stream:
         raise TttvError(f"{printable(path)}: {_no_frame(path, messages)}")
     return Probe(
-        fps=_rate(path, stream, lines),
+        fps=_rate_of_edited(path, name, stream) or _rate(path, stream, lines),
         size=(int(size[2]), int(size[1])),
         seconds=_clock(next((line for line in lines if line.startswith("[info]   Duration: ")), "")),
+        first_tick=next(iter(stamps_in(messages, "first")), None),
+        stream=name,
+        container=container[1] if container else "",
+        codec=codec[1] if codec else "",
     )
 
 
@@ -52,13 +69,30 @@ def demux(path: Path) -> tuple[int, float]:
     return int(frames[-1]) if frames else 0, _clock(last) or 0.0
 
 
-def _stream_chosen(lines: list[str]) -> str:
-    """The line that describes the video stream that ffmpeg picks by default: the largest."""
+def _stream_chosen(lines: list[str]) -> tuple[str, str]:
+    """Name and description of the video stream that ffmpeg picks by default: the largest. Empty if there is none."""
     mapping = next((match for line in lines if (match := re.match(r"\[info\]   Stream #(0:\d+) -> #0:0", line))), None)
     if mapping is None:
-        return ""
+        return "", ""
     start = re.compile(rf"\[info\]   Stream #{mapping[1]}\D")
-    return next((line for line in lines if start.match(line)), "")
+    return mapping[1], next((line for line in lines if start.match(line)), "")
+
+
+def _rate_of_edited(path: Path, name: str, stream: str) -> Fraction | None:
+    """Frames a second of a video from which an edit list hides frames; None of any other.
+
+    Containers count hidden frames in the average, which is then not the usual rate between frames.
+    """
+    average, usual = (re.search(rf", ([\d.]+) {unit}", stream) for unit in ("fps", "tbr"))
+    if not average or not usual or average[1] == usual[1]:
+        return None
+    try:
+        shown, some_hidden = shown_ticks(path, name)
+    except Damaged:
+        return None
+    if not some_hidden or len(shown) < 2 or shown[-1] == shown[0]:
+        return None
+    return Fraction((len(shown) - 1) * TICKS, shown[-1] - shown[0]).limit_denominator(1001)
 
 
 def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:

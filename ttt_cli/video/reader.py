@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -14,13 +14,19 @@ import numpy as np
 import torch
 
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
-from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.frame import Frame, Reading, Video
 from ttt_cli.video import images
-from ttt_cli.video.decoder import BrokeOff, decode
+from ttt_cli.video.decoder import BrokeOff, DecodedFrame, SkippedWrongly, Skips, decode
+from ttt_cli.video.index import find
+from ttt_cli.video.messages import TICKS
 from ttt_cli.video.probe import Probe, probe
+
+logger = logging.getLogger(__name__)
 
 FOLDER_RATE = Fraction(10)
 """Frames a second of a folder of images, which has no rate of its own."""
+ROUNDING = 1e-6
+"""A frame that is so many seconds too early is early enough."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,17 @@ class _Selection:
     max_frames: int | None
     """Of these, at most this many."""
 
+    def from_tick(self, first_tick: int) -> int:
+        """The time stamp of the earliest frame that may be selected, if that of the first frame is `first_tick`."""
+        tick = math.floor((self.start - ROUNDING) * TICKS) + first_tick - 1
+        while tick / TICKS - first_tick / TICKS < self.start - ROUNDING:
+            tick += 1
+        return tick
+
     def length(self, frames: int, fps: Fraction) -> int:
         """How many frames are selected from `frames`, evenly spaced."""
-        first = math.ceil(self.start * float(fps) - 1e-6)
-        last = frames if self.end == math.inf else min(frames, math.ceil(self.end * float(fps) - 1e-6))
+        first = math.ceil(self.start * float(fps) - ROUNDING)
+        last = frames if self.end == math.inf else min(frames, math.ceil(self.end * float(fps) - ROUNDING))
         count = max(0, math.ceil((last - first) / self.stride))
         return count if self.max_frames is None else min(count, self.max_frames)
 
@@ -132,7 +145,7 @@ def _open_images(path: Path, files: list[Path], selection: _Selection, fps: Frac
         fps=fps / selection.stride,
         size=(height, width),
         length=selection.length(len(files), fps),
-        frames=lambda: _walk(path, _images(files, fps, (height, width)), selection),
+        frames=Reading(lambda skipped: _walk(path, _images(files, fps, (height, width)), selection, skipped)),
     )
 
 
@@ -162,7 +175,7 @@ def _open_file(path: Path, selection: _Selection) -> Video:
         fps=probed.fps / selection.stride,
         size=probed.size,
         length=None if frames is None else selection.length(frames, probed.fps),
-        frames=lambda: _walk(path, _decoded(path, probed), selection),
+        frames=Reading(lambda skipped: _read_file(path, probed, selection, skipped)),
     )
 
 
@@ -173,20 +186,31 @@ def _check_start(path: Path, selection: _Selection, seconds: float) -> None:
         )
 
 
-def _walk(path: Path, candidates: Generator[_Candidate, None, None], selection: _Selection) -> Iterator[Frame]:
-    """Yields the selected frames of `candidates`, with their pixels."""
-    read = within = 0
+def _walk(
+    path: Path,
+    candidates: Generator[_Candidate, None, None],
+    selection: _Selection,
+    skipped: int,
+    first: int | None = None,
+) -> Iterator[Frame]:
+    """Yields the selected frames of `candidates` without the first `skipped`, with their pixels.
+
+    first: the index of the first frame from the start on, if the candidates begin after it.
+    """
+    read = 0
     try:
         for candidate in candidates:
-            if candidate.seconds < selection.start - 1e-6:
+            if candidate.seconds < selection.start - ROUNDING:
                 continue
-            if candidate.seconds >= selection.end - 1e-6 or read == selection.max_frames:
+            first = candidate.index if first is None else first
+            earlier, between = divmod(candidate.index - first, selection.stride)
+            if candidate.seconds >= selection.end - ROUNDING or earlier + bool(between) == selection.max_frames:
                 break
-            if within % selection.stride == 0:
-                image = torch.from_numpy(candidate.image()).permute(2, 0, 1).contiguous()
-                yield Frame(candidate.index, candidate.name, candidate.seconds, image)
-                read += 1
-            within += 1
+            if between == 0:
+                if earlier >= skipped:
+                    image = torch.from_numpy(candidate.image()).permute(2, 0, 1).contiguous()
+                    yield Frame(candidate.index, candidate.name, candidate.seconds, image)
+                read = earlier + 1
     except (BrokeOff, images.Unreadable) as error:
         raise _broken(path, read, error) from error
     finally:
@@ -204,11 +228,55 @@ def _broken(path: Path, read: int, error: Exception) -> TttvError:
     return PartialInput(message, read, str(error))
 
 
-def _decoded(path: Path, probed: Probe) -> Generator[_Candidate, None, None]:
-    with closing(decode(path, probed)) as frames:
-        for index, (seconds, image) in enumerate(frames):
-            yield _Candidate(index, f"{index:06d}", seconds, partial(_same, image))
+def _read_file(path: Path, probed: Probe, selection: _Selection, skipped: int) -> Iterator[Frame]:
+    """The selected frames of a video file without the first `skipped`. Where that is exact, it decodes less."""
+    left_out = skipped * selection.stride
+    if probed.first_tick is None or not (selection.start or left_out):
+        return _walk(path, _File(path, probed, Skips(stride=selection.stride)).candidates(), selection, skipped)
+    start_tick = selection.from_tick(probed.first_tick)
+    found = find(path, probed, start_tick, left_out)
+    if found is None:
+        skips = Skips(start_tick if selection.start else None, left_out, selection.stride)
+        return _walk(path, _File(path, probed, skips).candidates(), selection, skipped)
+    skips = Skips(found.tick, 0, selection.stride, found.entry)
+    return _walk(path, _File(path, probed, skips).candidates(), selection, skipped, found.first)
 
 
-def _same(image: np.ndarray) -> np.ndarray:
-    return image
+class _File:
+    """The frames of a video file. If ffmpeg left out the wrong ones, it is asked for all of them."""
+
+    def __init__(self, path: Path, probed: Probe, skips: Skips) -> None:
+        self._path, self._probed = path, probed
+        self._frames = decode(path, probed, skips)
+        self._next = 0
+
+    def candidates(self) -> Generator[_Candidate, None, None]:
+        """Each frame, some without pixels. Raises BrokeOff if the file is cut off or damaged."""
+        try:
+            while (frame := self._next_frame()) is not None:
+                self._next = frame.index + 1
+                yield _Candidate(frame.index, f"{frame.index:06d}", frame.seconds, partial(self._image, frame))
+        finally:
+            self._frames.close()
+
+    def _next_frame(self) -> DecodedFrame | None:
+        try:
+            return next(self._frames, None)
+        except SkippedWrongly:
+            self._read_all(self._next)
+            return next(self._frames, None)
+
+    def _image(self, frame: DecodedFrame) -> np.ndarray:
+        try:
+            return frame.image()
+        except SkippedWrongly:
+            self._read_all(frame.index)
+            return next(self._frames).image()
+
+    def _read_all(self, first: int) -> None:
+        """Begins again to decode, and goes to the frame of this index."""
+        logger.info("%s: is read from its beginning", printable(self._path))
+        self._frames.close()
+        self._frames = decode(self._path, self._probed)
+        for _ in range(first):
+            next(self._frames)

@@ -34,7 +34,7 @@ def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
     def replace(frame: Frame) -> Frame:
         return dataclasses.replace(frame, image=change(frame), clean=frame.image)
 
-    return dataclasses.replace(video, frames=lambda: map(replace, video.frames()))
+    return video.mapped(replace)
 
 
 def within(video: Video, area: Area | None) -> Video:
@@ -45,7 +45,7 @@ def within(video: Video, area: Area | None) -> Video:
     def crop(frame: Frame) -> Frame:
         return dataclasses.replace(frame, image=area.of(frame.image), original=frame.whole().image)
 
-    return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(crop, video.frames()))
+    return dataclasses.replace(video.mapped(crop), size=(area.height, area.width))
 
 
 def for_model(video: Video, shortest_side: int | None, preprocess: Callable[[Tensor], Tensor]) -> Video:
@@ -54,7 +54,7 @@ def for_model(video: Video, shortest_side: int | None, preprocess: Callable[[Ten
     def prepare(frame: Frame) -> Frame:
         return frame_for_model(frame, shortest_side, preprocess)
 
-    return dataclasses.replace(video, frames=lambda: map(prepare, video.frames()))
+    return video.mapped(prepare)
 
 
 def frame_for_model(frame: Frame, shortest_side: int | None, preprocess: Callable[[Tensor], Tensor]) -> Frame:
