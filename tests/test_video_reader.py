@@ -398,7 +398,9 @@ def test_programs_hear_the_log_and_the_command_line_stays_quiet(start: str, hear
 
 
 def test_frames_that_an_edit_list_hides_do_not_count(tmp_path: Path) -> None:
-    whole = make_video(tmp_path / "whole.mp4", "-g", "300", "-pix_fmt", "yuv420p", seconds=9, rate="30")
+    """Two frames are missing, so that the container states two rates."""
+    options = ("-vf", "select=not(eq(n\\,33)+eq(n\\,44))", "-fps_mode", "vfr", "-g", "300", "-pix_fmt", "yuv420p")
+    whole = make_video(tmp_path / "whole.mp4", *options, seconds=9, rate="30")
     source, path = ffmpeg.file_url(whole), tmp_path / "cut.mp4"
     code, messages = ffmpeg.run(["-ss", "1.8", "-i", source, "-c", "copy", ffmpeg.file_url(path)])
     assert code == 0, messages

@@ -33,7 +33,10 @@ class Damaged(Exception):
 
 
 def shown_ticks(path: Path, stream: str) -> tuple[list[int], bool]:
-    """The time stamps of all packets that are shown, sorted, and whether there are others, which an edit list hides."""
+    """The time stamps of all frames that are shown, sorted, and whether there are others, which an edit list hides.
+
+    Raises Damaged.
+    """
     with closing(packets(path, stream)) as listed:
         found = list(listed)
     shown = sorted(packet.tick for packet in found if not packet.flags & DISCARDED)

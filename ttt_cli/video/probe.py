@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,7 +51,7 @@ def probe(path: Path) -> Probe:
     if size is None or decoded is None or "(attached pic)" in stream:
         raise TttvError(f"{printable(path)}: {_no_frame(path, messages)}")
     return Probe(
-        fps=_rate_of_edited(path, name, stream) or _rate(path, stream, lines),
+        fps=_rate(path, name, stream, lines),
         size=(int(size[2]), int(size[1])),
         seconds=_clock(next((line for line in lines if line.startswith("[info]   Duration: ")), "")),
         first_tick=next(iter(stamps_in(messages, "first")), None),
@@ -71,31 +72,14 @@ def demux(path: Path) -> tuple[int, float]:
 
 def _stream_chosen(lines: list[str]) -> tuple[str, str]:
     """Name and description of the video stream that ffmpeg picks by default: the largest. Empty if there is none."""
-    mapping = next((match for line in lines if (match := re.match(r"\[info\]   Stream #(0:\d+) -> #0:0", line))), None)
+    mapping = next((match for line in lines if (match := re.match(r"\[info\] +Stream #(0:\d+) -> #0:0", line))), None)
     if mapping is None:
         return "", ""
-    start = re.compile(rf"\[info\]   Stream #{mapping[1]}\D")
+    start = re.compile(rf"\[info\] +Stream #{mapping[1]}\D")
     return mapping[1], next((line for line in lines if start.match(line)), "")
 
 
-def _rate_of_edited(path: Path, name: str, stream: str) -> Fraction | None:
-    """Frames a second of a video from which an edit list hides frames; None of any other.
-
-    Containers count hidden frames in the average, which is then not the usual rate between frames.
-    """
-    average, usual = (re.search(rf", ([\d.]+) {unit}", stream) for unit in ("fps", "tbr"))
-    if not average or not usual or average[1] == usual[1]:
-        return None
-    try:
-        shown, some_hidden = shown_ticks(path, name)
-    except Damaged:
-        return None
-    if not some_hidden or len(shown) < 2 or shown[-1] == shown[0]:
-        return None
-    return Fraction((len(shown) - 1) * TICKS, shown[-1] - shown[0]).limit_denominator(1001)
-
-
-def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
+def _rate(path: Path, name: str, stream: str, lines: list[str]) -> Fraction:
     """Frames a second. Containers state it twice, exact and averaged; if these disagree, the frames are counted."""
     exact = re.search(r"config in time_base: .* frame_rate: (\d+)/(\d+)$", "\n".join(lines), re.MULTILINE)
     stated = Fraction(int(exact[1]), int(exact[2])) if exact and int(exact[2]) else Fraction(0)
@@ -104,6 +88,10 @@ def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
         stated and average and abs(float(stated) - float(average[1])) <= 0.01
     ):  # The average is printed with two decimals.
         return stated
+    with suppress(Damaged):
+        shown, some_hidden = shown_ticks(path, name)
+        if some_hidden and len(shown) > 1 and shown[-1] > shown[0]:
+            return Fraction((len(shown) - 1) * TICKS, shown[-1] - shown[0]).limit_denominator(1001)
     frames, seconds = demux(path)
     if frames > 1 and seconds > 0:
         return Fraction(frames / seconds).limit_denominator(1001)
