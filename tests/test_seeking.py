@@ -16,7 +16,7 @@ from video_fixtures import make_image, make_video
 
 from ttt_cli.core.errors import PartialInput
 from ttt_cli.core.frame import Frame
-from ttt_cli.video import ffmpeg, index, reader
+from ttt_cli.video import ffmpeg, index, video_file
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import for_model
 
@@ -120,7 +120,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             found.append(destination.entry.index)
         return destination
 
-    monkeypatch.setattr(reader, "find", find)
+    monkeypatch.setattr(video_file, "find", find)
     return found
 
 

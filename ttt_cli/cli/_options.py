@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
-from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, parse_budget, parse_window
+from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, ReaderName, parse_budget, parse_window
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Tables, parse_assignments
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings
@@ -162,6 +162,20 @@ Exposure = Annotated[
         f"(default: {_ELSE} {InputSettings.exposure})",
     ),
 ]
+Reader = Annotated[
+    ReaderName | None,
+    typer.Option(
+        "--reader",
+        help="What decodes a video file; decord only where it is known to agree with ffmpeg. "
+        f"(default: {InputSettings.reader})",
+    ),
+]
+HwAccel = Annotated[
+    str | None,
+    typer.Option(
+        "--hwaccel", metavar="NAME", help="Hardware that helps ffmpeg to decode, such as cuda, vaapi or auto."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only a JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the path of the output.")]
@@ -236,11 +250,19 @@ class FrameOptions:
     stride: Stride = None
     max_frames: MaxFrames = None
     exposure: Exposure = None
+    reader: Reader = None
+    hwaccel: HwAccel = None
 
     def overrides(self) -> InputOverrides:
         """The given options."""
-        exposure = None if self.exposure is None else self.exposure.value
-        return InputOverrides(size=self.size, stride=self.stride, max_frames=self.max_frames, exposure=exposure)
+        return InputOverrides(
+            size=self.size,
+            stride=self.stride,
+            max_frames=self.max_frames,
+            exposure=None if self.exposure is None else self.exposure.value,
+            reader=None if self.reader is None else self.reader.value,
+            hwaccel=self.hwaccel,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

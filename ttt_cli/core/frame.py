@@ -69,6 +69,10 @@ class Video:
     """How many frames are expected: an estimate, since containers may be wrong; None if unknown."""
     frames: Callable[[], Iterator[Frame]]
     """Opens the source and yields its frames in order. It is a Reading if it need not be read from its beginning."""
+    reader: str = ""
+    """What reads it: "ffmpeg", "decord" or "pillow"; empty if nothing does, such as for a program's own frames."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how it is read, a line each."""
 
     def frames_from(self, skipped: int) -> Iterator[Frame]:
         """Opens the source and yields its frames without the first `skipped`, which are not read if possible."""

@@ -23,6 +23,8 @@ class InputOverrides:
     fps: float | None = None
     size: int | None = None
     exposure: str | None = None
+    reader: str | None = None
+    hwaccel: str | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Report:
     """Path of the video file or folder."""
     video: dict[str, Any]
     """Its frame rate and size."""
+    reader: str
+    """What read it: "ffmpeg", "decord" or "pillow"."""
     settings: RunSettings
     weights: dict[str, Any]
     """Name, path and sha256 of the weights file."""
@@ -91,6 +93,7 @@ def new_report(video: Video, weights: Weights, settings: RunSettings, device: to
     return Report(
         input=str(video.path),
         video={"frames_per_second": float(video.fps), "height": video.size[0], "width": video.size[1]},
+        reader=video.reader,
         settings=settings,
         weights=weights.identity(),
         device=str(device),

@@ -130,7 +130,8 @@ def run_video(
                     peak = peak_mebibytes(request.device)
                     report.peak_memory_mib = None if peak is None else round(peak, 1)
                     report.audio_note = outputs.audio_note
-                    report.warnings = [note for note in [precision_note] if note] + _warnings(request, totals, scores)
+                    notes = [note for note in (*video.notes, precision_note) if note]
+                    report.warnings = notes + _warnings(request, totals, scores)
                     if scores is not None:
                         write_json(folder.metrics, scores.as_json())
                     report.files = folder.written()

@@ -78,6 +78,7 @@ def decode(path: Path, probed: Probe, skips: Skips = Skips()) -> Generator[Decod
     arguments = ["-protocol_whitelist", "file", "-loglevel", "level+error"]
     if skips.entry is not None:
         arguments += ["-ss", f"{skips.entry.seconds:.6f}", "-noaccurate_seek", "-copyts", "-start_at_zero"]
+    arguments += [] if probed.hwaccel is None else ["-hwaccel", probed.hwaccel]
     arguments += ["-i", ffmpeg.file_url(path)]
     output = ["-an", "-sn", "-dn", "-fps_mode", "passthrough"]
     # A stream may change its frame size midway; scaling keeps the frames all one size.
@@ -110,7 +111,7 @@ def decode(path: Path, probed: Probe, skips: Skips = Skips()) -> Generator[Decod
                 image = _read_image(process, height, width)
                 if image is None:
                     break
-                yield DecodedFrame(index, clock.tick(messages.next_sent()), partial(_same, image))
+                yield DecodedFrame(index, clock.tick(messages.next_sent()), partial(np.asarray, image))
         code = process.wait()
         messages.thread.join()
         _check_end(probed, code, clock.end, messages.errors)
@@ -141,10 +142,6 @@ def _entered(stamps: Iterator[int | None], entry: Entry, messages: Messages) -> 
             raise SkippedWrongly
         yield expected
     yield from stamps
-
-
-def _same(image: np.ndarray) -> np.ndarray:
-    return image
 
 
 def _read_image(process: subprocess.Popen[bytes], height: int, width: int) -> np.ndarray | None:

@@ -55,6 +55,12 @@ def reason(messages: str) -> str:
     return text.strip().rstrip(".")
 
 
+def hwaccels() -> list[str]:
+    """The names that this ffmpeg knows for decoding by hardware, which may not be there; `auto` takes any that is."""
+    listed = subprocess.run([_executable(), "-hide_banner", "-hwaccels"], capture_output=True, text=True, check=False)
+    return ["auto", *listed.stdout.partition(":")[2].split()]
+
+
 def _executable() -> str:
     import imageio_ffmpeg
 

@@ -34,6 +34,8 @@ class Probe:
     """ffmpeg's names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
     codec: str
     """ffmpeg's name of the codec, such as `h264`."""
+    hwaccel: str | None = None
+    """What is to help ffmpeg to decode it, as in InputSettings."""
 
 
 def probe(path: Path) -> Probe:

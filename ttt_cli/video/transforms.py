@@ -25,6 +25,8 @@ def open_input(source: str | Path, wanted: InputSettings) -> Video:
         stride=wanted.stride,
         max_frames=wanted.max_frames,
         fps=None if wanted.fps is None else Fraction(str(wanted.fps)),
+        reader=wanted.reader,
+        hwaccel=wanted.hwaccel,
     )
 
 
