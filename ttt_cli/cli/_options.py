@@ -48,7 +48,13 @@ Assignments = Annotated[
         help="Set any setting, such as adaptation.forgetting=0.1; overrides all else; may be repeated.",
     ),
 ]
-Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A video file, a folder or (quoted) glob of pictures, or live: - (a pipe), camera:0, rtsp://, http(s)://.",
+    ),
+]
 Method = Annotated[
     str | None,
     typer.Option(
@@ -176,6 +182,14 @@ HwAccel = Annotated[
         "--hwaccel", metavar="NAME", help="Hardware that helps ffmpeg to decode, such as cuda, vaapi or auto."
     ),
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help=f"Live input that sends nothing for so long has ended. (default: {InputSettings.timeout:g})",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only a JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the path of the output.")]
@@ -272,10 +286,11 @@ class InputOptions(FrameOptions):
     start: Start = None
     end: End = None
     fps: Fps = None
+    timeout: Timeout = None
 
     def overrides(self) -> InputOverrides:
         """The given options."""
-        return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps)
+        return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps, timeout=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)

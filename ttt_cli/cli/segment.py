@@ -123,12 +123,14 @@ def build_request(
     from ttt_cli.model.opening import open_weights, weights_for
     from ttt_cli.run.runner import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
+    from ttt_cli.video.live import live_source
 
     opened = open_weights(weights, compute.allow_pickle)
     torch_device = choose_device(compute.device.value)
     settings = resolve(opened, run.config, overrides, torch_device, BUDGET)
     method_weights = weights_for(settings.adaptation.method, opened)
-    return RunRequest(source, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)
+    given = live_source(source) or source
+    return RunRequest(given, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)
 
 
 def carry_out(request: RunRequest, shown: bool) -> Run:

@@ -37,6 +37,10 @@ class Frame:
         return self if self.original is None else dataclasses.replace(self, image=self.original, original=None)
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Reading:
     """Reads a source of frames that need not be read from its beginning."""
@@ -59,8 +63,8 @@ class Video:
 
     name: str
     """A short title: the file's stem or the folder's name."""
-    path: Path
-    """The file or folder on disk. If it is a video file with audio, the audio is taken from it."""
+    path: Path | None
+    """The file or folder on disk. If it is a video file with audio, the audio is taken from it. None of live input."""
     fps: Fraction
     """Frames a second that `frames` yields (a stride divides it)."""
     size: tuple[int, int]
@@ -73,6 +77,15 @@ class Video:
     """What reads it: "ffmpeg", "decord" or "pillow"; empty if nothing does, such as for a program's own frames."""
     notes: tuple[str, ...] = ()
     """What the user should know about how it is read, a line each."""
+    live: str = ""
+    """What to call live input, such as the address without its password; empty if there is a path."""
+    interrupt: Callable[[], None] = _nothing
+    """Ends the frames of live input, even while none comes. May be called from any thread."""
+
+    @property
+    def source(self) -> str:
+        """What to call the input in messages and on records."""
+        return self.live if self.path is None else str(self.path)
 
     def frames_from(self, skipped: int) -> Iterator[Frame]:
         """Opens the source and yields its frames without the first `skipped`, which are not read if possible."""

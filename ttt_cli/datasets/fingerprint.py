@@ -30,8 +30,10 @@ def fingerprint(streams: Iterable[Stream]) -> str:
     return digest.hexdigest()
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path | None) -> Iterator[Path]:
     """The file, or the files in the folder, sorted by name; nothing if there is neither."""
+    if path is None:
+        return
     if path.is_dir():
         yield from sorted(entry for entry in path.iterdir() if entry.is_file())
     elif path.is_file():

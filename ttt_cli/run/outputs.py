@@ -133,7 +133,7 @@ class Outputs:
             self.folder.overlay,
             self.video.fps,
             (height, width * 2 if self.settings.output.compare else width),
-            audio_from=path if path.is_file() and not is_image(path) else None,
+            audio_from=path if path is not None and path.is_file() and not is_image(path) else None,
             audio_start_seconds=start_seconds,
         )
 

@@ -25,6 +25,7 @@ class InputOverrides:
     exposure: str | None = None
     reader: str | None = None
     hwaccel: str | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Report:
     """The content of run.json."""
 
     input: str
-    """Path of the video file or folder."""
+    """Path of the video file or folder, or what live input is called, without its password."""
     video: dict[str, Any]
     """Its frame rate and size."""
     reader: str
@@ -91,7 +91,7 @@ class Report:
 def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:
     """The report of a run that is about to begin."""
     return Report(
-        input=str(video.path),
+        input=video.source,
         video={"frames_per_second": float(video.fps), "height": video.size[0], "width": video.size[1]},
         reader=video.reader,
         settings=settings,

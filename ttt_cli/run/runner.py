@@ -38,6 +38,7 @@ from ttt_cli.run.record import Report, RunScores, RunTotals, new_report
 from ttt_cli.run.settings import RunSettings, task_of
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.tasks.table import TASKS
+from ttt_cli.video.live import LiveSource
 from ttt_cli.video.threads import Stopwatch, prefetch
 from ttt_cli.video.transforms import for_model, open_input, within
 
@@ -48,8 +49,8 @@ FRAMES_AHEAD = 4
 class RunRequest:
     """What to run, with which weights and settings, and where to write."""
 
-    source: str
-    """A video file, or a folder or glob of pictures."""
+    source: str | LiveSource
+    """A video file, a folder or glob of pictures, or live input."""
     weights: Weights
     settings: RunSettings
     device: torch.device
@@ -168,7 +169,7 @@ def _steps(video: Video, request: RunRequest, on_offline_step: OnOfflineStep) ->
     smaller = for_model(within(video, area), settings.input.size, task.preprocess)
 
     def frames() -> Iterator[Frame]:
-        with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch)) as ahead:
+        with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch, video.interrupt)) as ahead:
             yield from ahead
 
     for result in adapt(dataclasses.replace(smaller, frames=frames), adapter, on_offline_step):

@@ -88,10 +88,10 @@ def decode(path: Path, probed: Probe, skips: Skips = Skips()) -> Generator[Decod
         arguments += [*output, *reporting_stamps("decoded", "pipe:02"), "-f", "null", "-"]
     process = ffmpeg.start(arguments, stdout=subprocess.PIPE)
     messages = Messages(process)
-    clock = _Clock(1 / float(probed.fps))
+    clock = Clock(1 / float(probed.fps))
 
     def image_at(stamp: int | None) -> np.ndarray:
-        image = _read_image(process, height, width)
+        image = read_image(process, height, width)
         if image is None or stamp is None or messages.next_sent() != stamp:
             raise SkippedWrongly
         return image
@@ -108,7 +108,7 @@ def decode(path: Path, probed: Probe, skips: Skips = Skips()) -> Generator[Decod
                 yield DecodedFrame(index, clock.tick(stamp), partial(image_at, stamp))
         else:
             for index in count():
-                image = _read_image(process, height, width)
+                image = read_image(process, height, width)
                 if image is None:
                     break
                 yield DecodedFrame(index, clock.tick(messages.next_sent()), partial(np.asarray, image))
@@ -144,7 +144,7 @@ def _entered(stamps: Iterator[int | None], entry: Entry, messages: Messages) -> 
     yield from stamps
 
 
-def _read_image(process: subprocess.Popen[bytes], height: int, width: int) -> np.ndarray | None:
+def read_image(process: subprocess.Popen[bytes], height: int, width: int) -> np.ndarray | None:
     """The next raw frame, uint8 RGB (H, W, 3), or None at the end."""
     assert process.stdout is not None
     image = np.empty((height, width, 3), np.uint8)
@@ -167,7 +167,7 @@ def _check_end(probed: Probe, code: int, end: float, errors: list[str]) -> None:
         raise BrokeOff(f"{max(end, 0):.2f} s of {probed.seconds:.2f} s could be read: {errors[0]}")
 
 
-class _Clock:
+class Clock:
     """Turns ffmpeg's time stamps into seconds that start at 0 and never go back; a missing stamp is guessed."""
 
     def __init__(self, frame_seconds: float) -> None:

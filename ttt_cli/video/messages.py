@@ -17,6 +17,7 @@ TICKS = 90000
 NO_STAMP = -(2**62)
 """ffmpeg reports a value below this if a frame has no time stamp."""
 ERRORS_KEPT = 3
+LINES_KEPT = 200
 PATIENCE_SECONDS = 10.0
 
 
@@ -47,6 +48,8 @@ class Messages:
         assert process.stderr is not None
         self.errors: list[str] = []
         """The first errors, without control characters."""
+        self.lines: list[str] = []
+        """The first lines."""
         self._decoded, self._sent = _Stamps(), _Stamps()
         self.thread = threading.Thread(target=self._read, args=(process.stderr,), name="ffmpeg messages", daemon=True)
         self.thread.start()
@@ -82,6 +85,8 @@ class Messages:
                 self._decoded.put(stamp)
             for stamp in stamps_in(line, "sent"):
                 self._sent.put(stamp)
+            if len(self.lines) < LINES_KEPT:
+                self.lines.append(line)
             if ("[error]" in line or "[fatal]" in line) and len(self.errors) < ERRORS_KEPT:
                 self.errors.append(printable(ffmpeg.reason(line)))
         self._decoded.put(_End())

@@ -45,8 +45,8 @@ def probe(path: Path) -> Probe:
     arguments += ["-fps_mode", "passthrough", *reporting_stamps("first")]
     messages = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", *arguments, "-f", "null", "-"])[1]
     lines = messages.splitlines()
-    name, stream = _stream_chosen(lines)
-    size = re.search(r"\[info\] Output #0.*?: Video: .*?, (\d+)x(\d+)\b", messages, re.DOTALL)
+    name, stream = stream_chosen(lines)
+    size = size_of_output(messages)
     decoded = re.search(r"frame= *[1-9]", messages)
     container = re.search(r"\[info\] Input #0, (.*), from '", messages)
     codec = re.search(r": Video: (\w+)", stream)
@@ -54,7 +54,7 @@ def probe(path: Path) -> Probe:
         raise TttvError(f"{printable(path)}: {_no_frame(path, messages)}")
     return Probe(
         fps=_rate(path, name, stream, lines),
-        size=(int(size[2]), int(size[1])),
+        size=size,
         seconds=_clock(next((line for line in lines if line.startswith("[info]   Duration: ")), "")),
         first_tick=next(iter(stamps_in(messages, "first")), None),
         stream=name,
@@ -72,7 +72,13 @@ def demux(path: Path) -> tuple[int, float]:
     return int(frames[-1]) if frames else 0, _clock(last) or 0.0
 
 
-def _stream_chosen(lines: list[str]) -> tuple[str, str]:
+def size_of_output(messages: str) -> tuple[int, int] | None:
+    """(height, width) of what ffmpeg puts out, as it says itself; None if it has not said so."""
+    size = re.search(r"\[info\] Output #0.*?: Video: .*?, (\d+)x(\d+)\b", messages, re.DOTALL)
+    return None if size is None else (int(size[2]), int(size[1]))
+
+
+def stream_chosen(lines: list[str]) -> tuple[str, str]:
     """Name and description of the video stream that ffmpeg picks by default: the largest. Empty if there is none."""
     mapping = next((match for line in lines if (match := re.match(r"\[info\] +Stream #(0:\d+) -> #0:0", line))), None)
     if mapping is None:

@@ -87,7 +87,7 @@ def check_start(path: Path, wanted: Selection, seconds: float) -> None:
 
 
 def walk(
-    path: Path,
+    source: str | Path,
     candidates: Generator[Candidate, None, None],
     wanted: Selection,
     skipped: int,
@@ -112,17 +112,17 @@ def walk(
                     yield Frame(candidate.index, candidate.name, candidate.seconds, image)
                 read = earlier + 1
     except (BrokeOff, images.Unreadable) as error:
-        raise _broken(path, read, error) from error
+        raise _broken(source, read, error) from error
     finally:
         candidates.close()
     if not read:
-        raise TttvError(f"{printable(path)}: has no frame from {wanted.start} s on; start earlier")
+        raise TttvError(f"{printable(source)}: has no frame from {wanted.start} s on; start earlier")
 
 
-def _broken(path: Path, read: int, error: Exception) -> TttvError:
+def _broken(source: str | Path, read: int, error: Exception) -> TttvError:
     if isinstance(error, images.Unreadable):
         return error if not read else PartialInput(f"{error}; the {read} frames before it were read", read, str(error))
     if not read:
-        return TttvError(f"{printable(path)}: no frame could be read ({error}); get a complete copy of the file")
-    message = f"{printable(path)}: broke off after {read} frames ({error}); get a complete copy of the file"
+        return TttvError(f"{printable(source)}: no frame could be read ({error}); get a complete copy of the file")
+    message = f"{printable(source)}: broke off after {read} frames ({error}); get a complete copy of the file"
     return PartialInput(message, read, str(error))

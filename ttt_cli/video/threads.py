@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -33,11 +33,17 @@ class _Ended:
     error: BaseException | None
 
 
-def prefetch(items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None) -> Generator[T, None, None]:
+def prefetch(
+    items: Iterable[T],
+    depth: int,
+    stopwatch: Stopwatch | None = None,
+    interrupt: Callable[[], None] = lambda: None,
+) -> Generator[T, None, None]:
     """Yields `items` in order while a thread makes up to `depth` (>= 1) of them ahead.
 
     An exception in the source is raised here after the items before it. The thread closes the source and ends before
     this generator does: at its end, on an exception, and on `close()`. `stopwatch` is updated with every item.
+    `interrupt` is called then too: a source that waits for its next item must end.
     """
     made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
     stop = threading.Event()
@@ -53,6 +59,7 @@ def prefetch(items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None)
             raise entry.error
     finally:
         stop.set()
+        interrupt()
         while thread.is_alive():  # It may be waiting for room in the queue: make room until it sees `stop`.
             _drain(made)
             thread.join(0.01)

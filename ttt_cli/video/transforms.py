@@ -12,12 +12,16 @@ from torch.nn import functional
 
 from ttt_cli.core.area import Area
 from ttt_cli.core.frame import Frame, Video
+from ttt_cli.video.live import LiveSource, open_live
 from ttt_cli.video.reader import open_video
+from ttt_cli.video.selection import selection
 from ttt_cli.video.settings import InputSettings
 
 
-def open_input(source: str | Path, wanted: InputSettings) -> Video:
-    """The frames of `source` that `wanted` selects, at full size. Raises what `open_video` raises."""
+def open_input(source: str | Path | LiveSource, wanted: InputSettings) -> Video:
+    """The frames of `source` that `wanted` selects, at full size. Raises what `open_video` and `open_live` raise."""
+    if isinstance(source, LiveSource):
+        return open_live(source, selection(wanted.start, wanted.end, wanted.stride, wanted.max_frames), wanted)
     return open_video(
         source,
         start_seconds=wanted.start,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.errors import printable
 from ttt_cli.core.frame import Frame, Reading, Video
-from ttt_cli.video import ffmpeg
 from ttt_cli.video.by_decord import Decord, Refused
 from ttt_cli.video.decoder import BrokeOff, DecodedFrame, SkippedWrongly, Skips, decode
+from ttt_cli.video.ffmpeg import check_hwaccel
 from ttt_cli.video.index import find
 from ttt_cli.video.probe import Probe, probe
 from ttt_cli.video.selection import Candidate, Selection, check_start, walk
@@ -60,9 +60,7 @@ def open_file(path: Path, wanted: Selection, reader: Reader, hwaccel: str | None
 
 def _accelerated(path: Path, probed: Probe, hwaccel: str) -> tuple[Probe, str | None]:
     """The probe with `hwaccel`, or as it is with why that does not work. Raises UsageError if ffmpeg has none."""
-    known = ffmpeg.hwaccels()
-    if hwaccel not in known:
-        raise UsageError(f"hwaccel {printable(hwaccel)!r} is not known to this ffmpeg; it knows: {', '.join(known)}")
+    check_hwaccel(hwaccel)
     accelerated = dataclasses.replace(probed, hwaccel=hwaccel)
     try:
         with closing(decode(path, accelerated)) as frames:
