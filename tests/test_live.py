@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -183,21 +184,35 @@ def test_an_address_cannot_open_files(tmp_path: Path, served: Serve) -> None:
         server.close()
 
 
-def pipe_in(content: bytes, *arguments: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "ttt_cli", "segment", "-", *arguments]
-    return subprocess.run(command, input=content, capture_output=True, cwd=folder, timeout=PATIENCE, check=False)
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Makes standard input a pipe through which this comes."""
+
+    def pipe(content: bytes) -> None:
+        out, into = os.pipe()
+        monkeypatch.setattr(sys, "stdin", os.fdopen(out))
+
+        def write() -> None:
+            with suppress(BrokenPipeError), os.fdopen(into, "wb") as file:
+                file.write(content)
+
+        threading.Thread(target=write, daemon=True).start()
+
+    return pipe
 
 
-def test_a_pipe(tmp_path: Path, tiny_weights: Path) -> None:
-    content = make_video(tmp_path / "a.mkv", "-pix_fmt", "yuv420p").read_bytes()
-    options = ("--weights", str(tiny_weights), "--quiet")
-    run = pipe_in(content, *options, folder=tmp_path)
-    assert (run.returncode, run.stderr) == (0, b"")
-    report = json.loads((tmp_path / "runs" / "stdin-online" / "run.json").read_text())
-    assert (report["input"], report["frames"], report["status"]) == ("standard input", 10, "done")
-    empty = pipe_in(b"", *options, "--out", "empty", folder=tmp_path)
-    assert empty.returncode == 1 and b"standard input: no frame came" in empty.stderr
-    assert empty.stderr.count(b"\n") == 1 and not (tmp_path / "empty").exists()
+def test_a_pipe(
+    segment: Callable[..., int], piped: Callable[[bytes], None], capsys: Capture, tmp_path: Path
+) -> None:
+    piped(make_video(tmp_path / "a.mkv", "-pix_fmt", "yuv420p").read_bytes())
+    assert segment("-", "--max-frames", 4) == 0
+    report = json.loads(Path("runs/stdin-online/run.json").read_text())
+    assert (report["input"], report["frames"], report["status"]) == ("standard input", 4, "done")
+    capsys.readouterr()
+    piped(b"")
+    assert segment("-", "--out", "empty") == 1
+    assert "standard input: no frame came" in error_of(capsys)
+    assert not Path("empty").exists()
 
 
 def test_a_terminal_is_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:

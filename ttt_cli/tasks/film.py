@@ -40,7 +40,8 @@ def picture_area(video: Video, crop: str) -> Area | None:
     """The part of the frames that holds the picture; None is the whole frame.
 
     crop: "auto" finds the rows and columns that are bright in any frame that is not a title card, and takes live input
-    whole, since it cannot look ahead; "none" is the whole frame; WxH+X+Y names a rectangle. Raises UsageError if the rectangle is not within the frames.
+    whole, since it cannot look ahead; "none" is the whole frame; WxH+X+Y names a rectangle. Raises UsageError if the
+    rectangle is not within the frames.
     """
     if crop == "none":
         return None
