@@ -201,9 +201,7 @@ def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     return pipe
 
 
-def test_a_pipe(
-    segment: Callable[..., int], piped: Callable[[bytes], None], capsys: Capture, tmp_path: Path
-) -> None:
+def test_a_pipe(segment: Callable[..., int], piped: Callable[[bytes], None], capsys: Capture, tmp_path: Path) -> None:
     piped(make_video(tmp_path / "a.mkv", "-pix_fmt", "yuv420p").read_bytes())
     assert segment("-", "--max-frames", 4) == 0
     report = json.loads(Path("runs/stdin-online/run.json").read_text())
