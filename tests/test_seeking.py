@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -52,6 +53,15 @@ SEEKABLE = {
     "late.mp4": ["-g", "12", "-output_ts_offset", "3.123"],
     "x265.mp4": ["-c:v", "libx265", "-g", "12", "-x265-params", "open-gop=0:log-level=none"],
     "x265.mkv": ["-c:v", "libx265", "-g", "12", "-x265-params", "open-gop=0:log-level=none"],
+}
+"""Files in which decoding begins at a keyframe, and how to make them."""
+NOT_SEEKABLE = {
+    "open.mp4": ["-g", "12", "-x264-params", "open-gop=1"],
+    "open265.mp4": ["-c:v", "libx265", "-g", "12", "-x265-params", "open-gop=1:log-level=none"],
+    "refreshed.mp4": ["-g", "12", "-x264-params", "intra-refresh=1"],
+    "x264.ts": ["-g", "12"],
+    "x264.h264": ["-g", "12"],
+    "x264.flv": ["-g", "12"],
     "vp9.webm": ["-c:v", "libvpx-vp9", "-g", "12", "-deadline", "realtime", "-cpu-used", "8"],
     "alternate.webm": [
         "-c:v",
@@ -67,15 +77,6 @@ SEEKABLE = {
     ],
     "av1.mkv": ["-c:v", "libsvtav1", "-g", "12", "-preset", "12"],
     "av1.mp4": ["-c:v", "libsvtav1", "-g", "12", "-preset", "12"],
-}
-"""Files in which decoding begins at a keyframe, and how to make them."""
-NOT_SEEKABLE = {
-    "open.mp4": ["-g", "12", "-x264-params", "open-gop=1"],
-    "open265.mp4": ["-c:v", "libx265", "-g", "12", "-x265-params", "open-gop=1:log-level=none"],
-    "refreshed.mp4": ["-g", "12", "-x264-params", "intra-refresh=1"],
-    "x264.ts": ["-g", "12"],
-    "x264.h264": ["-g", "12"],
-    "x264.flv": ["-g", "12"],
     "mpeg2.ts": ["-c:v", "mpeg2video", "-bf", "2", "-g", "12"],
     "mpeg2.mkv": ["-c:v", "mpeg2video", "-bf", "2", "-g", "12"],
     "mpeg4.avi": ["-c:v", "mpeg4", "-bf", "2", "-g", "12"],
@@ -173,15 +174,19 @@ def test_a_change_of_size_midway(tmp_path: Path, changed: str, caplog: pytest.Lo
     assert bool(caplog.records) == (changed != "64x48")
 
 
-def test_damage_before_the_start(made: Callable[[str], Path], entered: list[int], tmp_path: Path) -> None:
-    content = bytearray(made("x264.mp4").read_bytes())
-    for share in (0.1, 0.2):
-        place = int(len(content) * share)
-        content[place : place + 400] = bytes(400)
-    path = tmp_path / "damaged.mp4"
-    path.write_bytes(content)
-    check_all(path, SELECTIONS)
-    assert not entered
+@pytest.mark.parametrize("name", ["x264.mp4", "x265.mkv"])
+@pytest.mark.parametrize("length", [1, 30, 400])
+def test_damage_before_the_start(made: Callable[[str], Path], tmp_path: Path, name: str, length: int) -> None:
+    """Whether a frame is mended or dropped, those after it keep their positions."""
+    whole = made(name).read_bytes()
+    random = Random(length)
+    for number in range(3):
+        content = bytearray(whole)
+        place = random.randrange(len(whole) // 10, len(whole) // 2)
+        content[place : place + length] = random.randbytes(length)
+        path = tmp_path / f"{number}{made(name).suffix}"
+        path.write_bytes(content)
+        check_all(path, [(4.3, 1, 0)])
 
 
 def test_frames_that_are_skipped_count_where_the_file_breaks_off(tmp_path: Path) -> None:

@@ -27,7 +27,11 @@ FILTERS = {
 """By codec, two filters of ffmpeg's packets. The first stumbles over damage, as the decoder would.
 
 The second keeps those where decoding can begin: in H.264 and H.265 a keyframe may leave earlier pictures in use, and
-only the kind called IDR does not. What is not in this table is read from the beginning.
+only the kind called IDR does not.
+"""
+SEEKABLE = ("h264", "hevc")
+"""What is not named here is read from the beginning. The decoders of AV1 and VP9 drop a frame whose inside is damaged,
+which the list does not show, so that all positions after it would be wrong; those of H.264 and H.265 mend it.
 """
 REORDERED = 32
 """Packets come in the order of decoding; a picture is shown at most 16 pictures later in H.264 and H.265."""
@@ -63,7 +67,7 @@ def find(path: Path, probed: Probe, start_tick: int, frames_after: int) -> Desti
 
     None if it must be read from the beginning: if the frames could differ, or nothing is saved.
     """
-    if probed.first_tick is None or probed.codec not in FILTERS or probed.container.split(",")[0] not in CONTAINERS:
+    if probed.first_tick is None or probed.codec not in SEEKABLE or probed.container.split(",")[0] not in CONTAINERS:
         return None
     listed = _listed(path, probed, start_tick, frames_after + 2 * REORDERED)
     if listed is None:
@@ -79,7 +83,7 @@ def find(path: Path, probed: Probe, start_tick: int, frames_after: int) -> Desti
     index = bisect_left(ticks, entries[place]) if place >= 0 else 0
     if index == 0 or ticks[index] != entries[place]:
         return None
-    following_key = next((key for key in sorted(keys) if key > entries[place]), ticks[-1])
+    following_key = next((key for key in keys if key > entries[place]), ticks[-1])
     seconds = min(entries[place] / TICKS + SEEK_LATE, (following_key - 1) / TICKS)
     return Destination(Entry(seconds, index, ticks[index:]), ticks[target], first)
 
@@ -105,7 +109,7 @@ def _listed(path: Path, probed: Probe, start_tick: int, enough: int) -> tuple[li
                     ticks.append(packet.tick)
                     after += packet.tick >= start_tick
                 if after > enough:
-                    return sorted(ticks)[:-REORDERED], keys, entries
+                    return sorted(ticks)[:-REORDERED], sorted(keys), sorted(entries)
     except Damaged:
         return None
-    return sorted(ticks), keys, entries
+    return sorted(ticks), sorted(keys), sorted(entries)

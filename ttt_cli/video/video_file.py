@@ -7,6 +7,7 @@ import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -110,20 +111,20 @@ class _File:
         try:
             return next(self._frames, None)
         except SkippedWrongly:
-            self._read_all(self._next)
-            return next(self._frames, None)
+            return self._from_beginning(self._next)
 
     def _image(self, frame: DecodedFrame) -> np.ndarray:
         try:
             return frame.image()
         except SkippedWrongly:
-            self._read_all(frame.index)
-            return next(self._frames).image()
+            again = self._from_beginning(frame.index)
+            if again is None:
+                raise BrokeOff("it has fewer frames than its container lists") from None
+            return again.image()
 
-    def _read_all(self, first: int) -> None:
-        """Begins again to decode, and goes to the frame of this index."""
+    def _from_beginning(self, index: int) -> DecodedFrame | None:
+        """The frame of this index, of all frames that ffmpeg decodes; None if there are not so many."""
         logger.info("%s: is read from its beginning", printable(self._path))
         self._frames.close()
         self._frames = decode(self._path, self._probed)
-        for _ in range(first):
-            next(self._frames)
+        return next(islice(self._frames, index, None), None)
