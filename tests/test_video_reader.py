@@ -18,6 +18,7 @@ from video_fixtures import make_image, make_video
 
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError
 from ttt_cli.core.frame import Frame
+from ttt_cli.video import ffmpeg
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.threads import Stopwatch, prefetch
 
@@ -95,8 +96,6 @@ def test_rotated_video_comes_out_upright(angle: int) -> None:
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
 def test_rotation_tag_turns_the_picture(tmp_path: Path, angle: int) -> None:
-    from ttt_cli.video import ffmpeg
-
     plain = make_video(tmp_path / "plain.mp4", "-qp", "0", "-pix_fmt", "yuv420p", seconds=0.2)
     tagged = tmp_path / "tagged.mp4"
     ffmpeg.run(["-display_rotation", str(angle), "-i", ffmpeg.file_url(plain), "-c", "copy", ffmpeg.file_url(tagged)])
@@ -396,3 +395,14 @@ def test_programs_hear_the_log_and_the_command_line_stays_quiet(start: str, hear
     code = f"import logging; {start}; logging.getLogger('ttt_cli.video').warning('a frame is damaged')"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ("a frame is damaged" in said.stderr) == heard
+
+
+def test_frames_that_an_edit_list_hides_do_not_count(tmp_path: Path) -> None:
+    """Two frames are missing, so that the container states two rates."""
+    options = ("-vf", "select=not(eq(n\\,33)+eq(n\\,44))", "-fps_mode", "vfr", "-g", "300", "-pix_fmt", "yuv420p")
+    whole = make_video(tmp_path / "whole.mp4", *options, seconds=9, rate="30")
+    source, path = ffmpeg.file_url(whole), tmp_path / "cut.mp4"
+    code, messages = ffmpeg.run(["-ss", "1.8", "-i", source, "-c", "copy", ffmpeg.file_url(path)])
+    assert code == 0, messages
+    video = open_video(path)
+    assert video.fps == 30 and video.length == 216 == len(list(video.frames()))

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
-from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, parse_budget, parse_window
+from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, ReaderName, parse_budget, parse_window
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Tables, parse_assignments
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings
@@ -48,12 +48,19 @@ Assignments = Annotated[
         help="Set any setting, such as adaptation.forgetting=0.1; overrides all else; may be repeated.",
     ),
 ]
-Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A video file, a folder or (quoted) glob of pictures, or live: - (a pipe), camera:0, rtsp://, http(s)://.",
+    ),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="A video file, or a folder or (quoted) glob of pictures; several of them, or a list.txt with one a line.",
+        help="A video file, a folder or (quoted) glob of pictures, several of them, or a list.txt with one a line; "
+        "or live input: - (a pipe), camera:0, rtsp://, http(s)://.",
     ),
 ]
 Method = Annotated[
@@ -169,6 +176,28 @@ Exposure = Annotated[
         f"(default: {_ELSE} {InputSettings.exposure})",
     ),
 ]
+Reader = Annotated[
+    ReaderName | None,
+    typer.Option(
+        "--reader",
+        help="What decodes a video file; decord only where it is known to agree with ffmpeg. "
+        f"(default: {InputSettings.reader})",
+    ),
+]
+HwAccel = Annotated[
+    str | None,
+    typer.Option(
+        "--hwaccel", metavar="NAME", help="Hardware that helps ffmpeg to decode, such as cuda, vaapi or auto."
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help=f"Live input that sends nothing for so long has ended. (default: {InputSettings.timeout:g})",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Resume = Annotated[
     bool,
@@ -247,11 +276,19 @@ class FrameOptions:
     stride: Stride = None
     max_frames: MaxFrames = None
     exposure: Exposure = None
+    reader: Reader = None
+    hwaccel: HwAccel = None
 
     def overrides(self) -> InputOverrides:
         """The given options."""
-        exposure = None if self.exposure is None else self.exposure.value
-        return InputOverrides(size=self.size, stride=self.stride, max_frames=self.max_frames, exposure=exposure)
+        return InputOverrides(
+            size=self.size,
+            stride=self.stride,
+            max_frames=self.max_frames,
+            exposure=None if self.exposure is None else self.exposure.value,
+            reader=None if self.reader is None else self.reader.value,
+            hwaccel=self.hwaccel,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,10 +298,11 @@ class InputOptions(FrameOptions):
     start: Start = None
     end: End = None
     fps: Fps = None
+    timeout: Timeout = None
 
     def overrides(self) -> InputOverrides:
         """The given options."""
-        return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps)
+        return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps, timeout=self.timeout)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,13 @@ class ExposureName(str, Enum):
     off = "off"
 
 
+class ReaderName(str, Enum):
+    """What decodes a video file."""
+
+    ffmpeg = "ffmpeg"
+    decord = "decord"
+
+
 class AtCuts(str, Enum):
     """What happens to the window at a cut between scenes."""
 

@@ -136,6 +136,7 @@ def build_request(
     from ttt_cli.model.opening import open_weights, weights_for
     from ttt_cli.run.request import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
+    from ttt_cli.video.live import live_source
 
     if run.resume and run.overwrite:
         raise UsageError("--resume goes on with a run that --overwrite deletes: leave one of them out")
@@ -143,7 +144,8 @@ def build_request(
     torch_device = choose_device(compute.device.value)
     settings = resolve(opened, run.config, overrides, torch_device, BUDGET)
     method_weights = weights_for(settings.adaptation.method, opened)
-    return RunRequest(source, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite, run.resume)
+    given = live_source(source) or source
+    return RunRequest(given, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite, run.resume)
 
 
 def carry_out(request: RunRequest, shown: bool) -> Run:
@@ -196,7 +198,7 @@ def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
     _console.facts(f"{report.status}: {folder.path}", _rows(finished))
     for name in report.files:
         _console.line(folder.path / name)
-    if report.status == "interrupted":
+    if report.status == "interrupted" and folder.unfinished.exists():
         _console.line("the same command with --resume goes on from here")
 
 

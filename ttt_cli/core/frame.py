@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -36,14 +37,34 @@ class Frame:
         return self if self.original is None else dataclasses.replace(self, image=self.original, original=None)
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Reads a source of frames that need not be read from its beginning."""
+
+    skipping: Callable[[int], Iterator[Frame]]
+    """Opens the source and yields its frames in order, without the first so many."""
+
+    def __call__(self) -> Iterator[Frame]:
+        """All of them."""
+        return self.skipping(0)
+
+    def mapped(self, change: Callable[[Frame], Frame]) -> Reading:
+        """The same with each frame changed."""
+        return Reading(lambda skipped: map(change, self.skipping(skipped)))
+
+
 @dataclass(frozen=True)
 class Video:
     """A source of frames that can be read any number of times."""
 
     name: str
     """A short title: the file's stem or the folder's name."""
-    path: Path
-    """The file or folder on disk. If it is a video file with audio, the audio is taken from it."""
+    path: Path | None
+    """The file or folder on disk. If it is a video file with audio, the audio is taken from it. None of live input."""
     fps: Fraction
     """Frames a second that `frames` yields (a stride divides it)."""
     size: tuple[int, int]
@@ -51,7 +72,32 @@ class Video:
     length: int | None
     """How many frames are expected: an estimate, since containers may be wrong; None if unknown."""
     frames: Callable[[], Iterator[Frame]]
-    """Opens the source and yields its frames in order."""
+    """Opens the source and yields its frames in order. It is a Reading if it need not be read from its beginning."""
+    reader: str = ""
+    """What reads it: "ffmpeg", "decord" or "pillow"; empty if nothing does, such as for a program's own frames."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how it is read, a line each."""
+    live: str = ""
+    """What to call live input, such as the address without its password; empty if there is a path."""
+    interrupt: Callable[[], None] = _nothing
+    """Ends the frames of live input, even while none comes. May be called from any thread."""
+
+    @property
+    def source(self) -> str:
+        """What to call the input in messages and on records."""
+        return self.live if self.path is None else str(self.path)
+
+    def frames_from(self, skipped: int) -> Iterator[Frame]:
+        """Opens the source and yields its frames without the first `skipped`, which are not read if possible."""
+        if isinstance(self.frames, Reading):
+            return self.frames.skipping(skipped)
+        return islice(self.frames(), skipped, None)
+
+    def mapped(self, change: Callable[[Frame], Frame]) -> Video:
+        """The same video with each frame changed."""
+        frames = self.frames
+        mapped = frames.mapped(change) if isinstance(frames, Reading) else lambda: map(change, frames())
+        return dataclasses.replace(self, frames=mapped)
 
 
 @dataclass(frozen=True)

@@ -58,4 +58,9 @@ def open_streams(name: str, request: StreamRequest) -> list[Stream]:
         raise UsageError(f"every must be 1 or more, not {every}")
     # Streams are named after folders and frames are looked up beside them, so "." and ".." must be resolved.
     request = dataclasses.replace(request, truth=Path(os.path.abspath(request.truth)))
-    return [scored_each(stream, every) for stream in dataset.open(request)]
+    return [scored_each(_with_notes(stream), every) for stream in dataset.open(request)]
+
+
+def _with_notes(stream: Stream) -> Stream:
+    notes = tuple(f"{stream.name}: {note}" for note in stream.video.notes)
+    return dataclasses.replace(stream, warnings=stream.warnings + notes)

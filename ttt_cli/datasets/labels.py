@@ -32,7 +32,7 @@ def label_truth(folder: Path, video: Video, read: Callable[[Path], Labels]) -> C
     number_of = frame_numbers_of(video)
     if all(number_of(name) is None for name in files):
         example = printable(min(files.values()))
-        raise TttvError(f"{example}: is named like no frame of {printable(video.path)}, nor is any other label")
+        raise TttvError(f"{example}: is named like no frame of {printable(video.source)}, nor is any other label")
 
     def truth(name: str) -> Labels | None:
         path = files.get(name)

@@ -90,10 +90,11 @@ def frame_numbers_of(video: Video) -> Callable[[str], int | None]:
 
     Nothing is decoded. The length of a video file is not known, so a number may lie beyond its end.
     """
-    if video.path.is_dir():
-        return {path.stem: index for index, path in enumerate(images.in_folder(video.path))}.get
-    if images.is_image(video.path):
-        return {video.path.stem: 0}.get
+    source = video.path
+    if source is not None and source.is_dir():
+        return {path.stem: index for index, path in enumerate(images.in_folder(source))}.get
+    if source is not None and images.is_image(source):
+        return {source.stem: 0}.get
     return lambda name: int(name) if name.isdecimal() and f"{int(name):06d}" == name else None
 
 

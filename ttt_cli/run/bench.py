@@ -123,7 +123,7 @@ def _first_frames(request: RunRequest, video: Video) -> list[Frame]:
             if len(found) < 2:
                 raise
     if len(found) < 2:
-        raise TttvError(f"{printable(video.path)}: has only one frame, which does not count; give a longer video")
+        raise TttvError(f"{printable(video.source)}: has only one frame, which does not count; give a longer video")
     return found
 
 

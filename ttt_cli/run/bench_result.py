@@ -117,7 +117,7 @@ class Bench:
         """Everything, as nested dicts."""
         adaptation, choices = self.request.settings.adaptation, self.choices
         return {
-            "input": str(self.video.path),
+            "input": self.video.source,
             "height": self.video.size[0],
             "width": self.video.size[1],
             "weights": self.request.weights.identity(),

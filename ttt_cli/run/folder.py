@@ -53,15 +53,16 @@ class RunFolder:
         self.unfinished = path / "unfinished"
         self.pictures = self.unfinished / "pictures.txt"
 
-    def check(self, source: Path, overwrite: bool, resume: bool = False) -> None:
+    def check(self, source: Path | None, overwrite: bool, resume: bool = False) -> None:
         """Raises TttvError if this run may not write to the folder. Nothing is created or changed.
 
-        source: the input file or folder, which must not lie in this folder. resume: whether a run here is to go on.
+        source: the input file or folder, which must not lie in this folder; None for live input. resume: whether a run
+        here is to go on.
         """
         shown = printable(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise TttvError(f"{shown}: is a file; name a folder with --out")
-        if source.resolve().is_relative_to(self.path.resolve()):
+        if source is not None and source.resolve().is_relative_to(self.path.resolve()):
             raise TttvError(f"{shown}: the input lies in the output folder; name another with --out")
         if not self._entries():
             return
@@ -203,7 +204,7 @@ def is_report(path: Path) -> bool:
 
 
 @contextmanager
-def claimed(folder: RunFolder, source: Path, overwrite: bool) -> Iterator[None]:
+def claimed(folder: RunFolder, source: Path | None, overwrite: bool) -> Iterator[None]:
     """Creates the folder, locks it and clears an earlier run from it. Raises TttvError if that is not possible."""
     folder.check(source, overwrite)
     with locked(folder.path):

@@ -221,7 +221,7 @@ class Outputs:
             self.folder.overlay,
             self.video.fps,
             (height, width * 2 if self.settings.output.compare else width),
-            audio_from=path if path.is_file() and not is_image(path) else None,
+            audio_from=path if path is not None and path.is_file() and not is_image(path) else None,
             start_seconds=start_seconds,
             folder=self.folder.unfinished,
             piece_frames=self.settings.output.checkpoint_frames,

@@ -23,6 +23,9 @@ class InputOverrides:
     fps: float | None = None
     size: int | None = None
     exposure: str | None = None
+    reader: str | None = None
+    hwaccel: str | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,11 @@ class Report:
     """The content of run.json."""
 
     input: str
-    """Path of the video file or folder."""
+    """Path of the video file or folder, or what live input is called, without its password."""
     video: dict[str, Any]
     """Its frame rate and size."""
+    reader: str
+    """What read it: "ffmpeg", "decord" or "pillow"."""
     settings: RunSettings
     weights: dict[str, Any]
     """Name, path and sha256 of the weights file."""
@@ -93,8 +95,9 @@ class Report:
 def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:
     """The report of a run that is about to begin."""
     return Report(
-        input=str(video.path),
+        input=video.source,
         video={"frames_per_second": float(video.fps), "height": video.size[0], "width": video.size[1]},
+        reader=video.reader,
         settings=settings,
         weights=weights.identity(),
         device=str(device),

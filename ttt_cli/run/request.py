@@ -10,6 +10,7 @@ import torch
 
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.settings import RunSettings
+from ttt_cli.video.live import LiveSource
 
 if TYPE_CHECKING:
     from ttt_cli.model.split import SplitModel
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class RunRequest:
     """What to run, with which weights and settings, and where to write."""
 
-    source: str
-    """A video file, or a folder or glob of pictures."""
+    source: str | LiveSource
+    """A video file, a folder or glob of pictures, or live input."""
     weights: Weights
     settings: RunSettings
     device: torch.device

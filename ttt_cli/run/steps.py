@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from ttt_cli.adaptation.offline import OnOfflineStep
@@ -82,11 +81,13 @@ class Steps:
         video = self.video
         stopwatch = Stopwatch()
         area = self.task.area_of(video)
-        rest = dataclasses.replace(video, frames=lambda: islice(video.frames(), self.frames_done, None))
+        rest = dataclasses.replace(video, frames=lambda: video.frames_from(self.frames_done))
         smaller = for_model(within(rest, area), self.settings.input.size, self.task.preprocess)
 
         def frames() -> Iterator[Frame]:
-            with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch, check)) as ahead:
+            with closing(
+                prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch, check=check, interrupt=video.interrupt)
+            ) as ahead:
                 yield from ahead
 
         for result in adapt(dataclasses.replace(smaller, frames=frames), self.adapter, on_offline_step, self._state):

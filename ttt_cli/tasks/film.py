@@ -39,8 +39,9 @@ def is_title_card(image: Tensor) -> bool:
 def picture_area(video: Video, crop: str) -> Area | None:
     """The part of the frames that holds the picture; None is the whole frame.
 
-    crop: "auto" finds the rows and columns that are bright in any frame that is not a title card; "none" is the whole
-    frame; WxH+X+Y names a rectangle. Raises UsageError if the rectangle is not within the frames.
+    crop: "auto" finds the rows and columns that are bright in any frame that is not a title card, and takes live input
+    whole, since it cannot look ahead; "none" is the whole frame; WxH+X+Y names a rectangle. Raises UsageError if the
+    rectangle is not within the frames.
     """
     if crop == "none":
         return None
@@ -49,6 +50,8 @@ def picture_area(video: Video, crop: str) -> Area | None:
         if rectangle.left + rectangle.width > video.size[1] or rectangle.top + rectangle.height > video.size[0]:
             raise UsageError(f"crop {printable(crop)}: the frames have {video.size[1]}x{video.size[0]} pixels only")
         return rectangle
+    if video.live:
+        return None
     area = _lit_area(video)
     return None if area == (0, 0, *video.size) or min(area.height, area.width) < SMALLEST_AREA else area
 

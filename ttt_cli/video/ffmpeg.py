@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.errors import TttvError, UsageError, printable
 
 VARIABLE = "IMAGEIO_FFMPEG_EXE"
 """The environment variable that names another ffmpeg than that of imageio-ffmpeg."""
@@ -53,6 +53,19 @@ def reason(messages: str) -> str:
     # The first error is the cause; later errors are its consequences.
     text = causes[0].partition("[error] " if "[error]" in causes[0] else "[fatal] ")[2]
     return text.strip().rstrip(".")
+
+
+def hwaccels() -> list[str]:
+    """The names that this ffmpeg knows for decoding by hardware, which may not be there; `auto` takes any that is."""
+    listed = subprocess.run([_executable(), "-hide_banner", "-hwaccels"], capture_output=True, text=True, check=False)
+    return ["auto", *listed.stdout.partition(":")[2].split()]
+
+
+def check_hwaccel(name: str) -> None:
+    """Raises UsageError if this ffmpeg does not know it."""
+    known = hwaccels()
+    if name not in known:
+        raise UsageError(f"hwaccel {printable(name)!r} is not known to this ffmpeg; it knows: {', '.join(known)}")
 
 
 def _executable() -> str:

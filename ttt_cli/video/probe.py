@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.video import ffmpeg
+from ttt_cli.video.messages import TICKS, reporting_stamps, stamps_in
+from ttt_cli.video.packets import Damaged, shown_ticks
 
 DEFAULT_RATE = Fraction(25)
 
@@ -23,23 +26,40 @@ class Probe:
     """(height, width) after rotation."""
     seconds: float | None
     """Length; None if unknown."""
+    first_tick: int | None
+    """Time stamp of the first frame, in ticks (video/messages.py); None if it has none."""
+    stream: str
+    """ffmpeg's name of the video stream, such as `0:1`: the largest, if there are several."""
+    container: str
+    """ffmpeg's names of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
+    codec: str
+    """ffmpeg's name of the codec, such as `h264`."""
+    hwaccel: str | None = None
+    """What is to help ffmpeg to decode it, as in InputSettings."""
 
 
 def probe(path: Path) -> Probe:
     """Probes a video file without reading all of it. Raises TttvError if no frame can be decoded."""
     # The filter `showinfo` prints the exact frame rate; the output line gives the size after rotation.
     arguments = ["-i", ffmpeg.file_url(path), "-an", "-sn", "-dn", "-vf", "showinfo=checksum=0", "-frames:v", "1"]
+    arguments += ["-fps_mode", "passthrough", *reporting_stamps("first")]
     messages = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", *arguments, "-f", "null", "-"])[1]
     lines = messages.splitlines()
-    stream = _stream_chosen(lines)
-    size = re.search(r"\[info\] Output #0.*?: Video: .*?, (\d+)x(\d+)\b", messages, re.DOTALL)
+    name, stream = stream_chosen(lines)
+    size = size_of_output(messages)
     decoded = re.search(r"frame= *[1-9]", messages)
+    container = re.search(r"\[info\] Input #0, (.*), from '", messages)
+    codec = re.search(r": Video: (\w+)", stream)
     if size is None or decoded is None or "(attached pic)" in stream:
         raise TttvError(f"{printable(path)}: {_no_frame(path, messages)}")
     return Probe(
-        fps=_rate(path, stream, lines),
-        size=(int(size[2]), int(size[1])),
+        fps=_rate(path, name, stream, lines),
+        size=size,
         seconds=_clock(next((line for line in lines if line.startswith("[info]   Duration: ")), "")),
+        first_tick=next(iter(stamps_in(messages, "first")), None),
+        stream=name,
+        container=container[1] if container else "",
+        codec=codec[1] if codec else "",
     )
 
 
@@ -52,16 +72,22 @@ def demux(path: Path) -> tuple[int, float]:
     return int(frames[-1]) if frames else 0, _clock(last) or 0.0
 
 
-def _stream_chosen(lines: list[str]) -> str:
-    """The line that describes the video stream that ffmpeg picks by default: the largest."""
-    mapping = next((match for line in lines if (match := re.match(r"\[info\]   Stream #(0:\d+) -> #0:0", line))), None)
+def size_of_output(messages: str) -> tuple[int, int] | None:
+    """(height, width) of what ffmpeg puts out, as it says itself; None if it has not said so."""
+    size = re.search(r"\[info\] Output #0.*?: Video: .*?, (\d+)x(\d+)\b", messages, re.DOTALL)
+    return None if size is None else (int(size[2]), int(size[1]))
+
+
+def stream_chosen(lines: list[str]) -> tuple[str, str]:
+    """Name and description of the video stream that ffmpeg picks by default: the largest. Empty if there is none."""
+    mapping = next((match for line in lines if (match := re.match(r"\[info\] +Stream #(0:\d+) -> #0:0", line))), None)
     if mapping is None:
-        return ""
-    start = re.compile(rf"\[info\]   Stream #{mapping[1]}\D")
-    return next((line for line in lines if start.match(line)), "")
+        return "", ""
+    start = re.compile(rf"\[info\] +Stream #{mapping[1]}\D")
+    return mapping[1], next((line for line in lines if start.match(line)), "")
 
 
-def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
+def _rate(path: Path, name: str, stream: str, lines: list[str]) -> Fraction:
     """Frames a second. Containers state it twice, exact and averaged; if these disagree, the frames are counted."""
     exact = re.search(r"config in time_base: .* frame_rate: (\d+)/(\d+)$", "\n".join(lines), re.MULTILINE)
     stated = Fraction(int(exact[1]), int(exact[2])) if exact and int(exact[2]) else Fraction(0)
@@ -70,6 +96,10 @@ def _rate(path: Path, stream: str, lines: list[str]) -> Fraction:
         stated and average and abs(float(stated) - float(average[1])) <= 0.01
     ):  # The average is printed with two decimals.
         return stated
+    with suppress(Damaged):
+        shown, some_hidden = shown_ticks(path, name)
+        if some_hidden and len(shown) > 1 and shown[-1] > shown[0]:
+            return Fraction((len(shown) - 1) * TICKS, shown[-1] - shown[0]).limit_denominator(1001)
     frames, seconds = demux(path)
     if frames > 1 and seconds > 0:
         return Fraction(frames / seconds).limit_denominator(1001)

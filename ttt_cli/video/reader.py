@@ -1,61 +1,23 @@
-"""Reads frames from a video file, a folder of images or a glob of images."""
+"""Opens a video file, a folder of images or a glob of images."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Generator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
-from ttt_cli.core.frame import Frame, Video
+from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.frame import Reading, Video
 from ttt_cli.video import images
-from ttt_cli.video.decoder import BrokeOff, decode
-from ttt_cli.video.probe import Probe, probe
+from ttt_cli.video.selection import Candidate, Selection, check_start, selection, walk
+from ttt_cli.video.settings import Reader
+from ttt_cli.video.video_file import open_file
 
 FOLDER_RATE = Fraction(10)
 """Frames a second of a folder of images, which has no rate of its own."""
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """Which frames to read."""
-
-    start: float
-    """Seconds of the first frame, at the earliest."""
-    end: float
-    """Only frames before this, in seconds."""
-    stride: int
-    """Of these, every stride-th."""
-    max_frames: int | None
-    """Of these, at most this many."""
-
-    def length(self, frames: int, fps: Fraction) -> int:
-        """How many frames are selected from `frames`, evenly spaced."""
-        first = math.ceil(self.start * float(fps) - 1e-6)
-        last = frames if self.end == math.inf else min(frames, math.ceil(self.end * float(fps) - 1e-6))
-        count = max(0, math.ceil((last - first) / self.stride))
-        return count if self.max_frames is None else min(count, self.max_frames)
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A frame that may be selected."""
-
-    index: int
-    """Position in the input, from 0."""
-    name: str
-    """What output files for this frame are called, without their suffix."""
-    seconds: float
-    """Time stamp, counted from the first frame."""
-    image: Callable[[], np.ndarray]
-    """Loads the pixels, uint8 RGB (H, W, 3)."""
 
 
 def open_video(
@@ -66,48 +28,37 @@ def open_video(
     stride: int = 1,
     max_frames: int | None = None,
     fps: Fraction | None = None,
+    reader: Reader = "ffmpeg",
+    hwaccel: str | None = None,
 ) -> Video:
     """Opens a video file, a folder of images (natural order) or a glob of images, without reading all of it.
 
     start_seconds, end_seconds: only frames with start <= seconds < end, counted from the first frame of the input.
     stride: of these, every stride-th. max_frames: of these, at most this many.
     fps: frames a second of a folder or glob; the default is 10.
+    reader, hwaccel: how a video file is decoded, as in InputSettings; neither says anything of pictures.
 
     Raises UsageError for values that make no sense and TttvError for a source without frames. Iterating over the frames
     raises TttvError if there is none, and PartialInput after the last good frame if an image cannot be read or a
     video file breaks off (see video/decoder.py).
     """
-    selection = _selection(start_seconds, end_seconds, stride, max_frames)
+    wanted = selection(start_seconds, end_seconds, stride, max_frames)
     if fps is not None and fps <= 0:
         raise UsageError(f"fps must be more than 0, not {fps}")
     path = Path(source).absolute()
     try:
         if path.is_dir():
-            return _open_images(path, images.in_folder(path), selection, fps)
+            return _open_images(path, images.in_folder(path), wanted, fps)
         if path.is_file() and images.is_image(path):
-            return _open_images(path, [path], selection, fps)
+            return _open_images(path, [path], wanted, fps)
         if not path.exists() and any(character in str(source) for character in "*?["):
-            return _open_images(path, images.in_glob(str(path)), selection, fps)
+            return _open_images(path, images.in_glob(str(path)), wanted, fps)
         _check_file(path)
         if fps is not None:
             raise UsageError(f"{printable(path)}: fps is for folders of images; a video file has its own")
-        return _open_file(path, selection)
+        return open_file(path, wanted, reader, hwaccel)
     except OSError as error:
         raise TttvError(f"{printable(path)}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _selection(start: float | None, end: float | None, stride: int, max_frames: int | None) -> _Selection:
-    start = 0.0 if start is None else start
-    end = math.inf if end is None else end
-    if not 0 <= start < math.inf:
-        raise UsageError(f"the start must be 0 seconds or later, not {start}")
-    if not start < end:
-        raise UsageError(f"the end ({end} s) must be after the start ({start} s)")
-    if stride < 1:
-        raise UsageError(f"the stride must be 1 or more, not {stride}")
-    if max_frames is not None and max_frames < 1:
-        raise UsageError(f"the number of frames must be 1 or more, not {max_frames}")
-    return _Selection(start, end, stride, max_frames)
 
 
 def _check_file(path: Path) -> None:
@@ -120,25 +71,26 @@ def _check_file(path: Path) -> None:
             raise TttvError(f"{printable(path)}: is empty; get a complete copy of the file")
 
 
-def _open_images(path: Path, files: list[Path], selection: _Selection, fps: Fraction | None) -> Video:
+def _open_images(path: Path, files: list[Path], wanted: Selection, fps: Fraction | None) -> Video:
     fps = fps or FOLDER_RATE
     height, width, _ = images.read(files[0]).shape
-    _check_start(path, selection, len(files) / float(fps))
+    check_start(path, wanted, len(files) / float(fps))
     # A glob is named after the folder that its pictures are in.
     name = path.stem if path.is_file() else path.name if path.is_dir() else files[0].parent.name
     return Video(
         name=name,
         path=path if path.exists() else files[0].parent,
-        fps=fps / selection.stride,
+        fps=fps / wanted.stride,
         size=(height, width),
-        length=selection.length(len(files), fps),
-        frames=lambda: _walk(path, _images(files, fps, (height, width)), selection),
+        length=wanted.length(len(files), fps),
+        frames=Reading(lambda skipped: walk(path, _images(files, fps, (height, width)), wanted, skipped)),
+        reader="pillow",
     )
 
 
-def _images(files: list[Path], fps: Fraction, size: tuple[int, int]) -> Generator[_Candidate, None, None]:
+def _images(files: list[Path], fps: Fraction, size: tuple[int, int]) -> Generator[Candidate, None, None]:
     for index, file in enumerate(files):
-        yield _Candidate(index, file.stem, float(index / fps), partial(_load, file, size))
+        yield Candidate(index, file.stem, float(index / fps), partial(_load, file, size))
 
 
 def _load(file: Path, size: tuple[int, int]) -> np.ndarray:
@@ -148,67 +100,4 @@ def _load(file: Path, size: tuple[int, int]) -> np.ndarray:
         raise TttvError(
             f"{printable(file)}: is {width}x{height}, but the first frame is {size[1]}x{size[0]}; make all one size"
         )
-    return image
-
-
-def _open_file(path: Path, selection: _Selection) -> Video:
-    probed = probe(path)
-    if probed.seconds is not None:
-        _check_start(path, selection, probed.seconds)
-    frames = None if probed.seconds is None else max(1, round(probed.seconds * probed.fps))
-    return Video(
-        name=path.stem,
-        path=path,
-        fps=probed.fps / selection.stride,
-        size=probed.size,
-        length=None if frames is None else selection.length(frames, probed.fps),
-        frames=lambda: _walk(path, _decoded(path, probed), selection),
-    )
-
-
-def _check_start(path: Path, selection: _Selection, seconds: float) -> None:
-    if selection.start > seconds:
-        raise TttvError(
-            f"{printable(path)}: ends at {seconds:.2f} s, before the start at {selection.start} s; start earlier"
-        )
-
-
-def _walk(path: Path, candidates: Generator[_Candidate, None, None], selection: _Selection) -> Iterator[Frame]:
-    """Yields the selected frames of `candidates`, with their pixels."""
-    read = within = 0
-    try:
-        for candidate in candidates:
-            if candidate.seconds < selection.start - 1e-6:
-                continue
-            if candidate.seconds >= selection.end - 1e-6 or read == selection.max_frames:
-                break
-            if within % selection.stride == 0:
-                image = torch.from_numpy(candidate.image()).permute(2, 0, 1).contiguous()
-                yield Frame(candidate.index, candidate.name, candidate.seconds, image)
-                read += 1
-            within += 1
-    except (BrokeOff, images.Unreadable) as error:
-        raise _broken(path, read, error) from error
-    finally:
-        candidates.close()
-    if not read:
-        raise TttvError(f"{printable(path)}: has no frame from {selection.start} s on; start earlier")
-
-
-def _broken(path: Path, read: int, error: Exception) -> TttvError:
-    if isinstance(error, images.Unreadable):
-        return error if not read else PartialInput(f"{error}; the {read} frames before it were read", read, str(error))
-    if not read:
-        return TttvError(f"{printable(path)}: no frame could be read ({error}); get a complete copy of the file")
-    message = f"{printable(path)}: broke off after {read} frames ({error}); get a complete copy of the file"
-    return PartialInput(message, read, str(error))
-
-
-def _decoded(path: Path, probed: Probe) -> Generator[_Candidate, None, None]:
-    with closing(decode(path, probed)) as frames:
-        for index, (seconds, image) in enumerate(frames):
-            yield _Candidate(index, f"{index:06d}", seconds, partial(_same, image))
-
-
-def _same(image: np.ndarray) -> np.ndarray:
     return image

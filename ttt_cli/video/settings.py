@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.pictures import Exposure
 from ttt_cli.core.ranges import require_count, require_share
 
 SMALLEST_SIZE = 32
+Reader = Literal["ffmpeg", "decord"]
+"""What decodes a video file."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,18 @@ class InputSettings:
     """
     exposure: Exposure = "off"
     """Whether each frame's exposure and white balance are matched to ordinary pictures (core/exposure.py)."""
+    reader: Reader = "ffmpeg"
+    """What decodes a video file. decord does only where it is known to agree with ffmpeg (video/by_decord.py)."""
+    hwaccel: str | None = None
+    """What helps ffmpeg to decode, such as `cuda`, `vaapi` or `auto`; None is the CPU alone."""
+    timeout: float = 30.0
+    """Live input that sends no frame for so many seconds has ended."""
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < SMALLEST_SIZE:
             raise UsageError(f"size must be at least {SMALLEST_SIZE}, not {self.size}")
+        if not 0 < self.timeout < math.inf:
+            raise UsageError(f"timeout must be above 0 seconds, not {self.timeout}")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UsageError(f"fps must be above 0, not {self.fps}")
 

@@ -35,13 +35,19 @@ class _Ended:
 
 
 def prefetch(
-    items: Iterable[T], depth: int, stopwatch: Stopwatch | None = None, check: Callable[[], None] = lambda: None
+    items: Iterable[T],
+    depth: int,
+    stopwatch: Stopwatch | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
     """Yields `items` in order while a thread makes up to `depth` (>= 1) of them ahead.
 
     An exception in the source is raised here after the items before it. The thread closes the source and ends before
     this generator does: at its end, on an exception, and on `close()`. `stopwatch` is updated with every item.
     While the source is waited for, `check` is called now and then, and an exception that it raises ends the waiting.
+    `interrupt` is called before the thread is waited for: a source that waits for its next item must end.
     """
     made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
     stop = threading.Event()
@@ -57,6 +63,7 @@ def prefetch(
             raise entry.error
     finally:
         stop.set()
+        interrupt()
         while thread.is_alive():  # It may be waiting for room in the queue: make room until it sees `stop`.
             _drain(made)
             thread.join(0.01)

@@ -12,12 +12,16 @@ from torch.nn import functional
 
 from ttt_cli.core.area import Area
 from ttt_cli.core.frame import Frame, Video
+from ttt_cli.video.live import LiveSource, open_live
 from ttt_cli.video.reader import open_video
+from ttt_cli.video.selection import selection
 from ttt_cli.video.settings import InputSettings
 
 
-def open_input(source: str | Path, wanted: InputSettings) -> Video:
-    """The frames of `source` that `wanted` selects, at full size. Raises what `open_video` raises."""
+def open_input(source: str | Path | LiveSource, wanted: InputSettings) -> Video:
+    """The frames of `source` that `wanted` selects, at full size. Raises what `open_video` and `open_live` raise."""
+    if isinstance(source, LiveSource):
+        return open_live(source, selection(wanted.start, wanted.end, wanted.stride, wanted.max_frames), wanted)
     return open_video(
         source,
         start_seconds=wanted.start,
@@ -25,6 +29,8 @@ def open_input(source: str | Path, wanted: InputSettings) -> Video:
         stride=wanted.stride,
         max_frames=wanted.max_frames,
         fps=None if wanted.fps is None else Fraction(str(wanted.fps)),
+        reader=wanted.reader,
+        hwaccel=wanted.hwaccel,
     )
 
 
@@ -34,7 +40,7 @@ def changed(video: Video, change: Callable[[Frame], Tensor]) -> Video:
     def replace(frame: Frame) -> Frame:
         return dataclasses.replace(frame, image=change(frame), clean=frame.image)
 
-    return dataclasses.replace(video, frames=lambda: map(replace, video.frames()))
+    return video.mapped(replace)
 
 
 def within(video: Video, area: Area | None) -> Video:
@@ -45,7 +51,7 @@ def within(video: Video, area: Area | None) -> Video:
     def crop(frame: Frame) -> Frame:
         return dataclasses.replace(frame, image=area.of(frame.image), original=frame.whole().image)
 
-    return dataclasses.replace(video, size=(area.height, area.width), frames=lambda: map(crop, video.frames()))
+    return dataclasses.replace(video.mapped(crop), size=(area.height, area.width))
 
 
 def for_model(video: Video, shortest_side: int | None, preprocess: Callable[[Tensor], Tensor]) -> Video:
@@ -54,7 +60,7 @@ def for_model(video: Video, shortest_side: int | None, preprocess: Callable[[Ten
     def prepare(frame: Frame) -> Frame:
         return frame_for_model(frame, shortest_side, preprocess)
 
-    return dataclasses.replace(video, frames=lambda: map(prepare, video.frames()))
+    return video.mapped(prepare)
 
 
 def frame_for_model(frame: Frame, shortest_side: int | None, preprocess: Callable[[Tensor], Tensor]) -> Frame:
