@@ -14,12 +14,7 @@ from ttt_cli.datasets.source import StreamSource
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.evaluate.journal import EVALUATION
 from ttt_cli.model.weights import Weights
-<<<<<<< HEAD
-from ttt_cli.run.folder import OWNER, write_json
-from ttt_cli.run.lock import locked
-=======
 from ttt_cli.run.folder import OWNER
->>>>>>> fdc5418 (tttv eval --workers: cells in several processes)
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.settings import RunSettings, adaptation_record, task_of
 

@@ -31,7 +31,8 @@ from ttt_cli.evaluate.results import (
     clear_unfinished,
 )
 from ttt_cli.model.opening import weights_for
-from ttt_cli.run.folder import locked, write_json
+from ttt_cli.run.folder import write_json
+from ttt_cli.run.lock import locked
 from ttt_cli.run.record import machine, versions
 from ttt_cli.run.settings import adaptation_record
 
