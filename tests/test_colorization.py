@@ -34,7 +34,8 @@ from ttt_cli.model.opening import open_weights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.run.overrides import Overrides, TaskOverrides
-from ttt_cli.run.runner import RunRequest, run_video
+from ttt_cli.run.request import RunRequest
+from ttt_cli.run.runner import run_video
 from ttt_cli.run.settings import resolve
 from ttt_cli.tasks.colorization import ColorizationTask
 from ttt_cli.tasks.settings import TaskSettings
@@ -194,7 +195,7 @@ def test_the_colors_of_the_input_can_be_the_truth(color_weights: Path, tmp_path:
     weights = open_weights(str(color_weights))
     settings = resolve(weights, None, Overrides(task=TaskOverrides(task="colorization")), CPU)
     request = RunRequest(str(frames), weights, settings, CPU, tmp_path / "out", gray_first=True)
-    finished = run_video(request, lambda video: None, lambda step: None)
+    finished = run_video(request, lambda video, done: None, lambda step: None)
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["score"] == "PSNR" and scores["unit"] == "dB" and scores["frames_without_label"] == 0
     assert 5 < scores["methods"]["online"]["pooled"] < HIGHEST_PSNR

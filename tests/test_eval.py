@@ -41,7 +41,7 @@ from ttt_cli.model.opening import open_weights
 from ttt_cli.model.own import save_weights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.two_headed import TwoHeadedModel
-from ttt_cli.run.folder import locked
+from ttt_cli.run.lock import locked
 from ttt_cli.tasks.semantic import SemanticTask
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.settings import InputSettings

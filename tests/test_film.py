@@ -18,10 +18,11 @@ from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Chroma
 from ttt_cli.model.opening import open_weights
-from ttt_cli.run.outputs import Step
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides, TaskOverrides
-from ttt_cli.run.runner import RunRequest, run_video
+from ttt_cli.run.request import RunRequest
+from ttt_cli.run.runner import run_video
 from ttt_cli.run.settings import resolve
+from ttt_cli.run.steps import Step
 from ttt_cli.tasks.film import is_title_card, picture_area
 from ttt_cli.video.reader import open_video
 
@@ -80,7 +81,7 @@ def test_borders_and_title_cards_stay_gray(color_weights: Path, tmp_path: Path) 
     settings = resolve(weights, None, overrides, CPU)
     steps: list[Step] = []
     report = run_video(
-        RunRequest(str(source), weights, settings, CPU, tmp_path / "out"), lambda video: None, steps.append
+        RunRequest(str(source), weights, settings, CPU, tmp_path / "out"), lambda video, done: None, steps.append
     ).report
 
     assert [step.result.loss is None for step in steps] == [True, True, False, False, False]

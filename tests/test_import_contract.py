@@ -24,10 +24,11 @@ ALLOWED = {
     "training": "core model metrics video tasks adaptation datasets",
     "preparation": "core model video adaptation training",
     "run": "core model metrics video tasks adaptation draw datasets",
+    "many": "core model video run",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
     "report": "core model video tasks adaptation run evaluate",
     "api": "core model tasks adaptation video run",
-    "cli": "core model video tasks adaptation datasets training preparation run evaluate report",
+    "cli": "core model video tasks adaptation datasets training preparation run many evaluate report",
     "__main__": "cli",
     "ttt_cli": "core api",
 }

@@ -26,7 +26,8 @@ from ttt_cli.adaptation.memory import Batch
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.cli import main
 from ttt_cli.core.classes import CAMVID, VOID
-from ttt_cli.run.folder import LOCK, RunFolder, claimed
+from ttt_cli.run.folder import RunFolder, claimed
+from ttt_cli.run.lock import LOCK
 
 Capture = pytest.CaptureFixture[str]
 
@@ -456,7 +457,7 @@ def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.Signals[name])
-        _, error = process.communicate(timeout=PATIENCE)
+        output, error = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -464,7 +465,9 @@ def test_being_stopped_leaves_files_that_play(tiny_weights: Path, tmp_path: Path
     report = report_in(out)
     assert report["status"] == "interrupted"
     assert re.search(rf"frame= *{report['frames']} ", describe(out / "overlay.mp4"))
-    assert sorted(path.name for path in out.iterdir()) == ["frames.jsonl", "masks", "overlay.mp4", "run.json"]
+    names = ["frames.jsonl", "masks", "overlay.mp4", "run.json", "unfinished"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert "--resume" in output
 
 
 # Names

@@ -12,10 +12,10 @@ from conftest import error_of
 from test_eval import make_drive
 
 from ttt_cli.cli import main
-from ttt_cli.run import runner
+from ttt_cli.run import bookkeeping
 from ttt_cli.run.folder import KEYS_OF_0_1, write_json
-from ttt_cli.run.outputs import Step
 from ttt_cli.run.record import RunTotals
+from ttt_cli.run.steps import Step
 
 Capture = pytest.CaptureFixture[str]
 MINE = "mine"
@@ -112,7 +112,7 @@ def test_runs_that_were_killed_are_still_replaced(
         records.append(content)
         write_json(path, content)
 
-    monkeypatch.setattr(runner, "write_json", kept)
+    monkeypatch.setattr(bookkeeping, "write_json", kept)
     assert segment(clip, "--out", out) == 0
     write_json(out / "run.json", records[0])
     assert records[0]["status"] == "running"

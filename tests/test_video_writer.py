@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -8,9 +9,11 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
 from shared_data import shared
 from video_fixtures import describe, make_video
 
@@ -32,7 +35,10 @@ def picture(number: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
 def write(
     path: Path, count: int = 10, size: tuple[int, int] = SIZE, fps: Fraction = RATE, **options: object
 ) -> VideoWriter:
-    with VideoWriter(path, fps, size, **options) as writer:  # type: ignore[arg-type]
+    with (
+        TemporaryDirectory(dir=path.parents[1]) as pieces,
+        VideoWriter(path, fps, size, **{"folder": Path(pieces), **options}) as writer,  # type: ignore[arg-type]
+    ):
         for number in range(count):
             writer.write(picture(number, size))
     return writer
@@ -82,7 +88,7 @@ def test_sound_is_cut_to_the_picture(tmp_path: Path) -> None:
     source = make_video(tmp_path / "a.mp4", *tone, seconds=4)
     volumes = []
     for start in (0.0, 2.0):
-        write(tmp_path / "out.mp4", 10, audio_from=source, audio_start_seconds=start)
+        write(tmp_path / "out.mp4", 10, audio_from=source, start_seconds=start)
         volumes.append(_volume(tmp_path / "out.mp4"))
         assert re.search(r"Duration: 00:00:(00\.9|01\.0)", describe(tmp_path / "out.mp4"))
     assert volumes[0] < -60 and volumes[1] > -10
@@ -113,9 +119,12 @@ def test_sound_that_cannot_be_joined_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = make_video(tmp_path / "a.mp4", sound=True)
-    monkeypatch.setattr(
-        VideoWriter, "_joining", lambda *_: ["-loglevel", "level+error", "-i", "file:missing", "-f", "null", "-"]
-    )
+    joining = VideoWriter._joining
+
+    def fails_with_sound(writer: VideoWriter, more_input: list[str], more_output: list[str]) -> list[str]:
+        return joining(writer, more_input, [*more_output, *(["-c:a", "absent"] if more_input else [])])
+
+    monkeypatch.setattr(VideoWriter, "_joining", fails_with_sound)
     writer = write(tmp_path / "out.mp4", audio_from=source)
     assert writer.audio_note is not None and writer.audio_note.startswith("the sound was left out")
     assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / 'out.mp4'}: {writer.audio_note}"]
@@ -124,7 +133,7 @@ def test_sound_that_cannot_be_joined_is_noted(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), PartialInput("broke off", 5, "cut"), TttvError("stop")])
 def test_interrupted_file_is_finished(tmp_path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), VideoWriter(tmp_path / "a.mp4", RATE, SIZE) as writer:
+    with pytest.raises(type(error)), VideoWriter(tmp_path / "a.mp4", RATE, SIZE, folder=tmp_path) as writer:
         for number in range(5):
             writer.write(picture(number))
         raise error
@@ -133,10 +142,13 @@ def test_interrupted_file_is_finished(tmp_path: Path, error: BaseException) -> N
 
 def test_crash_leaves_the_old_file_alone(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("old")
-    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", RATE, SIZE) as writer:
+    (tmp_path / "pieces").mkdir()
+    writer = VideoWriter(tmp_path / "a.mp4", RATE, SIZE, folder=tmp_path / "pieces")
+    with pytest.raises(ZeroDivisionError), writer:
         writer.write(picture())
         raise ZeroDivisionError
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.mp4", "old")]
+    assert (tmp_path / "a.mp4").read_text() == "old"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "pieces"]
 
 
 def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
@@ -145,13 +157,18 @@ def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
 
 
 def test_wrong_frames_are_a_mistake_of_the_caller(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="uint8"), VideoWriter(tmp_path / "a.mp4", RATE, SIZE) as writer:
+    with (
+        pytest.raises(ValueError, match="uint8"),
+        VideoWriter(tmp_path / "a.mp4", RATE, SIZE, folder=tmp_path) as writer,
+    ):
         writer.write(picture(0, (10, 10)))
 
 
 def test_folder_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(TttvError, match=r"missing.a\.mp4: cannot be written"):
+    with pytest.raises(TttvError, match=r"missing.a\.mp4: cannot be (written|replaced)"):
         write(tmp_path / "missing" / "a.mp4")
+    with pytest.raises(TttvError, match=r"a\.mp4: cannot be written"):
+        write(tmp_path / "a.mp4", folder=tmp_path / "missing")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
@@ -164,13 +181,42 @@ def test_device_is_refused_and_stays() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("count", [1, 300])
 def test_full_disk(tmp_path: Path, count: int) -> None:
-    writer = VideoWriter(tmp_path / "a.mp4", RATE, (480, 640))
-    writer._picture.symlink_to("/dev/full")
+    writer = VideoWriter(tmp_path / "a.mp4", RATE, (480, 640), folder=tmp_path)
+    (tmp_path / f"piece-000000-{os.getpid()}.mp4").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with pytest.raises(TttvError, match=r"a\.mp4: cannot be written: the disk is full"), writer:
         for _ in range(count):
             writer.write(noise)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_pieces_make_one_video(tmp_path: Path) -> None:
+    """Whether a writer wrote them all, or another one goes on after its first pieces."""
+    (tmp_path / "pieces").mkdir()
+    rate = Fraction(24000, 1001)
+    write(tmp_path / "a.mp4", 25, fps=rate, folder=tmp_path / "pieces", piece_frames=10)
+    assert len(list((tmp_path / "pieces").glob("piece-*.mp4"))) == 3
+    whole = list(open_video(tmp_path / "a.mp4").frames())
+    assert [frame.seconds for frame in whole] == pytest.approx([number / float(rate) for number in range(25)], abs=1e-4)
+
+    (tmp_path / "b").mkdir()
+    with (
+        contextlib.suppress(ZeroDivisionError),
+        VideoWriter(tmp_path / "b.mp4", rate, SIZE, folder=tmp_path / "b", piece_frames=10) as cut_off,
+    ):
+        for number in range(13):
+            cut_off.write(picture(number))
+        raise ZeroDivisionError
+    assert not (tmp_path / "b.mp4").exists()
+    assert len(list(open_video(tmp_path / "b" / cut_off.pieces[0]).frames())) == 10, "a piece plays by itself"
+    with VideoWriter(
+        tmp_path / "b.mp4", rate, SIZE, folder=tmp_path / "b", piece_frames=10, pieces=cut_off.pieces[:1]
+    ) as resumed:
+        for number in range(10, 25):
+            resumed.write(picture(number))
+    assert (resumed.frames_written, len(resumed.pieces)) == (25, 3)
+    for frame, other in zip(whole, open_video(tmp_path / "b.mp4").frames(), strict=True):
+        assert torch.equal(frame.image, other.image) and frame.seconds == other.seconds
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
@@ -180,7 +226,8 @@ def test_ctrl_c_in_the_terminal_finishes_the_file(tmp_path: Path) -> None:
         "import sys, time, numpy as np\n"
         "from pathlib import Path\nfrom fractions import Fraction\n"
         "from ttt_cli.video.writer import VideoWriter\n"
-        "with VideoWriter(Path(sys.argv[1]), Fraction(10), (48, 64)) as writer:\n"
+        "path = Path(sys.argv[1])\n"
+        "with VideoWriter(path, Fraction(10), (48, 64), folder=path.parent) as writer:\n"
         "    for number in range(20): writer.write(np.zeros((48, 64, 3), np.uint8))\n"
         "    print('written', flush=True)\n"
         "    time.sleep(30)\n"

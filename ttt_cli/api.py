@@ -26,7 +26,8 @@ from ttt_cli.model.own import COLOR, MAIN_ONLY, STREET
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, assigned_tables
-from ttt_cli.run.runner import Run, RunRequest, run_video
+from ttt_cli.run.request import RunRequest
+from ttt_cli.run.runner import Run, run_video
 from ttt_cli.run.settings import RunSettings, choose_device, resolve, task_of
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.transforms import for_model, frame_for_model, within
@@ -133,6 +134,7 @@ def segment(
     weights: str | Path = STREET,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     device: str = "auto",
     truth: str | Path | None = None,
     **options: Unpack[Options],
@@ -140,12 +142,14 @@ def segment(
     """Segments a video like `tttv segment`: writes a run folder with overlay.mp4, masks/, frames.jsonl and run.json.
 
     source: a video file, or a folder or glob of pictures. out: the folder to write, by default runs/NAME-METHOD.
-    overwrite: replace an earlier run in it. truth: a folder of label PNGs named like the frames, for metrics.json.
-    weights, device: as in `load`.
-    Raises UsageError and TttvError, with the message that the command would print.
+    overwrite: replace an earlier run in it. resume: go on with a run in it that was cut off. truth: a folder of label
+    PNGs named like the frames, for metrics.json. weights, device: as in `load`.
+    Raises UsageError and TttvError, with the message that the command would print; AlreadyDone, a TttvError, if there
+    is nothing to resume.
     """
     request = _request(source, weights, device, options)
-    return run_video(dataclasses.replace(request, out=_path(out), overwrite=overwrite, truth=_path(truth)))
+    request = dataclasses.replace(request, out=_path(out), overwrite=overwrite, resume=resume)
+    return run_video(dataclasses.replace(request, truth=_path(truth)))
 
 
 def colorize(
@@ -154,6 +158,7 @@ def colorize(
     weights: str | Path = COLOR,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     device: str = "auto",
     gray_first: bool = False,
     **options: Unpack[Options],
@@ -164,7 +169,8 @@ def colorize(
     """
     options["task"] = "colorization"
     request = _request(source, weights, device, options)
-    return run_video(dataclasses.replace(request, out=_path(out), overwrite=overwrite, gray_first=gray_first))
+    request = dataclasses.replace(request, out=_path(out), overwrite=overwrite, resume=resume)
+    return run_video(dataclasses.replace(request, gray_first=gray_first))
 
 
 def _request(source: str | Path, weights: str | Path, device: str, options: Options) -> RunRequest:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
+from ttt_cli.core.resumable import Resumable
 from ttt_cli.model.feature_statistics import DEAD_ZONE, FAMILIAR
 from ttt_cli.model.published.replay import replaced
 from ttt_cli.model.split import SplitModel
@@ -46,8 +47,10 @@ def is_familiar(model: SplitModel, image: Tensor) -> bool:
     return Compute.read(model.encode_with_distance(image, DEAD_ZONE)[1])[0] <= FAMILIAR
 
 
-class ChosenClamp:
+class ChosenClamp(Resumable):
     """How far f's channels may lie from ordinary ones on one video, in spreads, as last chosen by the agreement."""
+
+    varying = ("frames", "asked", "dead_zone", "agreement")
 
     def __init__(self) -> None:
         self.frames = 0

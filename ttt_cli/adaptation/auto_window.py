@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.core.frame import WindowEstimate
+from ttt_cli.core.resumable import Resumable
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -35,8 +36,10 @@ GradientOf = Callable[[int, int], Sequence[Tensor]]
 """(frames back, mask seed) -> the gradient of l_s with respect to f. Frames back: 0 = this frame, 1 = the previous."""
 
 
-class AutoWindow:
+class AutoWindow(Resumable):
     """Averages the estimates over the video so far."""
+
+    varying = ("frames", "drift", "variance", "count")
 
     def __init__(self) -> None:
         self.frames = 0

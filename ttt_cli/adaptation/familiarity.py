@@ -9,6 +9,7 @@ from torch import Generator
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.frame import Frame
+from ttt_cli.core.resumable import Resumable
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
@@ -20,8 +21,10 @@ It lies above l_s of all held-out stills by day, and below l_s of all held-out s
 """
 
 
-class Familiarity:
+class Familiarity(Resumable):
     """Whether one video is familiar, as last probed."""
+
+    varying = ("frames", "is_familiar")
 
     def __init__(self) -> None:
         self.frames = 0

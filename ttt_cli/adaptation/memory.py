@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from ttt_cli.adaptation.device import Compute, place
 from ttt_cli.core.classes import VOID
+from ttt_cli.core.resumable import Resumable
 
 
 class Batch(NamedTuple):
@@ -27,13 +28,15 @@ class Batch(NamedTuple):
         return Batch(compute.place(self.images), compute.place(self.pseudo_labels))
 
 
-class Window:
+class Window(Resumable):
     """Explicit memory: the current frame and the frames just before it, at most `size` in all (k in the paper).
 
     size: None keeps every frame. It may change during the video, up to `largest`.
     images: uint8 RGB (3, H, W) each, on the CPU. pseudo_labels: uint8 (H, W) each, 255 = none. They stay on the device
     that they are made on, so that nothing waits for them.
     """
+
+    varying = ("size", "images", "pseudo_labels")
 
     def __init__(self, size: int | None, largest: int | None, device: torch.device) -> None:
         self.size = size

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Generator as Stream
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -32,6 +33,7 @@ from ttt_cli.adaptation.out_of_memory import Memory
 from ttt_cli.adaptation.pace import Pace, pace_of
 from ttt_cli.adaptation.predictors import Predictor
 from ttt_cli.adaptation.prepared import prepared
+from ttt_cli.adaptation.resuming import resume
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Frame, Prediction, Result, Video
 from ttt_cli.model.published.replay import replaced
@@ -229,20 +231,32 @@ class Adapter:
 
 
 def walk(
-    video: Video, adapter: Adapter, on_offline_step: OnOfflineStep = lambda done, total: None
+    video: Video,
+    adapter: Adapter,
+    on_offline_step: OnOfflineStep = lambda done, total: None,
+    state: dict[str, Any] | None = None,
 ) -> Stream[Result, None, None]:
-    """Yields one result for each frame of a video, in order. The model stays adapted."""
+    """Yields one result for each frame of a video, in order. The model stays adapted.
+
+    state: of the adapter that saw the frames before these (adaptation/resuming.py).
+    """
     adapter.expect(video.length)
-    adapter.method.begin(adapter, video, on_offline_step)
+    if state is None:
+        adapter.method.begin(adapter, video, on_offline_step)
+    else:
+        resume(adapter, state)
     for frame in video.frames():
         yield adapter.step(frame)
 
 
 def adapt(
-    video: Video, adapter: Adapter, on_offline_step: OnOfflineStep = lambda done, total: None
+    video: Video,
+    adapter: Adapter,
+    on_offline_step: OnOfflineStep = lambda done, total: None,
+    state: dict[str, Any] | None = None,
 ) -> Stream[Result, None, None]:
-    """Yields one result for each frame of a video. However this ends, the model is restored."""
+    """Yields one result for each frame of a video, as `walk` does. However this ends, the model is restored."""
     try:
-        yield from walk(video, adapter, on_offline_step)
+        yield from walk(video, adapter, on_offline_step, state)
     finally:
         adapter.restore()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,17 @@ class GuardedOptimizer:
             return value
         finally:
             self.adamw.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Any]:
+        """All that earlier steps have left behind, for `resume`. Tensors are not copied."""
+        adamw, scaler = self.adamw.state_dict(), self.scaler.state_dict()
+        return {"last_good": self.last_good.values, "adamw": adamw, "scaler": scaler}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Goes on as the optimizer did that gave the state."""
+        self.last_good.values = state["last_good"]
+        self.adamw.load_state_dict(state["adamw"])
+        self.scaler.load_state_dict(state["scaler"])
 
     def _undo(self) -> None:
         self.last_good.restore()

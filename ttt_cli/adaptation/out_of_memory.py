@@ -14,6 +14,7 @@ import torch
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import TttvError
+from ttt_cli.core.resumable import Resumable
 from ttt_cli.model.recompute import recomputable, recomputed
 from ttt_cli.model.split import SplitModel
 
@@ -29,12 +30,14 @@ class OutOfMemory(TttvError):
     """Memory ran out, and trying again did not help, or makes no sense."""
 
 
-class Memory:
+class Memory(Resumable):
     """How much memory the adaptation to one video may take: less from the moment when it runs out.
 
     low: whether steps save memory. crop: as in the settings; halved when a step runs out of memory.
     place: where in the video we are, for messages.
     """
+
+    varying = ("low", "crop", "_ran_out")
 
     def __init__(self, settings: AdaptationSettings) -> None:
         self.low, self.crop = settings.low_memory, settings.crop

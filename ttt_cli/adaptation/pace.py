@@ -7,6 +7,7 @@ from collections import deque
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.frame import Timing
+from ttt_cli.core.resumable import Resumable
 
 FIRST_FRAMES = 4
 """The frames of a scene that `EveryNth` adapts to, every one of them."""
@@ -24,7 +25,7 @@ JUMP = 1.3
 """A loss this many times the usual one says that the video has changed."""
 
 
-class Pace:
+class Pace(Resumable):
     """Says of each frame of a video whether to adapt to it: never, here. Make a new pace for each video."""
 
     def due(self, begins_scene: bool) -> str | None:
@@ -40,6 +41,8 @@ class Pace:
 
 class EveryNth(Pace):
     """The first frames of a scene, and of the others every n-th (paper: n = 1)."""
+
+    varying = ("position",)
 
     def __init__(self, n: int) -> None:
         self.n, self.position = n, -1
@@ -61,6 +64,11 @@ class WithinBudget(Pace):
 
     budget: the multiple, at least 1. length: frames of the video, None if unknown.
     """
+
+    varying = (
+        *("saved", "debt", "steady", "urgent", "why_urgent", "since", "pause", "why"),
+        *("first_cost", "costs", "predictions", "losses"),
+    )
 
     def __init__(self, budget: float, length: int | None) -> None:
         self.income = budget - 1

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ttt_cli.core.frame import Prediction
+from ttt_cli.core.resumable import Resumable
 from ttt_cli.model.split import OUTPUT_STRIDE
 from ttt_cli.tasks.semantic import SemanticPrediction
 
@@ -24,7 +25,7 @@ Predict = Callable[[Tensor], Prediction]
 
 
 @dataclass
-class Predictor:
+class Predictor(Resumable):
     """The model's prediction, unchanged. Make a new predictor for each video, since some remember frames."""
 
     undefined_for: ClassVar[tuple[str, ...]] = ()
@@ -132,6 +133,12 @@ class Smoothing(Predictor):
     """How many frames to average. The paper chose this on its validation set without giving the number."""
     past: deque[Prediction] = field(default_factory=deque)
     """The last predictions, at most `window`."""
+
+    varying = ("past",)
+
+    def state(self) -> dict[str, Any]:
+        """The last predictions, each as the mean of itself alone, without what only the newest one needs."""
+        return {"past": [prediction.averaged([prediction]) for prediction in self.past]}
 
     def __call__(self, predict: Predict, image: Tensor) -> Prediction:
         now = predict(image)

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _finish_files_when_terminated() -> None:
-    """Makes SIGTERM, which `kill`, `docker stop` and batch systems send, do what Ctrl-C does.
+    """Makes SIGTERM and SIGHUP do what Ctrl-C does: `kill`, `docker stop` and batch systems, and a closed terminal.
 
     A program that a script starts in the background ignores SIGINT, but must still end here.
     """
@@ -92,6 +92,8 @@ def _finish_files_when_terminated() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, finish)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As under nohup.
+            signal.signal(signal.SIGHUP, finish)
 
 
 def _failed(message: str, code: int) -> int:

@@ -20,6 +20,9 @@ from ttt_cli.core.errors import printable
 class Bar(Protocol):
     """A running progress bar."""
 
+    def begin(self, done: int) -> None:
+        """Says how many units were done before the bar appeared."""
+
     def advance(self, note: str) -> None:
         """Advances by one unit; `note` is shown at the end of the line."""
 
@@ -48,6 +51,9 @@ class _RichBar:
         self.progress = progress
         self.task = progress.add_task("", total=total, note="")
 
+    def begin(self, done: int) -> None:
+        self.progress.update(self.task, completed=done)
+
     def advance(self, note: str) -> None:
         self.progress.update(self.task, advance=1, note=note)
 
@@ -58,7 +64,7 @@ class _RichBar:
         self.progress.update(self.task, note=text)
 
     def say(self, text: str) -> None:
-        self.progress.console.print(Text(printable(text)))
+        self.progress.console.print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager

@@ -48,11 +48,13 @@ Assignments = Annotated[
         help="Set any setting, such as adaptation.forgetting=0.1; overrides all else; may be repeated.",
     ),
 ]
-Source = Annotated[
-    str,
+Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
+Sources = Annotated[
+    list[str],
     typer.Argument(
-        metavar="INPUT",
-        help="A video file, a folder or (quoted) glob of pictures, or live: - (a pipe), camera:0, rtsp://, http(s)://.",
+        metavar="INPUT...",
+        help="A video file, or a folder or (quoted) glob of pictures; several of them, or a list.txt with one a line; "
+        "or live input: - (a pipe), camera:0, rtsp://, http(s)://.",
     ),
 ]
 Method = Annotated[
@@ -191,6 +193,10 @@ Timeout = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the run in the output folder if it was cut off; else begin one."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print only a JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the path of the output.")]
 
@@ -306,3 +312,10 @@ class RunOptions:
     def assigned(self) -> Tables:
         """What `--set` says. Raises UsageError if it is not SECTION.NAME=VALUE."""
         return parse_assignments(self.assignments or [])
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRunOptions(RunOptions):
+    """The same of a run that can be resumed; an evaluation goes on in its folder by itself."""
+
+    resume: Resume = False

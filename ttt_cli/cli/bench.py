@@ -47,7 +47,9 @@ def bench(
 
     overrides = Overrides(input=InputOverrides(size=size), adaptation=AdaptationOverrides(method=method))
     compute = options.ComputeOptions(allow_pickle=allow_pickle, device=device)
-    request = build_request(source, overrides, weights=weights, run=options.RunOptions(), compute=compute, out=None)
+    request = build_request(
+        source, overrides, weights=weights, run=options.VideoRunOptions(), compute=compute, out=None
+    )
     with _console.progress_bar("tttv bench", benchmark.PARTS, "parts", not as_json) as bar:
         measured = benchmark.measure(request, frames, bar.advance)
     given = {

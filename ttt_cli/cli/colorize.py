@@ -9,6 +9,7 @@ import typer
 
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._many import ManyOptions
 from ttt_cli.cli._signature import with_options
 from ttt_cli.cli.segment import build_request, finish
 from ttt_cli.model.own import COLOR
@@ -26,7 +27,7 @@ tttv colorize holiday.mp4 --gray-first --smooth"""
 
 @with_options
 def colorize(
-    source: options.Source,
+    sources: options.Sources,
     *,
     adaptation: options.AdaptationOptions,
     weights: options.WeightsName = COLOR,
@@ -58,7 +59,8 @@ def colorize(
         typer.Option("--gray-first", help="Score against the input's own colors; writes metrics.json."),
     ] = False,
     compare: options.Compare = False,
-    run: options.RunOptions,
+    many: ManyOptions,
+    run: options.VideoRunOptions,
 ) -> None:
     """Color a black-and-white video with a model that trains itself on the video while it predicts.
 
@@ -78,9 +80,9 @@ def colorize(
         assigned=run.assigned(),
     )
     request = build_request(
-        source, overrides, weights=weights, run=run, compute=compute, out=out, gray_first=gray_first
+        sources[0], overrides, weights=weights, run=run, compute=compute, out=out, gray_first=gray_first
     )
-    finish(request, run)
+    finish(sources, request, many, run)
 
 
 def _usual_method(weights: str, allow_pickle: bool) -> str:

@@ -41,7 +41,7 @@ def demo(
         str(clip()),
         overrides,
         weights=STREET,
-        run=options.RunOptions(overwrite=overwrite or out is None),
+        run=options.VideoRunOptions(overwrite=overwrite or out is None),
         compute=options.ComputeOptions(device=device),
         out=out or DEFAULT_FOLDER,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -11,15 +12,18 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._many import ManyOptions, finish_many
 from ttt_cli.cli._signature import with_options
+from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.video.settings import OutputSettings
 
 if TYPE_CHECKING:
     from ttt_cli.core.frame import Result, Video
-    from ttt_cli.run.outputs import Step
-    from ttt_cli.run.runner import Run, RunRequest
+    from ttt_cli.run.request import RunRequest
+    from ttt_cli.run.runner import Run
+    from ttt_cli.run.steps import Step
 
 CUTS_SHOWN = 5
 EXIT_CODES = {"done": 0, "partial": 3, "interrupted": 130}
@@ -37,7 +41,7 @@ tttv segment frames/ --gt labels/ --out runs/scored"""
 
 @with_options
 def segment(
-    source: options.Source,
+    sources: options.Sources,
     *,
     task: options.Task = None,
     adaptation: options.AdaptationOptions,
@@ -68,7 +72,8 @@ def segment(
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names in the overlay.")] = False,
     compare: options.Compare = False,
-    run: options.RunOptions,
+    many: ManyOptions,
+    run: options.VideoRunOptions,
 ) -> None:
     """Segment a video with a model that trains itself on the video while it predicts.
 
@@ -90,17 +95,34 @@ def segment(
         ),
         assigned=run.assigned(),
     )
-    request = build_request(source, overrides, weights=weights, run=run, compute=compute, out=out, truth=truth)
-    finish(request, run)
+    request = build_request(sources[0], overrides, weights=weights, run=run, compute=compute, out=out, truth=truth)
+    finish(sources, request, many, run)
 
 
-def finish(request: RunRequest, run: options.RunOptions) -> NoReturn:
-    """Makes the run, shows its result, and exits with its exit code."""
-    finished = carry_out(request, shown=not (run.quiet or run.as_json))
+def finish(sources: Sequence[str], request: RunRequest, many: ManyOptions, run: options.VideoRunOptions) -> NoReturn:
+    """Makes the run, or all runs if there are many sources; shows its result, and exits with its exit code."""
+    from ttt_cli.many.units import are_many
+
+    if many.are_given or are_many(sources):
+        _check_no_live(sources)
+        finish_many(sources, request, many, run)
+    try:
+        finished = carry_out(request, shown=not (run.quiet or run.as_json))
+    except AlreadyDone as done:
+        _console.line(done)
+        raise typer.Exit(done.exit_code) from None
     show(finished, as_json=run.as_json, quiet=run.quiet)
     if finished.report.reason and finished.report.status == "partial":
         _console.error(finished.report.reason)
     raise typer.Exit(EXIT_CODES[finished.report.status])
+
+
+def _check_no_live(sources: Sequence[str]) -> None:
+    from ttt_cli.video.live import live_source
+
+    for source in sources:
+        if live_source(source) is not None:
+            raise UsageError(f"{printable(source)}: live input is a run of its own; name it alone, without --workers")
 
 
 def _listed(text: str | None) -> list[str] | None:
@@ -112,7 +134,7 @@ def build_request(
     overrides: Overrides,
     *,
     weights: str,
-    run: options.RunOptions,
+    run: options.VideoRunOptions,
     compute: options.ComputeOptions,
     out: Path | None,
     truth: Path | None = None,
@@ -121,16 +143,18 @@ def build_request(
     """Resolves all settings; run/settings.py says which ones win."""
     from ttt_cli.adaptation.settings import BUDGET
     from ttt_cli.model.opening import open_weights, weights_for
-    from ttt_cli.run.runner import RunRequest
+    from ttt_cli.run.request import RunRequest
     from ttt_cli.run.settings import choose_device, resolve
     from ttt_cli.video.live import live_source
 
+    if run.resume and run.overwrite:
+        raise UsageError("--resume goes on with a run that --overwrite deletes: leave one of them out")
     opened = open_weights(weights, compute.allow_pickle)
     torch_device = choose_device(compute.device.value)
     settings = resolve(opened, run.config, overrides, torch_device, BUDGET)
     method_weights = weights_for(settings.adaptation.method, opened)
     given = live_source(source) or source
-    return RunRequest(given, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite)
+    return RunRequest(given, method_weights, settings, torch_device, out, truth, gray_first, run.overwrite, run.resume)
 
 
 def carry_out(request: RunRequest, shown: bool) -> Run:
@@ -144,8 +168,9 @@ def carry_out(request: RunRequest, shown: bool) -> Run:
             stack.close()
             bars[:] = [stack.enter_context(_console.progress_bar(title, total, unit, shown))]
 
-        def on_start(video: Video) -> None:
+        def on_start(video: Video, frames_done: int) -> None:
             show(video.name, video.length, "frames")
+            bars[0].begin(frames_done)
 
         def on_step(step: Step) -> None:
             bars[0].advance(_state(step.result))
@@ -182,6 +207,8 @@ def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
     _console.facts(f"{report.status}: {folder.path}", _rows(finished))
     for name in report.files:
         _console.line(folder.path / name)
+    if report.status == "interrupted":
+        _console.line("the same command with --resume goes on from here")
 
 
 def _rows(finished: Run) -> list[tuple[str, str]]:
@@ -192,6 +219,8 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
         ("seconds", f"{total:.1f}"),
         ("frames a second", f"{report.frames / total:.2f}"),
     ]
+    if report.resumed_at:
+        rows.append(("resumed after frame", ", ".join(map(str, report.resumed_at))))
     rows += [(f"  {stage}", f"{spent:.1f} s") for stage, spent in report.seconds.items() if stage != "total"]
     if report.peak_memory_mib is not None:
         rows.append(("peak memory", f"{report.peak_memory_mib:.0f} MiB"))

@@ -15,6 +15,16 @@ class UsageError(TttvError):
     exit_code = 2
 
 
+class AlreadyDone(TttvError):
+    """The run to resume is finished. Exit code 0."""
+
+    exit_code = 0
+
+
+class LeasedElsewhere(TttvError):
+    """A run on another machine writes to the folder, or did so when that machine was last seen. Exit code 1."""
+
+
 class PartialInput(TttvError):
     """The input broke off after some readable frames, which are processed and kept. Exit code 3.
 

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
 from ttt_cli.core.labels import Instance, Labels
+from ttt_cli.core.resumable import Resumable
 
 SMALLEST_OVERLAP = 0.2
 """An object must have at least this IoU with its mask when last seen; below, it counts as a new object."""
@@ -19,7 +20,7 @@ FRAMES_REMEMBERED = 10
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """An object as it was last seen."""
 
     instance: Instance
@@ -27,15 +28,17 @@ class _Seen:
     """Counted from 1."""
 
 
-class Tracks:
+class Tracks(Resumable):
     """Tracks the objects of one video; numbers count from 1.
 
     things: ids of the classes that have instances. shown_score: instances below it are not tracked.
     """
 
+    varying = ("_seen", "_frame", "_last_number")
+
     def __init__(self, things: frozenset[int], shown_score: float) -> None:
         self.things, self.shown_score = things, shown_score
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, Seen] = {}
         self._frame = 0
         self._last_number = 0
 
@@ -60,7 +63,7 @@ class Tracks:
             for index, instance in enumerate(objects)
         )
         self._frame += 1
-        self._seen |= {instance.number: _Seen(instance, self._frame) for instance in numbered}
+        self._seen |= {instance.number: Seen(instance, self._frame) for instance in numbered}
         oldest = self._frame - FRAMES_REMEMBERED
         self._seen = {number: seen for number, seen in self._seen.items() if seen.frame > oldest}
         return numbered

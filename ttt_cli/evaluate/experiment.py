@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ from ttt_cli.evaluate.journal import CELLS, EVALUATION, Finished, Journal
 from ttt_cli.evaluate.results import BY_DETECTRON, LATEX, METRICS, TABLE, check_absent, claim
 from ttt_cli.model.opening import weights_for
 from ttt_cli.model.weights import Weights
-from ttt_cli.run.folder import OWNER, locked, write_json
+from ttt_cli.run.folder import OWNER, write_json
+from ttt_cli.run.lock import locked
 from ttt_cli.run.overrides import Tables
 from ttt_cli.run.record import machine, versions
 from ttt_cli.run.settings import RunSettings, adaptation_record, task_of
@@ -179,7 +181,10 @@ def _recording(experiment: Experiment, stream: Stream, folder: Path, name: str |
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
     drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
-    with VideoWriter(folder / name, stream.video.fps, size) as writer:
+    with (
+        TemporaryDirectory(dir=folder, prefix=".pieces-") as pieces,
+        VideoWriter(folder / name, stream.video.fps, size, folder=Path(pieces)) as writer,
+    ):
 
         def record(result: Result) -> None:
             labels = tracks.numbered(result.prediction.at_size(size))

@@ -31,7 +31,8 @@ from ttt_cli.core.frame import Frame, Video
 from ttt_cli.run.bench_result import WRITTEN, Bench, ModelMilliseconds, RunMilliseconds
 from ttt_cli.run.peak_memory import forget_peak, peak_mebibytes
 from ttt_cli.run.precision import prediction_seconds
-from ttt_cli.run.runner import RunRequest, run_video
+from ttt_cli.run.request import RunRequest
+from ttt_cli.run.runner import run_video
 from ttt_cli.run.settings import task_of
 from ttt_cli.video.threads import prefetch
 from ttt_cli.video.transforms import for_model, open_input, within

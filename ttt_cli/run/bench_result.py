@@ -11,7 +11,7 @@ from ttt_cli.adaptation.pace import LONGEST_PAUSE, SHORTEST_MILLISECONDS
 from ttt_cli.adaptation.settings import BUDGET, Precision
 from ttt_cli.core.frame import Video
 from ttt_cli.run.record import machine, versions
-from ttt_cli.run.runner import RunRequest
+from ttt_cli.run.request import RunRequest
 
 EVERY = (1, 2, 4, 8, 16)
 """Of which a run is told what it will take."""

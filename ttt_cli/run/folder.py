@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.run.lock import LOCK, is_locked, locked
 
-LOCK = ".tttv.lock"
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
 """Near the beginning of every report."""
+UNFINISHED = ("state-*.tttv", "state-*.part", "piece-*.mp4", "pieces.txt", "pictures.txt", "whole.mp4", "*.jsonl")
+"""What there may be in the folder of unfinished files."""
+REPLACED = "replaced"
+"""A folder in there, for the files of a finished run that the present one replaces."""
+FINISHED = ("done", "partial")
+"""What run.json says of runs that are at their end."""
 OWNER = "tttv"
 """The key by which a record says that it is ours, and of what: `"tttv": "run"`."""
 KEYS_OF_0_1 = frozenset(
@@ -44,11 +50,14 @@ class RunFolder:
         self.metrics = path / "metrics.json"
         self.run = path / "run.json"
         self.report = path / REPORT
+        self.unfinished = path / "unfinished"
+        self.pictures = self.unfinished / "pictures.txt"
 
-    def check(self, source: Path | None, overwrite: bool) -> None:
+    def check(self, source: Path | None, overwrite: bool, resume: bool = False) -> None:
         """Raises TttvError if this run may not write to the folder. Nothing is created or changed.
 
         source: the input file or folder, which must not lie in this folder; None for live input.
+        resume: whether a run here is to go on.
         """
         shown = printable(self.path)
         if self.path.exists() and not self.path.is_dir():
@@ -57,14 +66,14 @@ class RunFolder:
             raise TttvError(f"{shown}: the input lies in the output folder; name another with --out")
         if not self._entries():
             return
-        if not overwrite:
-            raise TttvError(f"{shown}: exists and is not empty; add --overwrite, or name another folder with --out")
+        if not (overwrite or resume):
+            raise TttvError(f"{shown}: {self._occupied()}, or name another folder with --out")
         files = self._recorded()
         if files is None:
             raise TttvError(
-                f"{shown}: is not a run folder (no run.json of tttv in it), so it is not overwritten; name another"
+                f"{shown}: is not a run folder (no run.json of tttv in it), so nothing in it is changed; name another"
             )
-        for path in (*self._files(), *self._picture_folders()):
+        for path in (*self._files(), *self._picture_folders(), self.unfinished):
             if path.is_symlink() or (path.exists() and path.name not in files):
                 raise TttvError(
                     f"{printable(path)}: is not on the record of the run in this folder (files in run.json), so it is "
@@ -72,19 +81,43 @@ class RunFolder:
                 )
 
     def clear(self) -> None:
-        """Deletes what an earlier run wrote here, and nothing else: `check` has found nothing else of these names."""
-        for name in _frame_names(self.frames):
-            for folder in self._picture_folders():
-                (folder / f"{name}.png").unlink(missing_ok=True)
-        for file in (*self._files(), *([self.report] if is_report(self.report) else []), self.run):
-            file.unlink(missing_ok=True)
+        """Puts what a finished run wrote here aside until another one is finished, too; what else one wrote is deleted.
+
+        Nothing else is touched: `check` has found nothing else of these names.
+        """
+        aside = self.unfinished / REPLACED
+        keep = self.is_finished()
+        for file in self._own_files():
+            if keep:
+                kept = aside / file.relative_to(self.path)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(kept)
+            else:
+                file.unlink()
         for folder in self._picture_folders():
             with suppress(OSError):  # The folder stays if the user keeps something in it.
                 folder.rmdir()
+        self._delete_unfinished()
+
+    def _own_files(self) -> list[Path]:
+        """All files of the run that is here."""
+        names = dict.fromkeys((*_frame_names(self.frames), *_lines(self.pictures, 0)))
+        pictures = (folder / f"{name}.png" for name in names for folder in self._picture_folders())
+        report = [self.report] if is_report(self.report) else []
+        return [file for file in (*pictures, *self._files(), *report, self.run) if file.is_file()]
+
+    def finish(self) -> None:
+        """Deletes what is needed no more when the run is finished: what to go on from, and the run it replaces."""
+        shutil.rmtree(self.unfinished / REPLACED, ignore_errors=True)
+        self._delete_unfinished()
+
+    def forget_pictures(self, begin: int) -> None:
+        """Deletes the pictures that are named behind the first `begin` bytes of the list of pictures."""
+        self._delete_pictures(_lines(self.pictures, begin))
 
     def names(self) -> list[str]:
-        """The names of all files and picture folders that a run may write."""
-        return [path.name for path in (*self._picture_folders(), *self._files(), self.run)]
+        """The names of all files and folders that a run may write."""
+        return [path.name for path in (*self._picture_folders(), *self._files(), self.run, self.unfinished)]
 
     def written(self) -> list[str]:
         """The names of the run's files and picture folders that exist."""
@@ -94,6 +127,18 @@ class RunFolder:
         """How many of the frames in frames.jsonl have their picture in a picture folder."""
         return sum((folder / f"{name}.png").is_file() for name in _frame_names(self.frames))
 
+    def _delete_unfinished(self) -> None:
+        for pattern in UNFINISHED:
+            for file in self.unfinished.glob(pattern):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):  # The folder stays if there is something else in it.
+            self.unfinished.rmdir()
+
+    def _delete_pictures(self, names: Iterable[str]) -> None:
+        for name in names:
+            for folder in self._picture_folders():
+                (folder / f"{name}.png").unlink(missing_ok=True)
+
     def _picture_folders(self) -> tuple[Path, ...]:
         return self.masks, self.panoptic, self.kitti_step
 
@@ -101,8 +146,26 @@ class RunFolder:
         """All but run.json."""
         return self.overlay, self.panoptic_json, self.instances, self.coco, self.frames, self.metrics
 
-    def _recorded(self) -> list[str] | None:
-        """The files on the record of an earlier run; None if run.json is missing or is not ours."""
+    def was_cut_off(self) -> bool:
+        """Whether there is a run here that is not finished; it may still be going on."""
+        return self._status() not in (None, *FINISHED)
+
+    def is_finished(self) -> bool:
+        """Whether there is a run here that has come to its end."""
+        return self._status() in FINISHED
+
+    def _occupied(self) -> str:
+        """What is in the folder, and what to do about it."""
+        if is_locked(self.path):
+            return "another run is writing here; wait for it"
+        if not self.was_cut_off():
+            return "exists and is not empty; add --overwrite"
+        checkpoints = sorted(self.unfinished.glob("state-*.tttv"))
+        after = f" (it can go on after frame {int(checkpoints[-1].stem.partition('-')[2])})" if checkpoints else ""
+        return f"holds a run that was cut off{after}; add --resume to go on with it, --overwrite to begin anew"
+
+    def record(self) -> dict[str, Any] | None:
+        """The content of run.json; None if it is missing or is not ours."""
         try:
             record = json.loads(self.run.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -110,7 +173,17 @@ class RunFolder:
         if not isinstance(record, dict) or not isinstance(record.get("files"), list):
             return None
         is_ours = record.get(OWNER) == "run" or (record.keys() >= KEYS_OF_0_1 and _names_tttv(record["versions"]))
-        return record["files"] if is_ours else None
+        return record if is_ours else None
+
+    def _recorded(self) -> list[str] | None:
+        """The files on the record of an earlier run; None if there is no such record."""
+        record = self.record()
+        return None if record is None else record["files"]
+
+    def _status(self) -> str | None:
+        """The status of an earlier run; None if there is none."""
+        record = self.record()
+        return None if record is None else str(record.get("status"))
 
     def _entries(self) -> list[str]:
         if not self.path.is_dir():
@@ -140,30 +213,15 @@ def claimed(folder: RunFolder, source: Path | None, overwrite: bool) -> Iterator
         yield
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Creates the folder `path` and locks it. Raises TttvError if it cannot be written or another run has locked it."""
-    lock = path / LOCK
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
-    except OSError as error:
-        raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
-    with file:
-        if not _lock(file):
-            raise TttvError(f"{printable(path)}: another run is writing here; wait for it or choose another --out")
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows cannot delete an open file, so an empty one is left there.
-                lock.unlink()
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON that any parser reads (no NaN), through a temporary file, so that the file is never incomplete."""
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def to_json(content: dict[str, Any], indent: int | None = None) -> str:
@@ -191,21 +249,14 @@ def _frame_names(log: Path) -> Iterator[str]:
                     yield name
 
 
+def _lines(path: Path, begin: int) -> Iterator[str]:
+    """The names of frames in a list of pictures, from its `begin`-th byte on."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(begin)
+        for line in file.read().decode("utf-8", "replace").splitlines():
+            if Path(line).name == line:
+                yield line
+
+
 def _names_tttv(versions: object) -> bool:
     return isinstance(versions, dict) and OWNER in versions
-
-
-def _lock(file: IO[str]) -> bool:
-    """Takes the lock; False if another process holds it. The system releases it even if this program is killed."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -6,10 +6,8 @@ In all of them a picture's number is the index of its frame.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +20,7 @@ from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Instances, Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
+from ttt_cli.run.appended_log import AppendedLog
 from ttt_cli.run.folder import RunFolder
 
 
@@ -34,6 +33,10 @@ class LabelFile(ABC):
     @abstractmethod
     def write(self, frame: Frame, labels: Labels) -> None:
         """Adds the labels of the next frame, at the frame's size."""
+
+    def collections(self) -> list[AppendedLog]:
+        """Where entries are collected until `close`."""
+        return []
 
     def close(self) -> None:  # noqa: B027
         """Writes the files that cover the whole video, if the format has any."""
@@ -63,26 +66,28 @@ class CocoResults(LabelFile):
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
-        self.results, self._images = _Entries(), _Entries()
+        self.results, self._images = _entries(folder, "results"), _entries(folder, "images")
+
+    def collections(self) -> list[AppendedLog]:
+        return [self.results, self._images]
 
     def write(self, frame: Frame, labels: Labels) -> None:
-        self._images.add(_picture(frame))
+        self._images.add(json.dumps(_picture(frame)))
         for instance in Instances.expect(labels).objects:
-            self.results.add(
-                {
-                    "image_id": frame.index,
-                    "category_id": instance.class_id,
-                    "segmentation": {"size": instance.mask["size"], "counts": instance.mask["counts"].decode("ascii")},
-                    "bbox": _box(instance.mask),
-                    "score": round(instance.score, 6),
-                    "track_id": instance.number,
-                }
-            )
+            entry = {
+                "image_id": frame.index,
+                "category_id": instance.class_id,
+                "segmentation": {"size": instance.mask["size"], "counts": instance.mask["counts"].decode("ascii")},
+                "bbox": _box(instance.mask),
+                "score": round(instance.score, 6),
+                "track_id": instance.number,
+            }
+            self.results.add(json.dumps(entry))
 
     def close(self) -> None:
         with self.folder.instances.open("w", encoding="utf-8") as file:
-            self.results.write_to(file)
-        _write_coco(self.folder.coco, self.classes, {"images": self._images, "annotations": _Entries()})
+            _copy_list(self.results, file)
+        _write_coco(self.folder.coco, self.classes, {"images": self._images, "annotations": None})
 
     def files(self) -> list[Path]:
         return [self.folder.instances, self.folder.coco]
@@ -93,7 +98,10 @@ class CocoPanoptic(LabelFile):
 
     def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
-        self.annotations, self._images = _Entries(), _Entries()
+        self.annotations, self._images = _entries(folder, "annotations"), _entries(folder, "images")
+
+    def collections(self) -> list[AppendedLog]:
+        return [self.annotations, self._images]
 
     def write(self, frame: Frame, labels: Labels) -> None:
         regions = PanopticMap.expect(labels)
@@ -112,8 +120,9 @@ class CocoPanoptic(LabelFile):
             }
             for segment in regions.segments
         ]
-        self._images.add(_picture(frame))
-        self.annotations.add({"image_id": frame.index, "file_name": path.name, "segments_info": segments})
+        self._images.add(json.dumps(_picture(frame)))
+        entry = {"image_id": frame.index, "file_name": path.name, "segments_info": segments}
+        self.annotations.add(json.dumps(entry))
 
     def close(self) -> None:
         lists = {"images": self._images, "annotations": self.annotations}
@@ -166,24 +175,9 @@ def label_files(task: str, wanted: Sequence[str], folder: RunFolder, classes: Se
     return [FORMATS[task][name](folder, classes) for name in names]
 
 
-class _Entries:
-    """A JSON list that is collected in a temporary file, so that memory does not grow with the length of the video."""
-
-    def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        self.between = ""
-
-    def add(self, entry: dict[str, Any]) -> None:
-        self.file.write(self.between + json.dumps(entry))
-        self.between = ",\n"
-
-    def write_to(self, file: IO[str]) -> None:
-        """Copies the list to `file` and deletes the temporary file."""
-        with self.file:
-            self.file.seek(0)
-            file.write("[")
-            shutil.copyfileobj(self.file, file)
-            file.write("]")
+def _entries(folder: RunFolder, name: str) -> AppendedLog:
+    """A list of a COCO file, an entry a line, in a file, so that memory does not grow with the length of the video."""
+    return AppendedLog(folder.unfinished / f"{name}.jsonl")
 
 
 def _picture(frame: Frame) -> dict[str, Any]:
@@ -191,8 +185,8 @@ def _picture(frame: Frame) -> dict[str, Any]:
     return {"id": frame.index, "file_name": f"{frame.name}.png", "height": height, "width": width}
 
 
-def _write_coco(path: Path, classes: Sequence[Class], lists: dict[str, _Entries]) -> None:
-    """Writes a COCO file: the classes as categories, then each list under its name."""
+def _write_coco(path: Path, classes: Sequence[Class], lists: Mapping[str, AppendedLog | None]) -> None:
+    """Writes a COCO file: the classes as categories, then each list under its name; None is an empty one."""
     categories = [
         {"id": index, "name": kind.name, "isthing": int(kind.is_thing), "color": kind.color}
         for index, kind in enumerate(classes)
@@ -201,8 +195,18 @@ def _write_coco(path: Path, classes: Sequence[Class], lists: dict[str, _Entries]
         file.write(f'{{"categories": {json.dumps(categories)}')
         for name, entries in lists.items():
             file.write(f', "{name}": ')
-            entries.write_to(file)
+            _copy_list(entries, file)
         file.write("}")
+
+
+def _copy_list(entries: AppendedLog | None, file: IO[str]) -> None:
+    file.write("[")
+    if entries is not None:
+        entries.flush()
+        with entries.path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                file.write((",\n" if number else "") + line.rstrip("\n"))
+    file.write("]")
 
 
 def _box(mask: Rle) -> list[float]:

@@ -18,12 +18,13 @@ import torch
 from ttt_cli.core.color import is_colored
 from ttt_cli.core.frame import Result, Video
 from ttt_cli.core.labels import Labels
+from ttt_cli.core.resumable import Resumable
 from ttt_cli.core.version import __version__
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import OWNER
-from ttt_cli.run.outputs import Step
-from ttt_cli.run.settings import RunSettings, adaptation_record
+from ttt_cli.run.settings import RunSettings, settings_record
+from ttt_cli.run.steps import Step
 from ttt_cli.tasks.base import Task
 
 LOSSES_AVERAGED = 10
@@ -50,6 +51,10 @@ class Report:
     versions: dict[str, str]
     started: str
     """Date and time in UTC."""
+    depends_on: dict[str, Any] = field(default_factory=dict)
+    """What else the files depend on (run/subject.py): versions, and checksums of input, labels and weights."""
+    resumed_at: list[int] = field(default_factory=list)
+    """After how many frames the run went on each time that it had been cut off."""
     status: str = "running"
     """State: "running", "done", "partial" (the input broke off, or files were deleted), "interrupted" or "failed"."""
     reason: str | None = None
@@ -84,8 +89,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as nested dicts."""
-        settings = {**dataclasses.asdict(self.settings), "adaptation": adaptation_record(self.settings.adaptation)}
-        return {OWNER: "run", **dataclasses.asdict(self), "settings": settings}
+        return {OWNER: "run", **dataclasses.asdict(self), "settings": settings_record(self.settings)}
 
 
 def new_report(video: Video, weights: Weights, settings: RunSettings, device: torch.device) -> Report:
@@ -124,8 +128,14 @@ def versions() -> dict[str, str]:
     }
 
 
-class RunTotals:
+class RunTotals(Resumable):
     """Totals over the frames of a run: losses, cuts, and milliseconds of each stage up to the prediction."""
+
+    varying = (
+        *("frames", "skipped_steps", "milliseconds", "cuts", "gray_frames", "clamped_frames", "adapted"),
+        *("out_of_memory", "has_colors", "_model_milliseconds", "_predictions_alone", "_milliseconds_alone"),
+        *("_first_losses", "_last_losses"),
+    )
 
     def __init__(self) -> None:
         self.frames = self.skipped_steps = 0
@@ -187,8 +197,10 @@ class RunTotals:
             report.last_loss = statistics.fmean(list(self._last_losses)[-count:])
 
 
-class RunScores:
+class RunScores(Resumable):
     """Scores predictions against ground truth, for metrics.json."""
+
+    varying = ("metrics", "without_label")
 
     def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:
         """truth: returns the labels of the frame with a given name, or None."""

@@ -124,6 +124,11 @@ def adaptation_record(settings: AdaptationSettings) -> dict[str, Any]:
     return table
 
 
+def settings_record(settings: RunSettings) -> dict[str, Any]:
+    """All settings as nested dicts."""
+    return {**dataclasses.asdict(settings), "adaptation": adaptation_record(settings.adaptation)}
+
+
 def _file_tables(config: Path | None) -> Tables:
     if config is None:
         return {}

@@ -8,6 +8,8 @@ from collections import deque
 from torch import Tensor
 from torch.nn import functional
 
+from ttt_cli.core.resumable import Resumable
+
 THUMBNAIL = (36, 64)
 SMALLEST_CHANGE = 20.0
 """Mean change over a thumbnail, out of 255. Adjacent frames of steady film differ by 1 to 15, cuts by 40 or more."""
@@ -16,8 +18,10 @@ TIMES_THE_USUAL = 3.0
 FRAMES_REMEMBERED = 10
 
 
-class Cuts:
+class Cuts(Resumable):
     """Compares each frame of a video with the one before it."""
+
+    varying = ("_previous", "_changes")
 
     def __init__(self) -> None:
         self._previous: Tensor | None = None

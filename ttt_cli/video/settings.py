@@ -8,7 +8,7 @@ from typing import Literal
 
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.pictures import Exposure
-from ttt_cli.core.ranges import require_share
+from ttt_cli.core.ranges import require_count, require_share
 
 SMALLEST_SIZE = 32
 Reader = Literal["ffmpeg", "decord"]
@@ -70,6 +70,9 @@ class OutputSettings:
     """Their formats (FORMATS in run/label_files.py); empty means the task's defaults."""
     classes: tuple[str, ...] = ()
     """Only these classes are drawn and written; empty means all."""
+    checkpoint_frames: int = 50
+    """Frames between points from which a run that was cut off can go on; the overlay is written in pieces as long."""
 
     def __post_init__(self) -> None:
         require_share(self, "alpha")
+        require_count(self, "checkpoint_frames")

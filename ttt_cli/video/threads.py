@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+SECONDS_BETWEEN_CHECKS = 0.2
 T = TypeVar("T")
 
 
@@ -37,20 +38,22 @@ def prefetch(
     items: Iterable[T],
     depth: int,
     stopwatch: Stopwatch | None = None,
+    check: Callable[[], None] = lambda: None,
     interrupt: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
     """Yields `items` in order while a thread makes up to `depth` (>= 1) of them ahead.
 
     An exception in the source is raised here after the items before it. The thread closes the source and ends before
     this generator does: at its end, on an exception, and on `close()`. `stopwatch` is updated with every item.
-    `interrupt` is called then too: a source that waits for its next item must end.
+    While the source is waited for, `check` is called now and then, and an exception that it raises ends the waiting.
+    `interrupt` is called before the thread is waited for: it makes a source end that waits for its next item.
     """
     made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
     stop = threading.Event()
     thread = threading.Thread(target=_produce, args=(iter(items), made, stop), name="prefetch", daemon=True)
     thread.start()
     try:
-        while isinstance(entry := made.get(), _Made):
+        while isinstance(entry := _next(made, check), _Made):
             if stopwatch is not None:
                 stopwatch.last_seconds = entry.seconds
                 stopwatch.total_seconds += entry.seconds
@@ -82,6 +85,14 @@ def _produce(items: Iterator[T], made: queue.Queue[_Made[T] | _Ended], stop: thr
         if close is not None:
             close()
         made.put(_Ended(error))
+
+
+def _next(made: queue.Queue[_Made[T] | _Ended], check: Callable[[], None]) -> _Made[T] | _Ended:
+    while True:
+        try:
+            return made.get(timeout=SECONDS_BETWEEN_CHECKS)
+        except queue.Empty:
+            check()
 
 
 def _drain(made: queue.Queue[_Made[T] | _Ended]) -> None:

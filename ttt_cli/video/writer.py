@@ -9,6 +9,7 @@ import queue
 import re
 import subprocess
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -22,21 +23,26 @@ from ttt_cli.video import ffmpeg
 logger = logging.getLogger(__name__)
 
 QUEUED_FRAMES = 4
+PLAYABLE = ["-movflags", "+frag_keyframe+empty_moov+default_base_moof"]
+"""Options with which a file plays up to where its writing has come, however it ends."""
 COPIED_SOUND = frozenset({"aac", "mp3", "alac", "ac3", "eac3"})
 """Sound codecs that players expect in an mp4; all others are re-encoded as AAC."""
 
 
 class VideoWriter:
-    """Writes frames to an mp4 (H.264, yuv420p, BT.709) with an ffmpeg process of its own.
+    """Writes frames to an mp4 (H.264, yuv420p, BT.709), piece by piece, each with an ffmpeg process of its own.
 
     path: the file to write; an existing file is replaced, its folder must exist. fps: exact frames a second.
     size: (height, width) of the frames; H.264 needs even numbers, so the last row or column is repeated if odd.
-    audio_from: a video whose sound is kept, from `audio_start_seconds` on and for as long as the picture lasts.
+    folder: where the pieces are written, on the same disk. They are files that play by themselves, and they stay there.
+    piece_frames: frames in each; None is all in one. pieces: the names of those that an earlier writer has closed, from
+    the first one on, of `piece_frames` each; this one goes on after them.
+    audio_from: a video whose sound is kept, from `start_seconds` of it on and for as long as the picture lasts.
 
-    Use it in a `with`. The file is written under a temporary name beside `path`, in two steps (picture, then picture
-    and sound), and moved into place at the end. If Ctrl-C or a TttvError, such as PartialInput, ends the block, what
-    was written is finished and kept; any other exception leaves no file. Raises TttvError, naming `path`, if it cannot
-    be written. If the sound cannot be kept, the picture still is, and `audio_note` says why.
+    Use it in a `with`. At its end the pieces are joined without being encoded again, and the whole is moved into place.
+    If Ctrl-C or a TttvError, such as PartialInput, ends the block, what was written is joined and kept; any other
+    exception leaves only the pieces. Raises TttvError, naming `path`, if it cannot be written. If the sound cannot be
+    kept, the picture still is, and `audio_note` says why.
     """
 
     def __init__(
@@ -45,32 +51,26 @@ class VideoWriter:
         fps: Fraction,
         size: tuple[int, int],
         *,
+        folder: Path,
+        piece_frames: int | None = None,
+        pieces: Sequence[str] = (),
         audio_from: Path | None = None,
-        audio_start_seconds: float = 0.0,
+        start_seconds: float = 0.0,
     ) -> None:
         self.audio_note: str | None = None
-        self.frames_written = 0
+        self.pieces = list(pieces)
+        self.frames_written = len(self.pieces) * (piece_frames or 0)
         self._path = path.absolute()
-        self._fps = fps
-        self._size = size
+        self._fps, self._size = fps, size
+        self._folder, self._piece_frames = folder.absolute(), piece_frames
         self._audio_from = audio_from
-        self._audio_start = audio_start_seconds
-        self._picture = self._path.with_name(f".{self._path.stem}.{os.getpid()}.picture.mp4")
-        self._whole = self._path.with_name(f".{self._path.stem}.{os.getpid()}.whole.mp4")
+        self.start_seconds = start_seconds
+        self._whole = self._folder / "whole.mp4"
         self._encoder: _Encoder | None = None
 
     def __enter__(self) -> VideoWriter:
         if self._path.exists() and not self._path.is_file():
             raise self._error("is not a regular file; write to another name")
-        try:
-            self._picture.touch()
-        except OSError as error:
-            raise self._error(f"cannot be written ({error.strerror}); choose another folder") from error
-        try:
-            self._encoder = _Encoder(self._picture, self._fps, self._size)
-        except BaseException:
-            self._picture.unlink()
-            raise
         return self
 
     def write(self, image: np.ndarray) -> None:
@@ -78,61 +78,86 @@ class VideoWriter:
         height, width = self._size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
             raise ValueError(f"a frame must be uint8 {(height, width, 3)}, not {image.dtype} {image.shape}")
-        assert self._encoder is not None, "use the writer in a `with`"
+        if self._encoder is None:
+            self._encoder = self._next_piece()
         if self._encoder.failed:
             raise self._ffmpeg_failed(self._encoder.finish()[1])
         self._encoder.put(np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
         self.frames_written += 1
+        if self._piece_frames is not None and self.frames_written % self._piece_frames == 0:
+            self._close_piece()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._encoder is not None
         try:
-            keep = error is None or isinstance(error, (KeyboardInterrupt, TttvError))
-            if keep and self.frames_written and not self._encoder.failed:
-                self._finish(self._encoder)
-            elif error is None and self._encoder.failed:
-                raise self._ffmpeg_failed(self._encoder.finish()[1])
+            if error is None or (isinstance(error, (KeyboardInterrupt, TttvError)) and not self._failed):
+                self._close_piece()
+                if self.frames_written:
+                    self._join()
         finally:
-            self._encoder.kill()
-            for file in (self._picture, self._whole):
-                file.unlink(missing_ok=True)
+            if self._encoder is not None:
+                self._encoder.kill()
+            self._whole.unlink(missing_ok=True)
 
-    def _finish(self, encoder: _Encoder) -> None:
-        code, messages = encoder.finish()
+    @property
+    def _failed(self) -> bool:
+        return self._encoder is not None and self._encoder.failed
+
+    def _next_piece(self) -> _Encoder:
+        # A killed run may leave an ffmpeg behind that still writes a piece of this position, so the name is a new one.
+        name = f"piece-{self.frames_written:06d}-{os.getpid()}.mp4"
+        try:
+            (self._folder / name).touch()
+        except OSError as error:
+            raise self._error(f"cannot be written ({error.strerror}); choose another folder") from error
+        self.pieces.append(name)
+        return _Encoder(self._folder / name, self._fps, self._size)
+
+    def _close_piece(self) -> None:
+        if self._encoder is None:
+            return
+        code, messages = self._encoder.finish()
+        self._encoder = None
         if code != 0:
             raise self._ffmpeg_failed(messages)
-        with_sound = self._audio_from is not None and self._add_sound(self._audio_from)
+
+    def _join(self) -> None:
+        if self._audio_from is None or not self._joined_with_sound(self._audio_from):
+            code, messages = ffmpeg.run(self._joining([], []))
+            if code != 0:
+                raise self._ffmpeg_failed(messages)
         try:
-            os.replace(self._whole if with_sound else self._picture, self._path.resolve())
+            os.replace(self._whole, self._path.resolve())
         except OSError as error:
             raise self._error(f"cannot be replaced ({error.strerror}); close it or choose another") from error
 
-    def _add_sound(self, source: Path) -> bool:
-        """Joins picture and sound in a second file. False if there is no sound or, with a note, if joining fails."""
+    def _joined_with_sound(self, source: Path) -> bool:
+        """Joins pieces and sound. False if there is no sound or, with a note, if joining fails."""
         listing = ffmpeg.run(["-protocol_whitelist", "file", "-loglevel", "level+info", "-i", ffmpeg.file_url(source)])[
             1
         ]
         audio = re.search(r"Stream #0:\d+.*: Audio: (\w+)", listing)
         if audio is None:
             return False
+        length = float(self.frames_written / self._fps)
+        sound = ["-ss", f"{self.start_seconds:.6f}", "-t", f"{length:.6f}"]
+        sound += ["-protocol_whitelist", "file", "-i", ffmpeg.file_url(source)]
         messages = ""
         for codec in ("copy", "aac") if audio[1] in COPIED_SOUND else ("aac",):
-            code, messages = ffmpeg.run(self._joining(source, codec))
+            code, messages = ffmpeg.run(self._joining(sound, ["-map", "1:a:0", "-c:a", codec]))
             if code == 0:
                 return True
         self.audio_note = f"the sound was left out: {printable(ffmpeg.reason(messages))}"
         logger.warning("%s: %s", printable(self._path), self.audio_note)
         return False
 
-    def _joining(self, source: Path, codec: str) -> list[str]:
-        length = float(self.frames_written / self._fps)
-        cut = ["-ss", f"{self._audio_start:.6f}", "-t", f"{length:.6f}"]
+    def _joining(self, more_input: list[str], more_output: list[str]) -> list[str]:
+        listing = self._folder / "pieces.txt"
+        listing.write_text("".join(f"file {name}\n" for name in self.pieces), encoding="utf-8")
         return [
-            *["-loglevel", "level+error", "-protocol_whitelist", "file", "-i", ffmpeg.file_url(self._picture)],
-            *[*cut, "-protocol_whitelist", "file", "-i", ffmpeg.file_url(source)],
-            *["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", codec],
+            *["-loglevel", "level+error", "-f", "concat", "-safe", "0", "-protocol_whitelist", "file"],
+            *["-i", ffmpeg.file_url(listing), *more_input, "-map", "0:v:0", "-c:v", "copy", *more_output],
             *["-movflags", "+faststart", "-f", "mp4", ffmpeg.file_url(self._whole)],
         ]
 
@@ -153,7 +178,7 @@ class _Encoder:
         raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:0"]
         color = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-color_range", "tv"]
         color += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-        codec = ["-c:v", "libx264", "-crf", "18", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"]
+        codec = ["-c:v", "libx264", "-crf", "18", "-preset", "veryfast", *PLAYABLE, "-f", "mp4"]
         self._process = ffmpeg.start(
             ["-loglevel", "level+error", *raw, *color, *codec, ffmpeg.file_url(path)], stdin=subprocess.PIPE
         )

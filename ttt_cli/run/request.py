@@ -1,0 +1,45 @@
+"""What to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ttt_cli.model.weights import Weights
+from ttt_cli.run.settings import RunSettings
+from ttt_cli.video.live import LiveSource
+
+if TYPE_CHECKING:
+    from ttt_cli.model.split import SplitModel
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run, with which weights and settings, and where to write."""
+
+    source: str | LiveSource
+    """A video file, a folder or glob of pictures, or live input."""
+    weights: Weights
+    settings: RunSettings
+    device: torch.device
+    out: Path | None = None
+    """Folder to write. None is runs/NAME-METHOD (or NAME-METHOD-TASK) in the current folder."""
+    truth: Path | None = None
+    """Folder of labels named like the frames."""
+    gray_first: bool = False
+    """Score the predicted colors against the video's own."""
+    overwrite: bool = False
+    """Replace an earlier run in the folder."""
+    resume: bool = False
+    """Go on with the run in the folder if it was cut off; if there is none, begin one."""
+    model: SplitModel | None = None
+    """The model of the weights, if it is loaded already; it comes back as it was."""
+
+    @property
+    def kind(self) -> str:
+        """The end of the names of run folders: the method, and the task unless it is semantic."""
+        method, task = self.settings.adaptation.method, self.settings.task.task
+        return method if task == "semantic" else f"{method}-{task}"
