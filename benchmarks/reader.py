@@ -8,6 +8,8 @@ as it is, without what guards `--reader decord`.
     start      ten frames, a minute into the film (or in the middle of a shorter one)
     resumed    ten frames after as many others as there are in that minute, as a resumed run needs them
 
+Last, how much memory decord takes while nobody reads on.
+
 A file is made if none is named: 70 seconds of 640x360 at 25 frames a second, a keyframe every two seconds.
 
 python benchmarks/reader.py
@@ -16,6 +18,7 @@ python benchmarks/reader.py
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -34,6 +37,8 @@ from ttt_cli.video.reader import open_video
 MINUTE = 60.0
 FEW = 10
 STRIDE = 10
+SETTLED_SECONDS = 3.0
+"""Memory that does not grow for so long grows no more."""
 
 
 def main() -> None:
@@ -56,6 +61,7 @@ def main() -> None:
                 "decord": partial(by_decord, path, part, count),
             }
             measured(part, readings, arguments.turns)
+        print(f"held while nothing is read: {held_by_decord(path)} MiB; all frames: {video_mebibytes(video)} MiB")
 
 
 def measured(part: str, readings: dict[str, Callable[[], int]], turns: int) -> None:
@@ -110,6 +116,30 @@ def by_decord(path: Path, part: str, count: int) -> int:
             yield torch.from_numpy(frame.asnumpy()).permute(2, 0, 1).contiguous()
 
     return taken(frames())
+
+
+def held_by_decord(path: Path) -> int:
+    """MiB by which the process grows while decord, which has given one frame, is asked for no other. Linux only."""
+    import decord
+
+    before = resident_mebibytes()
+    reader = decord.VideoReader(str(path), ctx=decord.cpu(0))
+    reader.next()
+    grown = 0
+    while (now := resident_mebibytes() - before) > grown:
+        grown = now
+        time.sleep(SETTLED_SECONDS)
+    return grown
+
+
+def resident_mebibytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+def video_mebibytes(video: Video) -> int:
+    assert video.length is not None
+    return video.length * video.size[0] * video.size[1] * 3 // 2**20
 
 
 def taken(frames: Iterable[object]) -> int:

@@ -332,3 +332,14 @@ def test_nothing_is_left_when_a_stream_is_forgotten(served: Serve) -> None:
 def test_live_input_is_colored_whole(served: Serve) -> None:
     video = opened(served().address, max_frames=2)
     assert picture_area(video, "auto") is None and len(list(video.frames())) == 2
+
+
+def test_live_input_is_not_resumed_and_is_a_run_of_its_own(
+    segment: Callable[..., int], served: Serve, clip: Path, capsys: Capture
+) -> None:
+    assert segment(served().address, "--resume") == 2
+    error = error_of(capsys)
+    assert "live input does not come again" in error and "secret" not in error
+    assert segment("camera:0", clip) == 2
+    assert "camera:0: live input is a run of its own" in error_of(capsys)
+    assert not Path("runs").exists()
