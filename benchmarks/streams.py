@@ -19,7 +19,8 @@ from ttt_cli.cli._values import parse_window
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.evaluate.comparison import ALL_STREAMS, Summary
 from ttt_cli.evaluate.evaluation import Cell
-from ttt_cli.evaluate.experiment import Experiment, Watcher, run_experiment
+from ttt_cli.evaluate.experiment import Experiment
+from ttt_cli.evaluate.running import Watcher, run_experiment
 from ttt_cli.model.opening import open_weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, parse_assignments
 from ttt_cli.run.settings import resolve

@@ -32,7 +32,7 @@ from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.changes import shuffled
 from ttt_cli.datasets.degrade import degraded, parse_degradation
 from ttt_cli.datasets.stream import Stream, StreamRequest
-from ttt_cli.evaluate import evaluation, experiment
+from ttt_cli.evaluate import cells, evaluation
 from ttt_cli.evaluate.comparison import Record, records_of, summarize
 from ttt_cli.evaluate.evaluation import Cell, PassTally, PreparedMethod, measure, plan
 from ttt_cli.metrics.base import Metric, Scores
@@ -236,7 +236,7 @@ def test_a_stopped_evaluation_goes_on(
             raise KeyboardInterrupt
         return real(cell, *rest)
 
-    monkeypatch.setattr(experiment, "measure", watched)
+    monkeypatch.setattr(cells, "measure", watched)
     stop = True
     assert main(arguments) == 130
     with (out / "cells.jsonl").open("a") as file:

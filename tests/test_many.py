@@ -19,9 +19,10 @@ from conftest import PATIENCE, error_of
 from test_resume import content
 from video_fixtures import make_video
 
+from ttt_cli.core import workers
 from ttt_cli.core.errors import TttvError, UsageError
-from ttt_cli.many import local
-from ttt_cli.many.local import in_processes
+from ttt_cli.core.workers import in_processes
+from ttt_cli.many.local import Runs
 from ttt_cli.many.units import Shard, parse_shard, units_of
 from ttt_cli.many.work import carry_out
 from ttt_cli.model.opening import open_weights
@@ -104,11 +105,12 @@ def test_a_worker_that_always_dies_is_told(
     tmp_path: Path, tiny_weights: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is left of its process to tell why, so the outcome does."""
-    monkeypatch.setattr(local, "ATTEMPTS", 2)
+    monkeypatch.setattr(workers, "ATTEMPTS", 2)
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(tiny_weights.read_bytes())
     request = RunRequest("", open_weights(str(weights), False), Dying(), choose_device("cpu"))  # type: ignore[arg-type]
-    outcomes = list(in_processes(units_of([str(clips[0])], tmp_path / "runs", "x"), request, 2))
+    units = units_of([str(clips[0])], tmp_path / "runs", "x")
+    outcomes = [outcome for _, outcome in in_processes(units, Runs(request), 2)]
     assert [outcome.status for outcome in outcomes] == ["failed"]
     assert outcomes[0].reason is not None and "ended by itself 2 times" in outcomes[0].reason
 

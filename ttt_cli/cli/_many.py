@@ -79,13 +79,14 @@ def _outcomes(units: Sequence[Unit], request: RunRequest, many: ManyOptions) -> 
     """The outcomes of the units, as the engine that was asked for makes them."""
     import torch
 
-    from ttt_cli.many.local import in_processes, in_this_process
+    from ttt_cli.core.workers import in_processes
+    from ttt_cli.many.local import Runs, in_this_process
     from ttt_cli.many.on_ray import on_ray
 
     if many.ray is not None:
         return on_ray(units, request, many.ray, torch.get_num_threads())
     if many.workers > 1:
-        return in_processes(units, request, many.workers)
+        return (outcome for _, outcome in in_processes(units, Runs(request), many.workers))
     return in_this_process(units, request)
 
 

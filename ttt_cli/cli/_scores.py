@@ -12,7 +12,7 @@ from ttt_cli.evaluate.figures import UNKNOWN, format_number
 
 if TYPE_CHECKING:
     from ttt_cli.evaluate.comparison import Summary
-    from ttt_cli.evaluate.experiment import Outcome
+    from ttt_cli.evaluate.running import Outcome
 
 MOST_ROWS = 20
 METHODS_ABREAST = 3

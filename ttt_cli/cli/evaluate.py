@@ -20,11 +20,9 @@ from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, Ta
 
 if TYPE_CHECKING:
     from ttt_cli.adaptation.settings import AdaptationSettings
-    from ttt_cli.core.frame import Result
-    from ttt_cli.datasets.degrade import Degradation
-    from ttt_cli.datasets.stream import Stream
+    from ttt_cli.evaluate.cells import Progress
     from ttt_cli.evaluate.evaluation import Cell
-    from ttt_cli.evaluate.experiment import Watcher
+    from ttt_cli.evaluate.running import Watcher
 
 EPILOG = """Examples:
 
@@ -121,6 +119,15 @@ def evaluate(
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Shuffle the frames, which removes what online training relies on.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Measure N passes at a time, each in a process with its share of the processor. (default: 1)",
+        ),
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -138,11 +145,12 @@ def evaluate(
     and seeds can be added later.
     """
     from ttt_cli.adaptation.methods import defined_methods
-    from ttt_cli.datasets import default_task, open_streams
-    from ttt_cli.datasets.changes import fitting
+    from ttt_cli.datasets import default_task
     from ttt_cli.datasets.degrade import parse_degradation
+    from ttt_cli.datasets.source import StreamSource
     from ttt_cli.datasets.stream import StreamRequest
-    from ttt_cli.evaluate import experiment
+    from ttt_cli.evaluate.experiment import Experiment
+    from ttt_cli.evaluate.running import run_experiment
     from ttt_cli.model.opening import open_weights
     from ttt_cli.run.settings import choose_device, resolve, tables_of_methods
 
@@ -161,11 +169,11 @@ def evaluate(
     task_name = common.task.task
     names = [name.strip() for name in method.split(",")]
     methods, left_out = defined_methods(opened, task_name) if method == "all" else (names, [])
-    degradation = None if degrade is None else parse_degradation(degrade)
-    streams = open_streams(dataset, StreamRequest(truth, images, common.input, task_name, every, split))
-    plan = experiment.Experiment(
+    request = StreamRequest(truth, images, common.input, task_name, every, split)
+    source = StreamSource(dataset, request, opened.classes, degrade, shuffle)
+    plan = Experiment(
         data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
-        streams=fitting(_changed(streams, degradation, shuffle), opened.classes, task_name),
+        streams=source.open(),
         weights=opened,
         settings={name: resolve(opened, run.config, _of_method(overrides, name), device) for name in methods},
         common=common,
@@ -176,15 +184,16 @@ def evaluate(
         videos=videos,
         detectron=evaluator is Evaluator.detectron2,
         method_tables=method_tables,
+        source=source,
     )
-    change = None if degradation is None else degradation.file_name
+    change = None if degrade is None else parse_degradation(degrade).file_name
     parts = ["eval", dataset, "" if task_name == "semantic" else task_name, change, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
     visible = not (run.quiet or run.as_json)
     for warning in plan.warnings if visible else ():
         _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", visible) as bar:
-        outcome = experiment.run_experiment(plan, folder, run.overwrite, _watcher(bar))
+        outcome = run_experiment(plan, folder, run.overwrite, _watcher(bar), workers)
     present(outcome, folder, run, protocol.value, left_out, videos)
 
 
@@ -212,19 +221,20 @@ def _windows(window: str | None, common: AdaptationSettings, overrides: Override
 
 def _watcher(bar: _console.Bar) -> Watcher:
     """Shows an experiment's progress."""
-    from ttt_cli.evaluate.experiment import Watcher
+    from ttt_cli.evaluate.cells import OfflineStep
+    from ttt_cli.evaluate.running import Watcher
 
     class Shown(Watcher):
         def start(self, frames: int) -> None:
             bar.expect(frames)
 
-        def frame(self, cell: Cell, result: Result) -> None:
-            if result.out_of_memory is not None:
-                _console.warning(f"{cell.stream}, {cell.method}: {result.out_of_memory}")
-            bar.advance(cell.method + ("" if result.loss is None else f", loss {result.loss:.4f}"))
-
-        def offline_step(self, cell: Cell, done: int, total: int) -> None:
-            bar.note(f"{cell.method}, trains on the whole video: {done}/{total}")
+        def progress(self, cell: Cell, progress: Progress) -> None:
+            if isinstance(progress, OfflineStep):
+                bar.note(f"{cell.method}, trains on the whole video: {progress.done}/{progress.total}")
+                return
+            if progress.out_of_memory is not None:
+                _console.warning(f"{cell.stream}, {cell.method}: {progress.out_of_memory}")
+            bar.advance(cell.method + ("" if progress.loss is None else f", loss {progress.loss:.4f}"))
 
     return Shown()
 
@@ -240,12 +250,3 @@ def parse_seeds(text: str) -> list[int]:
     if not numbers or min(numbers) < 0:
         raise UsageError(f"seeds must be at least one, and not negative: {printable(text)!r}")
     return numbers
-
-
-def _changed(streams: list[Stream], degradation: Degradation | None, shuffle: bool) -> list[Stream]:
-    from ttt_cli.datasets.changes import shuffled
-    from ttt_cli.datasets.degrade import degraded
-
-    if degradation is not None:
-        streams = [degraded(stream, degradation) for stream in streams]
-    return [shuffled(stream) for stream in streams] if shuffle else streams

@@ -207,7 +207,7 @@ def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
     _console.facts(f"{report.status}: {folder.path}", _rows(finished))
     for name in report.files:
         _console.line(folder.path / name)
-    if report.status == "interrupted":
+    if report.status == "interrupted" and folder.unfinished.exists():
         _console.line("the same command with --resume goes on from here")
 
 

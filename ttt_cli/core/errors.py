@@ -38,6 +38,10 @@ class PartialInput(TttvError):
         self.frames_read = frames_read
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[PartialInput], tuple[str, int, str]]:
+        # Processes send it to one another, which by itself would pass the message alone.
+        return type(self), (str(self), self.frames_read, self.reason)
+
 
 class PartialOutput(TttvError):
     """Files of a run were deleted while it ran; the others are whole. Exit code 3."""

@@ -33,17 +33,18 @@ def fingerprint(streams: Iterable[Stream]) -> str:
     return digest.hexdigest()
 
 
-def quick_fingerprint(path: Path) -> str:
+def quick_fingerprint(path: Path | None) -> str:
     """A checksum, in hexadecimal, of the names, sizes and times of change of a file or of the files in a folder.
 
-    Also of the content of a single file's beginning and end. Raises TttvError if it cannot be read.
+    Of None it is always the same. Also of the content of a single file's beginning and end.
+    Raises TttvError if it cannot be read.
     """
     digest = hashlib.sha256()
     try:
         for file in _files(path):
             status = file.stat()
             digest.update(f"{file.name!r} {status.st_size} {status.st_mtime_ns}\n".encode())
-        if path.is_file():
+        if path is not None and path.is_file():
             with path.open("rb") as content:
                 digest.update(content.read(ENDS))
                 content.seek(max(0, path.stat().st_size - ENDS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,22 @@ class Finished:
     tally: PassTally
     weights: str
     """sha256 of the weights file."""
-    video: str | None = None
-    """Name of the overlay video that was written beside the journal, if one was."""
+    detectron: dict[str, float] | None = None
+    """Scores by detectron2, if they were wanted."""
 
 
-def read_cells(path: Path) -> tuple[dict[str, Any], dict[Cell, Finished]]:
-    """The subject and the finished cells. Damaged lines are skipped, such as a last one that was cut off.
+@dataclass(frozen=True)
+class Content:
+    """What a journal holds."""
+
+    subject: dict[str, Any]
+    finished: dict[Cell, Finished]
+    videos: set[str]
+    """Names of overlay videos beside the journal, written or yet to be written. Videos of other names are not ours."""
+
+
+def read_journal(path: Path) -> Content:
+    """The content of a journal. Damaged lines are skipped, such as a last one that was cut off.
 
     Raises OSError if the file cannot be read, TttvError if it is not a journal of tttv.
     """
@@ -43,16 +54,15 @@ def read_cells(path: Path) -> tuple[dict[str, Any], dict[Cell, Finished]]:
     subject = _subject(first)
     if subject is None:
         raise TttvError(f"{printable(path)}: was not written by tttv eval; name another folder")
-    finished = {}
+    content = Content(subject, {}, set())
     for line in lines:
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            content = json.loads(line)
-            tally = PassTally.from_json(content["tally"])
-            video = content.get("video")
-            if video is not None and Path(video).name != video:
-                continue  # It would lead out of the folder.
-            finished[Cell(**content["cell"])] = Finished(tally, content["weights"], video)
-    return subject, finished
+            values = json.loads(line)
+            # A name with a folder in it would lead out of this one.
+            content.videos.update(name for name in values.get("videos", ()) if Path(name).name == name)
+            tally = PassTally.from_json(values["tally"])
+            content.finished[Cell(**values["cell"])] = Finished(tally, values["weights"], values.get("detectron"))
+    return content
 
 
 def _subject(line: bytes) -> dict[str, Any] | None:
@@ -67,7 +77,10 @@ def _subject(line: bytes) -> dict[str, Any] | None:
 
 
 class Journal:
-    """A file with the evaluation's subject in the first line and a cell with its tally in every other line."""
+    """A file with the evaluation's subject in the first line and a cell with its tally in every other line.
+
+    Lines that name the overlay videos come before those of their cells.
+    """
 
     def __init__(self, path: Path, subject: dict[str, Any]) -> None:
         """subject: everything that the scores depend on except methods, windows and seeds; it becomes the first line.
@@ -75,30 +88,56 @@ class Journal:
         Raises TttvError if the file is of another evaluation, OSError if it cannot be read or written.
         """
         self.path = path
+        self._first = to_json(subject)
         self.finished: dict[Cell, Finished] = {}
-        first = to_json(subject)
+        self.videos: set[str] = set()
         if path.exists():
-            earlier, self.finished = read_cells(path)
-            _check_same(earlier, json.loads(first), path)
-        lines = [first, *(_line(cell, finished) for cell, finished in self.finished.items())]
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        temporary.replace(path)
+            earlier = read_journal(path)
+            _check_same(earlier.subject, json.loads(self._first), path)
+            self.finished, self.videos = earlier.finished, earlier.videos
+        self._write()
 
     def has(self, cell: Cell, weights: str) -> bool:
         """Whether the cell is finished with these weights, given by sha256."""
         return cell in self.finished and self.finished[cell].weights == weights
 
+    def announce(self, videos: set[str]) -> None:
+        """Adds the names of overlay videos that are going to be written."""
+        if not videos <= self.videos:
+            self.videos |= videos
+            self._append(_videos_line(videos))
+
     def add(self, cell: Cell, finished: Finished) -> None:
         """Adds a finished cell to the file."""
         self.finished[cell] = finished
+        self._append(_line(cell, finished))
+
+    def arrange(self, cells: Sequence[Cell]) -> None:
+        """Puts these cells, which are all finished, first and in order, whatever the order in which they came."""
+        arranged = {cell: self.finished[cell] for cell in (*cells, *self.finished)}
+        if list(arranged) != list(self.finished):
+            self.finished = arranged
+            self._write()
+
+    def _append(self, line: str) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(cell, finished) + "\n")
+            file.write(line + "\n")
+
+    def _write(self) -> None:
+        lines = [self._first, *([_videos_line(self.videos)] if self.videos else [])]
+        lines += [_line(cell, finished) for cell, finished in self.finished.items()]
+        temporary = self.path.with_name(self.path.name + ".part")
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        temporary.replace(self.path)
 
 
 def _line(cell: Cell, finished: Finished) -> str:
-    values = {"weights": finished.weights, "video": finished.video, "tally": finished.tally.as_json()}
+    values = {"weights": finished.weights, "detectron": finished.detectron, "tally": finished.tally.as_json()}
     return to_json({"cell": dataclasses.asdict(cell), **values})
+
+
+def _videos_line(videos: set[str]) -> str:
+    return to_json({"videos": sorted(videos)})
 
 
 def _check_same(earlier: dict[str, Any], subject: dict[str, Any], path: Path) -> None:

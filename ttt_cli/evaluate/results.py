@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.evaluate.journal import CELLS, read_cells
+from ttt_cli.evaluate.journal import CELLS, read_journal
 from ttt_cli.run.folder import REPORT, is_report
 
 METRICS = "metrics.json"
 TABLE = "metrics.csv"
 LATEX = "metrics.tex"
 BY_DETECTRON = "detectron2.json"
-NAMES = (METRICS, TABLE, LATEX, BY_DETECTRON)
+UNFINISHED = "unfinished"
+"""A folder that has a folder of pieces for each overlay video that is being written."""
+NAMES = (METRICS, TABLE, LATEX, BY_DETECTRON, UNFINISHED)
 """What is written beside the journal. From the moment that there is a journal of ours, these names are ours."""
 
 
@@ -26,12 +30,20 @@ def claim(folder: Path, overwrite: bool) -> None:
     if not journal.is_file():
         check_absent(folder, (CELLS, *NAMES))
         return
-    cells = read_cells(journal)[1].values()
+    videos = read_journal(journal).videos
+    clear_unfinished(folder, videos)
     if overwrite:
-        videos = [finished.video for finished in cells if finished.video]
         pages = [REPORT] if is_report(folder / REPORT) else []
-        for name in (*NAMES, *videos, *pages, CELLS):
+        for name in (METRICS, TABLE, LATEX, BY_DETECTRON, *videos, *pages, CELLS):
             (folder / name).unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: Path, videos: Iterable[str]) -> None:
+    """Deletes the pieces of these overlay videos, which a process that was killed leaves behind."""
+    for video in videos:
+        shutil.rmtree(folder / UNFINISHED / video, ignore_errors=True)
+    with suppress(OSError):  # The folder stays if the user keeps something in it.
+        (folder / UNFINISHED).rmdir()
 
 
 def check_absent(folder: Path, names: Iterable[str]) -> None:

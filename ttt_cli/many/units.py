@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.video.images import is_image
+from ttt_cli.video.live import live_source
 
 LIST = ".txt"
 """How the name of a list of inputs ends."""
@@ -55,7 +56,8 @@ def units_of(sources: Sequence[str], out: Path, kind: str) -> list[Unit]:
 
     out: the folder of the run folders. kind: the end of their names, such as "auto". Inputs of the same name get a
     number of their own, which depends on nothing but their path, so that they get the same folder the next time.
-    Raises TttvError for a list that cannot be read or names itself, UsageError for pictures, which are no videos.
+    Raises TttvError for a list that cannot be read or names itself, UsageError for live input, and for pictures, which
+    are no videos.
     """
     inputs = list(dict.fromkeys(_expanded(sources, ())))
     if len(inputs) > 1 and all(is_image(path) for path in inputs):
@@ -72,6 +74,8 @@ def units_of(sources: Sequence[str], out: Path, kind: str) -> list[Unit]:
 def _expanded(sources: Sequence[str], inside: tuple[Path, ...]) -> Iterator[Path]:
     """The inputs as absolute paths without links, those in lists in their places. inside: the lists that we are in."""
     for source in sources:
+        if live_source(source) is not None:
+            raise UsageError(f"{printable(source)}: live input is a run of its own; name it alone")
         path = Path(source).resolve()
         if not source.lower().endswith(LIST):
             yield path

@@ -11,7 +11,7 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.evaluate.comparison import Summary
 from ttt_cli.evaluate.evaluation import Cell, PassTally
 from ttt_cli.evaluate.figures import or_nan
-from ttt_cli.evaluate.journal import CELLS, read_cells
+from ttt_cli.evaluate.journal import CELLS, read_journal
 from ttt_cli.run.folder import RunFolder
 
 
@@ -75,7 +75,7 @@ def read(path: Path) -> Evaluation | SegmentRun:
 
 def _evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
     summary = [_summary(row) for row in content.pop("summary")]
-    tallies = {cell: finished.tally for cell, finished in read_cells(path / CELLS)[1].items()}
+    tallies = {cell: finished.tally for cell, finished in read_journal(path / CELLS).finished.items()}
     del content["records"]
     return Evaluation(path, content, content.pop("score"), content.pop("unit"), summary, tallies)
 

@@ -29,9 +29,9 @@ class Bookkeeping:
     def __init__(self, request: RunRequest, video: Video, subject: dict[str, Any], saved: Checkpoint | None) -> None:
         """subject: what the run depends on. saved: of the run that this one resumes."""
         self.began = time.perf_counter()
-        self.video = video
         self.scores = _scores(request, video)
         self.totals = RunTotals()
+        self.notes, self.is_live = video.notes, video.path is None
         if saved is None:
             settings, self.note = with_quicker_precision(request.weights, request.settings, video, request.device)
         else:
@@ -70,7 +70,7 @@ class Bookkeeping:
     def recorded(self, folder: RunFolder, outputs: Outputs) -> Iterator[None]:
         """Writes run.json at the beginning and, however the run ends, at its end, with metrics.json if it is scored."""
         self.report.files = folder.names()
-        with _status_recorded(self.report, folder):
+        with _status_recorded(self.report, folder, self.is_live):
             write_json(folder.run, self.report.as_json())
             try:
                 yield
@@ -92,7 +92,7 @@ class Bookkeeping:
         peak = peak_mebibytes(self.request.device)
         report.peak_memory_mib = None if peak is None else round(peak, 1)
         report.audio_note = outputs.audio_note
-        notes = [note for note in (*self.video.notes, self.note) if note]
+        notes = [note for note in (*self.notes, self.note) if note]
         report.warnings = notes + _warnings(self.request, totals, self.scores)
 
 
@@ -121,10 +121,10 @@ def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) 
 
 
 @contextmanager
-def _status_recorded(report: Report, folder: RunFolder) -> Iterator[None]:
+def _status_recorded(report: Report, folder: RunFolder, is_live: bool) -> Iterator[None]:
     """Writes run.json at the end, however the run ends. Partial input or output and Ctrl-C are not raised as errors.
 
-    What a run needs to go on is deleted if it is finished.
+    What a run needs to go on is deleted if it is finished, or its input is live.
     """
     try:
         yield
@@ -140,7 +140,7 @@ def _status_recorded(report: Report, folder: RunFolder) -> Iterator[None]:
         if isinstance(error, OSError):
             raise TttvError(report.reason) from error
         raise
-    if report.status in FINISHED:
+    if report.status in FINISHED or is_live:
         folder.finish()
         report.files = folder.written()
     write_json(folder.run, report.as_json())
