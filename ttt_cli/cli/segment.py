@@ -121,8 +121,8 @@ def _check_no_live(sources: Sequence[str]) -> None:
     from ttt_cli.video.live import live_source
 
     for source in sources:
-        if live_source(source) is not None:
-            raise UsageError(f"{printable(source)}: live input is a run of its own; name it alone, without --workers")
+        if (live := live_source(source)) is not None:
+            raise UsageError(f"{printable(live.shown)}: live input is a run of its own; name it alone")
 
 
 def _listed(text: str | None) -> list[str] | None:
