@@ -339,7 +339,7 @@ def test_live_input_is_not_resumed_and_is_a_run_of_its_own(
 ) -> None:
     assert segment(served().address, "--resume") == 2
     error = error_of(capsys)
-    assert "live input does not come again" in error and "secret" not in error
+    assert "live input cannot be gone back to" in error and "secret" not in error
     assert segment("camera:0", clip) == 2
     assert "camera:0: live input is a run of its own" in error_of(capsys)
     assert not Path("runs").exists()

@@ -27,7 +27,7 @@ def subject_of(request: RunRequest, video: Video) -> dict[str, Any]:
         "tttv": __version__,
         "torch": torch.__version__,
         "device": request.device.type,
-        "input": None if video.path is None else quick_fingerprint(video.path),
+        "input": quick_fingerprint(video.path),
         "labels": None if request.truth is None else quick_fingerprint(request.truth),
         "gray_first": request.gray_first,
         "weights": request.weights.checksum(),
