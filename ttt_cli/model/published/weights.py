@@ -65,9 +65,13 @@ class PublishedWeights(ForeignWeights):
         """changes: further arguments of from_pretrained."""
         import transformers
 
+        from ttt_cli.model.published.checkpoint import read_tensors
         from ttt_cli.model.published.model import PublishedModel
 
         shown = printable(self.snapshot.source)
+        if self.snapshot.is_pickle:
+            for path in self.snapshot.weights:
+                read_tensors(path)  # transformers has PyTorch read them, which some files end or harm.
         quiet()
         try:
             model, report = getattr(transformers, self.architecture).from_pretrained(
