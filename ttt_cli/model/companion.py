@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.pictures import PictureStatistics
+from ttt_cli.core.replacing import replacing
 from ttt_cli.core.toml import from_table
 from ttt_cli.model.settings import ReconstructionSettings
 
@@ -116,18 +117,11 @@ def write_companion(path: Path, companion: Companion, tensors: Mapping[str, Tens
 
     from ttt_cli.model.checksum import KEY, checksum_of
 
-    temporary = path.with_suffix(".part")
     record = json.dumps(dataclasses.asdict(companion))
-    try:
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path, remedy="copy the weights elsewhere") as temporary:
         save_file(whole, temporary, metadata={"format": FORMAT, "record": record, KEY: checksum_of(record, whole)})
         temporary.chmod(0o644)  # safetensors lets only the owner read its files; these may be shared.
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TttvError(
-            f"{printable(path)}: cannot be written ({error.strerror}); copy the weights elsewhere"
-        ) from error
 
 
 def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.model.published.torch_pickle import read_torch_pickle
 from ttt_cli.model.released import read_pickle
 
@@ -54,6 +55,5 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], shown: str) -> None:
 
 def save_tensors(model: nn.Module, path: Path) -> None:
     """Writes a model's tensors as a checkpoint, through a temporary file."""
-    temporary = path.with_suffix(".part")
-    torch.save({"model": model.state_dict()}, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save({"model": model.state_dict()}, temporary)
