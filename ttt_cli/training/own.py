@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, UsageError, printable
-from ttt_cli.model.own import OwnWeights, save_weights
+from ttt_cli.model.own import OwnWeights, is_own, save_weights
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.training.objectives import OBJECTIVES
@@ -47,8 +47,13 @@ class OwnSubject(Subject):
         """A file named after the recipe."""
         return folder / f"{self.recipe.name}.safetensors"
 
+    def is_ours(self, path: Path) -> bool:
+        """Whether it is a weights file of ours."""
+        return is_own(path)
+
     def save(self, model: SplitModel, path: Path, measured: Measured) -> None:
-        """Writes the file with everything needed to use it."""
+        """Writes the file with everything needed to use it. Raises TttvError as `check_place` does."""
+        self.check_place(path)
         assert isinstance(model, TwoHeadedModel), "it is of the same kind"
         model = copy.deepcopy(model)
         model.ordinary_features = measured.features
