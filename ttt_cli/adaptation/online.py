@@ -82,6 +82,8 @@ class Adapter:
         finds_scenes = settings.cuts == "reset" or (self.adapts and (settings.every > 1 or settings.budget > 0))
         self.cuts = Cuts() if finds_scenes else None
         self.expect(None)
+        self.frames = 0
+        self.due: str | None = None
         self.at_rest = False
         self.familiarity = Familiarity()
         self.clamp = ChosenClamp()
@@ -109,7 +111,8 @@ class Adapter:
             return Result(frame, known, None, 0, self.compute.timing(began, self.compute.moment()), cut=cut)
         if self.steps:
             self.window.push(frame.image)
-        due = self.pace.due(begins_scene)
+        self.frames += 1
+        due = self.due = self.pace.due(begins_scene)
         if due and not self.method.carry:
             self.reset()
         estimate = self.auto_window.update(self) if self.auto_window else None
@@ -120,7 +123,8 @@ class Adapter:
             prediction, losses = self.memory.step(lambda: self.predict_and_adapt(frame))
         else:
             with self.method.predicting(self):
-                prediction = self.method.after_predict(self, frame, self.predict(frame))
+                prediction = self.predict(frame)
+        prediction = self.method.after_predict(self, frame, prediction)
         timing = self.compute.timing(began, adapted)
         finite = [loss for loss in losses if loss is not None]
         loss = sum(finite) / len(finite) if finite else None
@@ -206,7 +210,7 @@ class Adapter:
                     encoded, loss = self.method.encode_with_loss(self.model, image)
             with torch.no_grad(), replaced(self.quick):
                 prediction = self.task.predict(self.model, encoded)
-        return self.method.after_predict(self, frame, prediction), [self.descend(loss)]
+        return prediction, [self.descend(loss)]
 
     def reset(self) -> None:
         """Back to f_0, g_0, without any trace of past training; the window stays."""
