@@ -1,12 +1,12 @@
 """What it costs to adapt less often, and what of the gain is left: a table, and a plot of one curve for each row.
 
 A row is weights, a method, the fixed method over which it gains, and a stream of the recipe. The gain of a step before
-every frame is 100 %. The fixed pass and the adapted one take turns, so that both see the same machine. Times are of the
-processor, which other processes hardly disturb; a budget goes by the clock on the wall.
+every frame is 100 %. A budget decides by the clock; the times that are told are of the processor, for each frame the
+median over all frames of the row that were adapted to for the same reason, since other processes disturb single ones.
 
 python benchmarks/pareto.py --data data --row street-plain online joint night --plot docs/pareto.png
 
-With `--points FILE` finished passes are kept there, and are not run again.
+With `--passes FILE` finished passes are kept there, and are not run again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +30,6 @@ from shift_recipes import open_stream, read_streams
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.datasets.stream import Stream
 from ttt_cli.model.opening import open_weights
-from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import AdaptationOverrides, Overrides
 from ttt_cli.run.settings import resolve, task_of
 from ttt_cli.video.transforms import for_model
@@ -54,31 +55,42 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Pass:
+    """One pass over the stream of a row: of the method, with steps in a certain spacing, or of the base."""
+
+    every: int
+    """0 with a budget, and for the base."""
+    budget: float
+    """0 without one."""
+    score: float
+    """mIoU in percent, pooled."""
+    whys: list[str]
+    """Why each frame was adapted to, see adaptation/pace.py; empty if it was not."""
+    seconds: list[float]
+    """Of the processor, for each frame."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """What each frame's time depends on: with a budget a step may share f's forward pass."""
+        return [f"{why}, {bool(self.budget)}" if why else "predicted" for why in self.whys]
+
+
+@dataclass(frozen=True)
 class Point:
     """One way to space the steps of a row."""
 
-    every: int
-    """0 with a budget."""
-    budget: float
-    """0 without one."""
+    label: str
+    """The option."""
     frames: int
     """Adapted to."""
     score: float
     """mIoU in percent, pooled."""
-    base_score: float
-    """That of the base."""
+    gain: float
+    """Points of mIoU above the base."""
+    share: float
+    """The gain in percent of the first point's; NaN if that gains nothing."""
     time: float
     """Over that of the base."""
-
-    @property
-    def gain(self) -> float:
-        """Points of mIoU above the base."""
-        return self.score - self.base_score
-
-    @property
-    def label(self) -> str:
-        """The option."""
-        return f"budget {self.budget:g}" if self.budget else f"every {self.every}"
 
 
 def main() -> None:
@@ -91,77 +103,88 @@ def main() -> None:
     parser.add_argument("--every", type=int, nargs="*", default=EVERY)
     parser.add_argument("--budgets", type=float, nargs="*", default=BUDGETS)
     parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--points", type=Path, metavar="FILE", help="JSON lines; goes on with what is there")
+    parser.add_argument("--passes", type=Path, metavar="FILE", help="JSON lines; goes on with what is there")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if 1 not in arguments.every:
         parser.error("--every needs 1, a step before every frame, whose gain is 100 %")
-    spacings = [(every, 0.0) for every in sorted(arguments.every)] + [(0, budget) for budget in arguments.budgets]
+    spacings = [(0, 0.0), *((every, 0.0) for every in sorted(arguments.every)), *((0, b) for b in arguments.budgets)]
     curves: dict[Row, list[Point]] = {}
     for row in map(Row._make, arguments.row):
         recipe = read_streams(arguments.recipe, [row.stream])[0]
         stream = open_stream(recipe, arguments.data, max_frames=arguments.max_frames)
-        known = kept(arguments.points, row)
-        points = curves[row] = []
-        print(f"{row.title}\n{'':>12s}  frames   mIoU    gain  of all    time")
+        passes = kept(arguments.passes, row)
         for spacing in spacings:
-            point = known.get(spacing) or measured(row, stream, *spacing)
-            if arguments.points and spacing not in known:
-                keep(arguments.points, row, point)
-            points.append(point)
+            if spacing not in passes:
+                passes[spacing] = passed(row, stream, *spacing)
+                keep(arguments.passes, row, passes[spacing])
+        curves[row] = points_of([passes[spacing] for spacing in spacings])
+        print(f"{row.title}\n{'':>12s}  frames   mIoU    gain  of all    time")
+        for point in curves[row]:
             print(f"{point.label:>12s} {point.frames:7d} {point.score:6.2f} {point.gain:+7.2f}", end="")
-            print(f" {shares(points)[-1]:5.0f} % {point.time:7.2f}", flush=True)
+            print(f" {point.share:5.0f} % {point.time:7.2f}", flush=True)
     if arguments.plot:
         plot(curves).savefig(arguments.plot, dpi=110)
 
 
-def kept(path: Path | None, row: Row) -> dict[tuple[int, float], Point]:
-    """The points of a row in a file, by how often it steps."""
+def kept(path: Path | None, row: Row) -> dict[tuple[int, float], Pass]:
+    """The passes of a row in a file, by how often they step."""
     if path is None or not path.exists():
         return {}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    points = [Point(**line["point"]) for line in lines if Row(**line["row"]) == row]
-    return {(point.every, point.budget): point for point in points}
+    passes = [Pass(**line["pass"]) for line in lines if Row(**line["row"]) == row]
+    return {(found.every, found.budget): found for found in passes}
 
 
-def keep(path: Path, row: Row, point: Point) -> None:
-    """Adds a point to a file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"row": row._asdict(), "point": asdict(point)}) + "\n")
+def keep(path: Path | None, row: Row, done: Pass) -> None:
+    """Adds a pass to a file."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"row": row._asdict(), "pass": asdict(done)}) + "\n")
 
 
-def measured(row: Row, stream: Stream, every: int, budget: float) -> Point:
-    """A pass of the base, and then one of the method."""
+def passed(row: Row, stream: Stream, every: int, budget: float) -> Pass:
+    """A pass of the row's method with such a spacing; of its base if there is none."""
     weights = open_weights(row.weights)
-    _, base_score, base_seconds = passed(weights, stream, AdaptationOverrides(method=row.base))
-    pace = AdaptationOverrides(method=row.method, **({"budget": budget} if budget else {"every": every}))
-    frames, score, seconds = passed(weights, stream, pace)
-    return Point(every, budget, frames, score, base_score, seconds / base_seconds)
-
-
-def passed(weights: Weights, stream: Stream, chosen: AdaptationOverrides) -> tuple[int, float, float]:
-    """One pass of a method: frames adapted to, mIoU in percent, and seconds of the processor."""
+    pace = {"budget": budget} if budget else {"every": max(1, every)}
+    chosen = AdaptationOverrides(method=row.method if every or budget else row.base, **pace)
     settings = resolve(weights, None, Overrides(adaptation=chosen), CPU)
     task = task_of(weights, settings)
     adapter = Adapter(weights.load(), task, settings.adaptation, settings.reconstruction, CPU)
     video = for_model(stream.video, settings.input.size, task.preprocess)
     adapter.expect(video.length)
-    metric, frames, seconds = task.new_metric(), 0, 0.0
+    metric, whys, seconds = task.new_metric(), [], []
     for frame in video.frames():
         began = time.thread_time()
         result = adapter.step(frame)
-        seconds += time.thread_time() - began
-        frames += result.adapted is not None
+        seconds.append(time.thread_time() - began)
+        whys.append(result.adapted or "")
         truth = task.truth_of(frame, stream.truth)
         if truth is not None:
             metric.update(result.prediction.at_size(stream.video.size), truth)
-    return frames, metric.compute().pooled, seconds
+    return Pass(every, budget, metric.compute().pooled, whys, seconds)
 
 
-def shares(points: list[Point]) -> list[float]:
-    """The gains in percent of the first point's; NaN if it gains nothing."""
-    full = points[0].gain
-    return [100 * point.gain / full if full > 0 else math.nan for point in points]
+def points_of(passes: list[Pass]) -> list[Point]:
+    """What the passes of a row say. They begin with that of the base, and that with a step before every frame."""
+    base, full = passes[:2]
+    seconds = defaultdict(list)
+    for done in passes:
+        for kind, value in zip(done.kinds, done.seconds, strict=True):
+            seconds[kind].append(value)
+    usual = {kind: statistics.median(values) for kind, values in seconds.items()}
+    whole_gain = full.score - base.score
+    return [
+        Point(
+            label=f"budget {done.budget:g}" if done.budget else f"every {done.every}",
+            frames=sum(map(bool, done.whys)),
+            score=done.score,
+            gain=done.score - base.score,
+            share=100 * (done.score - base.score) / whole_gain if whole_gain > 0 else math.nan,
+            time=statistics.fmean(usual[kind] for kind in done.kinds) / usual["predicted"],
+        )
+        for done in passes[1:]
+    ]
 
 
 def plot(curves: dict[Row, list[Point]]) -> Figure:
@@ -176,23 +199,18 @@ def plot(curves: dict[Row, list[Point]]) -> Figure:
 
 def draw(axes: Axes, row: Row, points: list[Point]) -> None:
     """One row's curves, with and without a budget."""
-    values = list(zip(points, shares(points), strict=True))
-    for label, color, chosen, offset, side in (
-        ("--every N", "#0072b2", [value for value in values if not value[0].budget], (5, -10), "left"),
-        ("--budget B", "#d55e00", [value for value in values if value[0].budget], (-5, 5), "right"),
+    for option, color, offset, side in (
+        ("every", "#0072b2", (5, -10), "left"),
+        ("budget", "#d55e00", (-5, 5), "right"),
     ):
-        axes.plot([point.time for point, _ in chosen], [share for _, share in chosen], "o-", color=color, label=label)
-        for point, share in chosen:
-            axes.annotate(
-                f"{point.budget or point.every:g}",
-                (point.time, share),
-                xytext=offset,
-                textcoords="offset points",
-                ha=side,
-                color=color,
-                fontsize=8,
-            )
-    axes.set_title(f"{row.title}\n{points[0].base_score:.1f} {points[0].gain:+.1f} mIoU", fontsize=9)
+        chosen = [point for point in points if point.label.startswith(option)]
+        times, shares = [point.time for point in chosen], [point.share for point in chosen]
+        axes.plot(times, shares, "o-", color=color, label=f"--{option}")
+        for point in chosen:
+            number = point.label.split()[1]
+            place = (point.time, point.share)
+            axes.annotate(number, place, offset, textcoords="offset points", ha=side, color=color, fontsize=8)
+    axes.set_title(f"{row.title}\n{points[0].score - points[0].gain:.1f} {points[0].gain:+.1f} mIoU", fontsize=9)
     axes.set_xscale("log")
     largest = max(point.time for point in points)
     ticks = [tick for tick in TICKS if tick < 1.2 * largest]
