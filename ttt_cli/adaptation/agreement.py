@@ -50,7 +50,7 @@ def is_familiar(model: SplitModel, image: Tensor) -> bool:
 class ChosenClamp(Resumable):
     """How far f's channels may lie from ordinary ones on one video, in spreads, as last chosen by the agreement."""
 
-    varying = ("frames", "asked", "dead_zone", "agreement")
+    varying = ("first", "turns", "asked", "dead_zone", "agreement")
 
     def __init__(self) -> None:
         self.first: int | None = None

@@ -24,7 +24,7 @@ It lies above l_s of all held-out stills by day, and below l_s of all held-out s
 class Familiarity(Resumable):
     """Whether one video is familiar, as last probed."""
 
-    varying = ("frames", "is_familiar")
+    varying = ("turn", "is_familiar")
 
     def __init__(self) -> None:
         self.turn = -1
