@@ -83,6 +83,8 @@ class Adapter:
         finds_scenes = settings.cuts == "reset" or (self.adapts and (settings.every > 1 or settings.budget > 0))
         self.cuts = Cuts() if finds_scenes else None
         self.expect(None)
+        self.frames = 0
+        self.due: str | None = None
         self.at_rest = False
         self.familiarity = Familiarity()
         self.clamp = ChosenClamp()
@@ -110,7 +112,8 @@ class Adapter:
             return Result(frame, known, None, 0, self.compute.timing(began, self.compute.moment()), cut=cut)
         if self.steps:
             self.window.push(frame.image)
-        due = self.pace.due(begins_scene)
+        self.frames += 1
+        due = self.due = self.pace.due(begins_scene)
         if due and not self.method.carry:
             self.reset()
         estimate = self.auto_window.update(self) if self.auto_window else None
@@ -121,6 +124,7 @@ class Adapter:
             prediction, losses = self.memory.step(lambda: self.predict_and_adapt(frame))
         else:
             prediction = self.predict_adapted(frame)
+        prediction = self.method.after_predict(self, frame, prediction)
         checked = self.compute.send(total(prediction.numbers if self.moving else ()))
         timing = self.compute.timing(began, adapted)
         if not math.isfinite(self.compute.arrived(checked)):
@@ -177,9 +181,9 @@ class Adapter:
             return self.method.loss(self.model, batch.on(self.compute), self.reconstruction, generator)
 
     def predict_adapted(self, frame: Frame) -> Prediction:
-        """The frame's prediction, as the method has it."""
+        """The frame's prediction by the weights that the method predicts with."""
         with self.method.predicting(self):
-            return self.method.after_predict(self, frame, self.predict(frame))
+            return self.predict(frame)
 
     def predict_again(self, frame: Frame) -> Prediction:
         """The prediction after a step that left numbers which are not finite: that step is undone, or else all are.
@@ -191,7 +195,7 @@ class Adapter:
         for go_back in (self.optimizer.undo, self.reset):
             go_back()
             self.predictor = self.method.predictor()
-            prediction = self.predict_adapted(frame)
+            prediction = self.method.after_predict(self, frame, self.predict_adapted(frame))
             if math.isfinite(self.compute.read(total(prediction.numbers))[0]):
                 break
         return prediction
@@ -229,7 +233,7 @@ class Adapter:
                     encoded, loss = self.method.encode_with_loss(self.model, image)
             with torch.no_grad(), replaced(self.quick):
                 prediction = self.task.predict(self.model, encoded)
-        return self.method.after_predict(self, frame, prediction), [self.descend(loss)]
+        return prediction, [self.descend(loss)]
 
     def reset(self) -> None:
         """Back to f_0, g_0, without any trace of past training; the window stays."""
