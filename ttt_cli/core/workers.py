@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -84,18 +84,14 @@ def in_processes(
             for worker in [worker for worker in busy if worker.connection in ready]:
                 unit = worker.unit
                 assert unit is not None
-                try:
-                    is_result, content = worker.connection.recv()
-                except (EOFError, OSError):
+                message = _received(worker)
+                if message is None:
                     pool.remove(worker)
-                    worker.process.join()
                     if attempts[unit] < ATTEMPTS and not is_interrupted:
                         waiting.appendleft(unit)
                         continue
-                    is_result, content = (
-                        True,
-                        work.lost(unit, None if is_interrupted else _death(worker, attempts[unit])),
-                    )
+                    message = True, work.lost(unit, None if is_interrupted else _death(worker, attempts[unit]))
+                is_result, content = message
                 if not is_result:
                     on_note(unit, content)
                     continue
@@ -144,6 +140,16 @@ def _serve(connection: Connection, work: Work[Unit, Note, Result], threads: int)
     with suppress(EOFError, KeyboardInterrupt, OSError):
         while True:
             connection.send((True, work.perform(connection.recv(), note)))
+
+
+def _received(worker: _Worker[Unit]) -> tuple[bool, Any] | None:
+    """Whether it is the result of the worker's unit, and the result or a note; None if the worker has died."""
+    try:
+        message: tuple[bool, Any] = worker.connection.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        return None
+    return message
 
 
 def _interrupt(busy: Sequence[_Worker[Unit]]) -> None:
