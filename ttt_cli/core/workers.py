@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -41,6 +41,12 @@ class Work(ABC, Generic[Unit, Note, Result]):
     @abstractmethod
     def is_interrupted(self, result: Result) -> bool:
         """Whether the unit was broken off because somebody wants to end all, so that no other is begun."""
+
+
+class _Message(NamedTuple):
+    is_result: bool
+    """Else it is a note."""
+    content: Any
 
 
 @dataclass
@@ -90,14 +96,15 @@ def in_processes(
                     if attempts[unit] < ATTEMPTS and not is_interrupted:
                         waiting.appendleft(unit)
                         continue
-                    message = True, work.lost(unit, None if is_interrupted else _death(worker, attempts[unit]))
-                is_result, content = message
-                if not is_result:
-                    on_note(unit, content)
+                    message = _Message(
+                        True, work.lost(unit, None if is_interrupted else _death(worker, attempts[unit]))
+                    )
+                if not message.is_result:
+                    on_note(unit, message.content)
                     continue
                 worker.unit = None
-                is_interrupted = is_interrupted or work.is_interrupted(content)
-                yield unit, content
+                is_interrupted = is_interrupted or work.is_interrupted(message.content)
+                yield unit, message.content
     finally:
         _interrupt([worker for worker in pool if worker.unit is not None])
         for worker in pool:
@@ -135,17 +142,17 @@ def _serve(connection: Connection, work: Work[Unit, Note, Result], threads: int)
 
     def note(content: Note) -> None:
         # If the main process is gone, this raises BrokenPipeError, so that nothing goes on behind its back.
-        connection.send((False, content))
+        connection.send(_Message(False, content))
 
     with suppress(EOFError, KeyboardInterrupt, OSError):
         while True:
-            connection.send((True, work.perform(connection.recv(), note)))
+            connection.send(_Message(True, work.perform(connection.recv(), note)))
 
 
-def _received(worker: _Worker[Unit]) -> tuple[bool, Any] | None:
-    """Whether it is the result of the worker's unit, and the result or a note; None if the worker has died."""
+def _received(worker: _Worker[Unit]) -> _Message | None:
+    """What the worker says; None if it has died."""
     try:
-        message: tuple[bool, Any] = worker.connection.recv()
+        message: _Message = worker.connection.recv()
     except (EOFError, OSError):
         worker.process.join()
         return None
