@@ -84,7 +84,7 @@ class FakeCard(TorchDispatchMode):
             target = options.get("device") or source.device if name == "aten::_to_copy" else arguments[0].device
             from_card, to_card = source.device.type == "cuda", torch.device(target).type == "cuda"
             quick = bool(options.get("non_blocking")) or (name == "aten::copy_" and arguments[2:3] == (True,))
-            if from_card and not to_card:
+            if from_card and not to_card and not quick:  # PyTorch copies to memory that it pins itself.
                 self._wait(f"{name} from the card")
             elif to_card and not from_card and not (quick and self._is_pinned(source)):
                 self._wait(f"{name} to the card, from memory that is not pinned")

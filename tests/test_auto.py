@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import adapter_for, noise_frames, picture, probabilities_of
 
-from ttt_cli.adaptation.agreement import FIRST_FRAMES, MARGIN, mirror_agreement
+from ttt_cli.adaptation.agreement import FIRST_FRAMES, MARGIN, ChosenClamp, mirror_agreement
 from ttt_cli.adaptation.methods.auto import DEAD_ZONES
 from ttt_cli.adaptation.predictors import mirrored
 from ttt_cli.core.frame import Frame
@@ -88,6 +88,23 @@ def test_auto_starts_anew_after_a_cut(tiny_model: TwoHeadedModel, monkeypatch: p
     monkeypatch.setattr(Cuts, "begins_scene", lambda self, image: next(cuts))
     adapter = adapter_for(tiny_model, "auto", cuts="reset")
     assert [adapter.step(frame).dead_zone for frame in noise_frames(2)] == [DEAD_ZONES[0], None]
+
+
+@pytest.mark.parametrize(
+    ("every", "choose_every", "asked"),
+    [(1, 10, [0, 1, 3, 7, 10, 15, 20]), (4, 10, [0, 1, 3, 8, 12, 16, 20]), (8, 3, [0, 1, 3, 8, 16, 24])],
+)
+def test_auto_asks_as_often_as_it_says_also_where_few_frames_are_adapted_to(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch, every: int, choose_every: int, asked: list[int]
+) -> None:
+    adapter = adapter_for(tiny_model, "auto", every=every, constants={"choose_every": choose_every})
+    frame = noise_frames(1)[0]
+    seen = []
+    agreement = ChosenClamp._ask
+    monkeypatch.setattr(ChosenClamp, "_ask", lambda *given: (seen.append(adapter.frames - 1), agreement(*given)))
+    for _ in range(25):
+        adapter.step(frame)
+    assert seen == asked
 
 
 def test_auto_is_the_fixed_model_unless_another_is_better_by_a_margin(

@@ -55,7 +55,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         wanted.append(len(scalars))
         return [1.0] * len(scalars)
 
+    def arrived(total: Tensor) -> float:
+        assert total.device.type == "cpu" and total.dim() == 0
+        return 1.0
+
     monkeypatch.setattr(Compute, "read", staticmethod(read))
+    monkeypatch.setattr(Compute, "arrived", staticmethod(arrived))
     return wanted
 
 
@@ -173,6 +178,8 @@ def published_task(weights: object) -> Task:
         (lambda on_card: bool(on_card.isfinite().all()), True),
         (lambda on_card: on_card.tolist(), True),
         (lambda on_card: on_card.cpu(), True),
+        (lambda on_card: on_card.to("cpu", non_blocking=True), False),
+        (lambda on_card: float(on_card.sum().to("cpu", non_blocking=True)), True),
         (lambda on_card: on_card[on_card > 0], True),
         (lambda on_card: on_card.unique(), True),
         (lambda on_card: torch.tensor([1.0], device=CUDA), True),

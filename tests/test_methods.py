@@ -12,6 +12,7 @@ from torch.nn import functional
 from ttt_cli.adaptation.methods import METHODS, method_named
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
 from ttt_cli.adaptation.online import adapt
+from ttt_cli.adaptation.pace import WithinBudget
 from ttt_cli.adaptation.predictors import View, Vote
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import UsageError
@@ -72,6 +73,36 @@ def test_class_balance_goes_back_once_classes_are_lost(
         adapter.restore()
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_class_balance_goes_back_after_a_step_that_shared_the_forward_pass(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    frames = noise_frames(3)
+    fixed = [adapter_for(tiny_model, method="joint").step(frame).prediction.probabilities for frame in frames]
+    before = values(tiny_model)
+    monkeypatch.setattr(WithinBudget, "due", lambda *_: "interval")
+    monkeypatch.setattr(ClassBalance, "is_lost", lambda *_: lost)
+    adapter = adapter_for(tiny_model, method="tent+cb", learning_rate=1e-2, budget=1.1)
+    assert adapter.shares_forward
+    seen = [adapter.step(frame).prediction.probabilities for frame in frames]
+    assert same(before, values(tiny_model)) == lost
+    assert torch.equal(seen[-1], fixed[-1]) == lost
+
+
+def test_class_balance_compares_only_frames_that_are_adapted_to(tiny_model: TwoHeadedModel) -> None:
+    adapter = adapter_for(tiny_model, method="tent+cb", every=3)
+    frame = noise_frames(1)[0]
+    passes = []
+    tiny_model.encoder.register_forward_hook(lambda *_: passes.append(1))
+    counts = []
+    for _ in range(8):
+        passes.clear()
+        adapter.step(frame)
+        counts.append(len(passes))
+    step_prediction_and_fixed = 3
+    assert counts == [step_prediction_and_fixed] * 4 + [1, 1, step_prediction_and_fixed, 1]
+
+
 def test_class_balance_counts_classes() -> None:
     maps = torch.arange(4).view(2, 2), torch.zeros(2, 2, dtype=torch.int64)
     likely = [functional.one_hot(class_map, 4).movedim(-1, 0).float() for class_map in maps]
@@ -127,6 +158,21 @@ def test_on_unfamiliar_video_self_training_is_plain_online_training(tiny_model: 
         adapter = adapter_for(tiny_model, method, familiar_loss=1e-6)
         losses.append([result.loss for result in adapt(video_of(noise_frames(5)), adapter)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("every", "probed"), [(1, [0, 10, 20]), (4, [0, 12, 20]), (16, [0, 16])])
+def test_familiarity_is_probed_as_often_as_it_says_also_where_few_frames_are_adapted_to(
+    tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch, every: int, probed: list[int]
+) -> None:
+    adapter = adapter_for(tiny_model, "online+ln-adapt", every=every, constants={"probe_every": 10})
+    seen = []
+    monkeypatch.setattr(
+        "ttt_cli.adaptation.familiarity.looks_familiar", lambda adapter, frame, seed: seen.append(adapter.frames - 1)
+    )
+    frame = noise_frames(1)[0]
+    for _ in range(25):
+        adapter.step(frame)
+    assert seen == probed
 
 
 def test_statistics_follow_only_unfamiliar_video(tiny_model: TwoHeadedModel) -> None:

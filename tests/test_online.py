@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from ttt_cli.adaptation.methods import METHODS
 from ttt_cli.adaptation.methods.offline import Offline
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
 from ttt_cli.adaptation.online import adapt
+from ttt_cli.adaptation.pace import WithinBudget
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Video
@@ -147,6 +150,69 @@ def test_weights_that_stopped_making_sense_are_put_back(tiny_model: TwoHeadedMod
     assert result.skipped_steps == 1
     assert torch.isfinite(result.prediction.probabilities).all()
     assert same(good, values(tiny_model))
+
+
+DIVERGE: dict[str, dict[str, Any]] = {
+    "the paper's": {},
+    "several steps": {"steps": 3},
+    "not on every frame": {"every": 2},
+    "a shared forward pass": {"method": "align", "budget": 1.1, "constants": {"familiar": 0.0, "dead_zone": 0.0}},
+    "an average of weights": {"method": "cotta"},
+    "an average of predictions": {"method": "online+smoothing"},
+    "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
+}
+
+
+@pytest.mark.parametrize("name", DIVERGE)
+@pytest.mark.parametrize("factor", [1e30, math.inf])
+def test_no_frame_is_predicted_by_weights_that_a_step_has_ruined(
+    tiny_model: TwoHeadedModel, name: str, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is finite, yet the weights after it are so large that nothing can be computed with them."""
+    whole, calls = torch.optim.AdamW.step, []
+
+    @torch.no_grad()
+    def too_far(self: torch.optim.AdamW) -> None:
+        calls.append(None)
+        with torch.enable_grad():
+            whole(self)
+        if len(calls) == 4:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.mul_(factor)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", too_far)
+    monkeypatch.setattr(WithinBudget, "due", lambda self, begins_scene: "interval")
+    settings = {"batch": 1, "learning_rate": 1e-3, **DIVERGE[name]}
+    adapter = adapter_for(tiny_model, **settings)
+    results = list(adapt(video_of(noise_frames(10)), adapter))
+    assert len(calls) > 4
+    assert all(torch.isfinite(result.prediction.probabilities).all() for result in results)
+    assert 1 <= sum(result.skipped_steps for result in results) <= settings.get("steps", 1) + 1
+    assert sum(result.skipped_steps for result in results[-2:]) == 0
+    assert any(result.loss is not None for result in results[-2:])
+    sums = results[0].prediction.probabilities.sum(dim=0)
+    torch.testing.assert_close(sums, torch.ones_like(sums))
+
+
+def test_a_ruinous_step_is_undone_and_no_more(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, kept = noise_frames(4), []
+    whole = torch.optim.AdamW.step
+
+    @torch.no_grad()
+    def too_far(self: torch.optim.AdamW) -> None:
+        whole(self)
+        kept.append(values(tiny_model))
+        if len(kept) == 3:
+            next(iter(tiny_model.encoder.parameters())).fill_(math.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", too_far)
+    adapter = adapter_for(tiny_model)
+    results = [adapter.step(frame) for frame in frames[:3]]
+    assert [result.skipped_steps for result in results] == [0, 0, 1]
+    assert same(values(tiny_model), kept[1])
+    torch.testing.assert_close(results[2].prediction, adapter.predict(frames[2]))
 
 
 def test_without_implicit_memory_a_bad_step_goes_back_to_the_trained_weights(

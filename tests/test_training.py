@@ -19,6 +19,7 @@ from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError
 from ttt_cli.core.exposure import exposure_matched
 from ttt_cli.core.pictures import PictureStatistics
+from ttt_cli.model.light_head import LightHead
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.queries import class_probabilities
 from ttt_cli.model.two_headed import TwoHeadedModel
@@ -205,6 +206,28 @@ def test_training_can_start_from_other_weights(data: Path, tiny_weights: Path, t
     make_folder(tmp_path / "hens")
     with pytest.raises(TttvError, match="has other classes than the recipe's sources"):
         Trainer(settings, load_split([StillsSource("folder", "hens")], tmp_path), CPU)
+
+
+def test_a_light_g_is_trained_beside_f_and_h_of_weights_with_another(
+    data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    size = dataclasses.replace(TINY, light_head_width=8)
+    settings = dataclasses.replace(recipe(2, 1), start=str(tiny_weights), model=size)
+    trained = Trainer(settings, load_split(settings.sources, data), CPU)
+    given = open_weights(str(tiny_weights)).load().state_dict()
+    started = {name: value.clone() for name, value in trained.model.state_dict().items()}
+    of_g = {name for name in started if name.startswith("reconstruction_head.")}
+    assert of_g and not of_g & given.keys()
+    assert all(torch.equal(started[name], given[name]) for name in started.keys() - of_g)
+
+    list(trained.run(tmp_path / "last.ckpt"))
+    assert all(not torch.equal(started[name], trained.model.state_dict()[name]) for name in of_g)
+    trained.export(tmp_path / "made-up.safetensors")
+    weights = open_weights(str(tmp_path / "made-up.safetensors"))
+    model = weights.load()
+    assert isinstance(model.reconstruction_head, LightHead)
+    with torch.no_grad():
+        assert model.reconstruct(model.encode(torch.zeros(1, 3, 62, 91))).shape == (1, 3, 62, 91)
 
 
 def test_exposure_is_matched_in_training_and_recorded(data: Path, tmp_path: Path) -> None:

@@ -331,13 +331,27 @@ def test_a_new_classifier_knows_other_classes(family: str, published: Published,
 def test_earlier_weights_are_replaced_and_other_folders_are_not(finished: Finished, tmp_path: Path) -> None:
     done, folder = finished("segformer")
     shutil.copytree(folder, tmp_path / "mine")
-    (tmp_path / "mine" / "old").touch()
     done.export(tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == sorted(path.name for path in folder.iterdir())
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(TttvError, match="notes.txt: no training wrote it"):
+        done.export(tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").exists() and (tmp_path / "mine" / "config.json").exists()
     (tmp_path / "theirs").mkdir()
     with pytest.raises(TttvError, match="theirs: exists, and no training wrote it"):
         done.export(tmp_path / "theirs")
-    assert not list((tmp_path / "theirs").iterdir()) and not list(tmp_path.glob("*.part"))
+    assert not list((tmp_path / "theirs").iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "theirs"}
+
+
+def test_a_model_that_was_only_prepared_is_no_earlier_training(
+    finished: Finished, published: Published, data: Path, tmp_path: Path
+) -> None:
+    prepared = shutil.copytree(published("segformer"), tmp_path / "mine")
+    pictures = ["--images", str(data / "stills" / "images"), "--images", str(data / "farm" / "images")]
+    assert main(["weights", "prepare", str(prepared), *pictures, "--fast"]) == 0
+    with pytest.raises(TttvError, match="mine: exists, and no training wrote it"):
+        finished("segformer")[0].export(prepared)
 
 
 @pytest.mark.parametrize(

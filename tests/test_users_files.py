@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import error_of
+from conftest import error_of, noise_frames, save_frames
+from shared_data import shared
 from test_eval import make_drive
+from test_training_batches import HEADS, RECIPE
+from training_fixtures import make_drive as make_stills
 
 from ttt_cli.cli import main
 from ttt_cli.run import bookkeeping
@@ -162,6 +166,103 @@ def test_an_evaluation_replaces_its_own_files(evaluate: Callable[..., int], tmp_
     assert evaluate("--overwrite", "--videos") == 1
     assert "drive-joint.mp4" in error_of(capsys)
     assert (out / "drive-joint.mp4").read_text() == MINE
+
+
+# tttv train
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., int]:
+    """`tttv train` for a few steps, into the folder out."""
+    make_stills(tmp_path / "data")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(batch=1, reconstruction_batch=1) + HEADS)
+    arguments = ["--config", recipe, "--data", tmp_path / "data", "--out", tmp_path / "out", "--device", "cpu"]
+
+    def call(*more: str) -> int:
+        return main(["train", *map(str, arguments), *more])
+
+    return call
+
+
+def test_a_training_leaves_files_of_others_alone(train: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, more in (
+        ("made-up.safetensors", []),
+        ("made-up.safetensors/x", []),
+        ("train.jsonl", []),
+        ("checkpoint.ckpt", []),
+        ("checkpoint.ckpt", ["--resume"]),
+    ):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text('{"my": "experiment"}')
+        before = snapshot(out)
+        assert train(*more) == 1
+        error = error_of(capsys)
+        assert error.count("\n") == 1 and Path(name).parts[0] in error, error
+        assert snapshot(out) == before and [path.name for path in out.iterdir()] == [Path(name).parts[0]]
+        shutil.rmtree(out)
+        out.mkdir()
+
+
+def test_a_training_replaces_its_own_weights(train: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("made-up.part", "checkpoint.part", "made-up.companion.safetensors"):
+        (out / name).write_text(MINE)
+    assert train() == 0
+    first = (out / "made-up.safetensors").stat()
+    (out / "checkpoint.ckpt").unlink()
+    assert train() == 0
+    assert (out / "made-up.safetensors").stat().st_mtime_ns > first.st_mtime_ns
+    assert len((out / "train.jsonl").read_text().splitlines()) == 2 * 4
+    assert {path.name: path.read_text() for path in out.iterdir() if path.read_bytes() == MINE.encode()} == {
+        "made-up.part": MINE,
+        "checkpoint.part": MINE,
+        "made-up.companion.safetensors": MINE,
+    }
+
+
+# tttv weights, tttv report
+
+
+def test_an_import_leaves_files_of_others_alone(tmp_path: Path, capsys: Capture) -> None:
+    checkpoint = shutil.copy(shared("golden/video_ttt_tiny.pkl"), tmp_path / "tiny.pkl")
+    arguments = ["weights", "import", str(checkpoint)]
+    for name in ("tiny.safetensors", "tiny.part"):
+        (tmp_path / name).write_text(MINE)
+    assert main(arguments) == 1
+    assert "tiny.safetensors: exists; add --overwrite" in error_of(capsys)
+    assert main([*arguments, "--overwrite", "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path.name}: cannot be written" in error_of(capsys)
+    assert main([*arguments, "--out", str(tmp_path / "no" / "x.safetensors")]) == 1
+    assert "x.safetensors: cannot be written (No such file or directory)" in error_of(capsys)
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny.pkl", "tiny.safetensors", "tiny.part"}
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (tmp_path / "tiny.part").read_text() == MINE
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny.pkl", "tiny.safetensors", "tiny.part"}
+
+
+def test_a_preparation_leaves_files_of_others_alone(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    weights, pictures = (
+        tmp_path / "w.safetensors",
+        save_frames([frame.image for frame in noise_frames(9)], tmp_path / "p"),
+    )
+    shutil.copy(tiny_weights, weights)
+    arguments = ["weights", "prepare", str(weights), "--images", str(pictures)]
+    for name in ("w.companion.safetensors", "w.companion.part", "w.companion.checkpoint"):
+        (tmp_path / name).write_text(MINE)
+    before = snapshot(tmp_path)
+    assert main([*arguments, "--fast"]) == 1
+    assert "w.companion.safetensors: exists; add --overwrite" in error_of(capsys)
+    (tmp_path / "w.companion.safetensors").unlink()
+    assert main(arguments) == 1
+    assert "w.companion.checkpoint: of another preparation, or damaged; remove it" in error_of(capsys)
+    assert main([*arguments, "--fast"]) == 0
+    del before[tmp_path / "w.companion.safetensors"]
+    assert {path: content for path, content in snapshot(tmp_path).items() if path in before} == before
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 # Files that go while a run writes

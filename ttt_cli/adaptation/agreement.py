@@ -50,10 +50,11 @@ def is_familiar(model: SplitModel, image: Tensor) -> bool:
 class ChosenClamp(Resumable):
     """How far f's channels may lie from ordinary ones on one video, in spreads, as last chosen by the agreement."""
 
-    varying = ("frames", "asked", "dead_zone", "agreement")
+    varying = ("first", "turns", "asked", "dead_zone", "agreement")
 
     def __init__(self) -> None:
-        self.frames = 0
+        self.first: int | None = None
+        self.turns = 0
         self.asked = 0
         self.dead_zone = math.inf
         self.agreement: dict[float, float] = {}
@@ -66,14 +67,18 @@ class ChosenClamp(Resumable):
     def update(
         self, adapter: Adapter, frame: Frame, dead_zones: Iterable[float], largest_gain: float, every: int
     ) -> None:
-        """Counts the next frame, and asks it if its turn has come: every `every`-th, and some of the first.
+        """Asks a frame that is adapted to if a turn has come since the last one: every `every`-th frame's, or one of
+        the first ones'.
 
         With a budget it is the pace that says whose turn has come.
         """
-        position = self.frames
-        self.frames += 1
-        if not adapter.settings.budget and position % every and position not in FIRST_FRAMES:
+        if self.first is None:
+            self.first = adapter.frames
+        position = adapter.frames - self.first
+        turns = 1 + position // every + sum(first <= position for first in FIRST_FRAMES)
+        if turns == self.turns and not adapter.settings.budget:
             return
+        self.turns = turns
         image = adapter.compute.place(frame.image[None])
         with adapter.compute.autocast(), replaced(adapter.quick):
             adapter.at_rest = is_familiar(adapter.model, image)

@@ -7,6 +7,7 @@ that it always has something to do: where numbers are read, and once at the end 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -26,6 +27,12 @@ def place(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def total(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of all numbers of some tensors of one device, a scalar, which is finite only if all of them are."""
+    sums = [tensor.detach().float().sum() for tensor in tensors]
+    return torch.stack(sums).sum() if sums else torch.zeros(())
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,16 @@ class Compute:
         """The values of scalars of one device, all in one transfer: the only place where the loop waits for numbers."""
         values: list[float] = torch.stack([scalar.detach().float() for scalar in scalars]).tolist()
         return values
+
+    def send(self, scalar: Tensor) -> Tensor:
+        """A copy of a scalar on its way to the CPU, where it is when `timing` returns. Nothing waits for it here."""
+        # CUDA copies to memory that PyTorch pins. On other devices nothing would say when it has arrived.
+        return scalar.to("cpu", non_blocking=self.device.type == "cuda")
+
+    @staticmethod
+    def arrived(sent: Tensor) -> float:
+        """The value of what `send` gave, once `timing` has returned."""
+        return float(sent)
 
     def moment(self) -> Moment:
         """Now; on CUDA, when the device is done with all that it has been given. Nothing waits for it here."""

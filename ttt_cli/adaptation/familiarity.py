@@ -24,17 +24,17 @@ It lies above l_s of all held-out stills by day, and below l_s of all held-out s
 class Familiarity(Resumable):
     """Whether one video is familiar, as last probed."""
 
-    varying = ("frames", "is_familiar")
+    varying = ("turn", "is_familiar")
 
     def __init__(self) -> None:
-        self.frames = 0
+        self.turn = -1
         self.is_familiar = True
 
     def update(self, adapter: Adapter, frame: Frame, every: int) -> None:
-        """Counts the next frame. Probes the first frame and every `every`-th after it; with 0, none."""
-        self.frames += 1
-        if every and (self.frames - 1) % every == 0:
-            self.is_familiar = looks_familiar(adapter, frame, seed=self.frames)
+        """Probes the first frame that is adapted to, and the next such one each time `every` are over; with 0, none."""
+        if every and (adapter.frames - 1) // every != self.turn:
+            self.turn = (adapter.frames - 1) // every
+            self.is_familiar = looks_familiar(adapter, frame, seed=adapter.frames)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ Every video starts from f_0, g_0, and the model is restored at its end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator as Stream
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from torch import Generator, Tensor
 
 from ttt_cli.adaptation.agreement import ChosenClamp
 from ttt_cli.adaptation.auto_window import LARGEST, AutoWindow
-from ttt_cli.adaptation.device import Compute
+from ttt_cli.adaptation.device import Compute, total
 from ttt_cli.adaptation.familiarity import Familiarity
 from ttt_cli.adaptation.memory import Batch, Snapshot, Window
 from ttt_cli.adaptation.methods import method_named
@@ -82,6 +83,8 @@ class Adapter:
         finds_scenes = settings.cuts == "reset" or (self.adapts and (settings.every > 1 or settings.budget > 0))
         self.cuts = Cuts() if finds_scenes else None
         self.expect(None)
+        self.frames = 0
+        self.due: str | None = None
         self.at_rest = False
         self.familiarity = Familiarity()
         self.clamp = ChosenClamp()
@@ -109,7 +112,8 @@ class Adapter:
             return Result(frame, known, None, 0, self.compute.timing(began, self.compute.moment()), cut=cut)
         if self.steps:
             self.window.push(frame.image)
-        due = self.pace.due(begins_scene)
+        self.frames += 1
+        due = self.due = self.pace.due(begins_scene)
         if due and not self.method.carry:
             self.reset()
         estimate = self.auto_window.update(self) if self.auto_window else None
@@ -119,9 +123,12 @@ class Adapter:
         if shared:
             prediction, losses = self.memory.step(lambda: self.predict_and_adapt(frame))
         else:
-            with self.method.predicting(self):
-                prediction = self.method.after_predict(self, frame, self.predict(frame))
+            prediction = self.predict_adapted(frame)
+        prediction = self.method.after_predict(self, frame, prediction)
+        checked = self.compute.send(total(prediction.numbers if self.moving else ()))
         timing = self.compute.timing(began, adapted)
+        if not math.isfinite(self.compute.arrived(checked)):
+            prediction, losses = self.predict_again(frame), [None] * max(len(losses), 1)
         finite = [loss for loss in losses if loss is not None]
         loss = sum(finite) / len(finite) if finite else None
         self.pace.record(timing, loss, self.at_rest)
@@ -173,6 +180,26 @@ class Adapter:
         with self.compute.autocast(), self.memory.saving(self.model):
             return self.method.loss(self.model, batch.on(self.compute), self.reconstruction, generator)
 
+    def predict_adapted(self, frame: Frame) -> Prediction:
+        """The frame's prediction by the weights that the method predicts with."""
+        with self.method.predicting(self):
+            return self.predict(frame)
+
+    def predict_again(self, frame: Frame) -> Prediction:
+        """The prediction after a step that left numbers which are not finite: that step is undone, or else all are.
+
+        Its loss and gradient were finite, and AdamW then moves a weight by a few learning rates at most, so weights are
+        always finite. But they can be so large that f or h computes infinity with them, first of all in half precision.
+        """
+        assert self.optimizer is not None
+        for go_back in (self.optimizer.undo, self.reset):
+            go_back()
+            self.predictor = self.method.predictor()
+            prediction = self.method.after_predict(self, frame, self.predict_adapted(frame))
+            if math.isfinite(self.compute.read(total(prediction.numbers))[0]):
+                break
+        return prediction
+
     def predict(self, frame: Frame) -> Prediction:
         """h_0(f_t(x_t)) on the whole frame, unmasked; or a vote or an average of such predictions."""
         return self.predictor(lambda image: self.memory.prediction(lambda: self.predict_image(image)), frame.image)
@@ -206,12 +233,14 @@ class Adapter:
                     encoded, loss = self.method.encode_with_loss(self.model, image)
             with torch.no_grad(), replaced(self.quick):
                 prediction = self.task.predict(self.model, encoded)
-        return self.method.after_predict(self, frame, prediction), [self.descend(loss)]
+        return prediction, [self.descend(loss)]
 
     def reset(self) -> None:
         """Back to f_0, g_0, without any trace of past training; the window stays."""
         self.start.restore()
         self.start_statistics.restore()
+        if self.average is not None:
+            self.average = Snapshot(self.moving)
         self.generator.manual_seed(self.settings.seed)
         if self.optimizer is not None:
             self.optimizer.reset()

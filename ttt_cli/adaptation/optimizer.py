@@ -49,13 +49,15 @@ class GuardedOptimizer:
             norm = nn.utils.clip_grad_norm_(self.moving, self.settings.gradient_norm)
             value, length = self.compute.read(loss, norm)
             if not (math.isfinite(value) and math.isfinite(length)):
-                self._undo()
+                self.scaler.update()
+                self.undo()
                 return None
             self.last_good.capture()
             try:
                 self.adamw.step()  # The scaler's own step would ask once more whether all gradients are finite.
             except (RuntimeError, MemoryError):  # Memory ran out, and some of the weights may have moved.
-                self._undo()
+                self.scaler.update()
+                self.undo()
                 raise
             self.scaler.update()
             return value
@@ -73,9 +75,9 @@ class GuardedOptimizer:
         self.adamw.load_state_dict(state["adamw"])
         self.scaler.load_state_dict(state["scaler"])
 
-    def _undo(self) -> None:
+    def undo(self) -> None:
+        """Back to the weights before the last step that was taken; AdamW's state is cleared."""
         self.last_good.restore()
-        self.scaler.update()
         self.adamw = new_optimizer(self.model, self.moving, self.settings)
 
 

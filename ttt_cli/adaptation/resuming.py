@@ -25,6 +25,7 @@ def state_of(adapter: Adapter) -> dict[str, Any]:
         "average": None if adapter.average is None else adapter.average.values,
         "optimizer": None if optimizer is None else optimizer.state(),
         "generator": adapter.generator.get_state(),
+        "frames": adapter.frames,
         "at_rest": adapter.at_rest,
         "parts": {name: part and part.state() for name, part in _parts(adapter).items()},
     }
@@ -43,6 +44,7 @@ def resume(adapter: Adapter, state: dict[str, Any]) -> None:
     if adapter.optimizer is not None:
         adapter.optimizer.resume(state["optimizer"])
     adapter.generator.set_state(state["generator"])
+    adapter.frames = state["frames"]
     adapter.at_rest = state["at_rest"]
     if state["parts"]["cuts"] is None:
         adapter.cuts = None  # The method has seen the whole video before.

@@ -48,18 +48,12 @@ Assignments = Annotated[
         help="Set any setting, such as adaptation.forgetting=0.1; overrides all else; may be repeated.",
     ),
 ]
-Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="INPUT",
-        help="A video file, a folder or (quoted) glob of pictures, or live: - (a pipe), camera:0, rtsp://, http(s)://.",
-    ),
-]
+Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
 Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="A video file, a folder or (quoted) glob of pictures, several of them, or a list.txt with one a line; "
+        help="A video file, or a folder or (quoted) glob of pictures; several of them, or a list.txt with one a line; "
         "or live input: - (a pipe), camera:0, rtsp://, http(s)://.",
     ),
 ]

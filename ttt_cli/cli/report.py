@@ -9,6 +9,7 @@ import typer
 
 from ttt_cli.cli import _console
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
 
 EPILOG = """Examples:
 
@@ -40,8 +41,6 @@ def report(
     except ModuleNotFoundError as error:
         raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[report]"') from error
     page = build(runs)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise TttvError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --out") from error
+    with replacing(path, remedy="choose another --out") as temporary:
+        temporary.write_text(page, encoding="utf-8")
     _console.line(path)

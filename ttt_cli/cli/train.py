@@ -65,6 +65,10 @@ def train(
         raise TttvError(f"{printable(checkpoint)}: exists; add --resume, or name another folder with --out")
     if resume and not checkpoint.exists():
         raise TttvError(f"{printable(checkpoint)}: there is no checkpoint to go on from; leave out --resume")
+    if not resume and not _is_log(out / LOG):
+        raise TttvError(
+            f"{printable(out / LOG)}: exists, and no training wrote it; move it away, or name another --out"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,6 +80,7 @@ def train(
             trainer = Trainer(recipe, load_split(recipe.sources, data), chosen, processes)
         except ModuleNotFoundError as error:
             raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[train]"') from error
+        trainer.subject.check_place(trainer.subject.path_in(out))
         if resume:
             trainer.resume(checkpoint)
         steps = trainer.steps if max_steps is None else min(max_steps, trainer.steps)
@@ -88,6 +93,18 @@ def train(
             _finish(trainer, out, stopped)
     if stopped:
         raise KeyboardInterrupt
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a training may write on at the end of a file: it is a log of one, or there is none."""
+    if not path.exists() and not path.is_symlink():
+        return True
+    try:
+        with path.open(encoding="utf-8") as log:
+            first = json.loads(log.readline() or "{}")
+        return isinstance(first, dict) and (not first or first.keys() >= {"step", "losses"})
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _finish(trainer: Trainer, out: Path, stopped: bool) -> None:

@@ -125,6 +125,11 @@ class WindowEstimate:
 class Prediction(ABC):
     """What the main head predicts for one frame, at the size that the model saw. Each task has its own, see tasks/."""
 
+    @property
+    @abstractmethod
+    def numbers(self) -> Sequence[Tensor]:
+        """What the head said, as numbers of any shape: if any is not finite, the prediction makes no sense."""
+
     @abstractmethod
     def present(self) -> frozenset[int]:
         """The ids of the classes that occur in it."""
@@ -151,7 +156,7 @@ class Result:
     loss: float | None
     """Mean reconstruction loss of this frame's training steps; None if there were none or none was finite."""
     skipped_steps: int
-    """Training steps whose loss or gradient was not finite. The weights were restored before going on."""
+    """Training steps that were undone, since a loss, a gradient or a prediction was not finite."""
     timing: Timing
     adapted: str | None = None
     """Why the model was adapted to the frame, see adaptation/pace.py; None if it was not."""

@@ -75,7 +75,7 @@ def _expanded(sources: Sequence[str], inside: tuple[Path, ...]) -> Iterator[Path
     """The inputs as absolute paths without links, those in lists in their places. inside: the lists that we are in."""
     for source in sources:
         if live_source(source) is not None:
-            raise UsageError(f"{printable(source)}: live input is a run of its own; name it alone")
+            raise UsageError(f"{printable(source)}: live input is a run of its own; name it alone, without --workers")
         path = Path(source).resolve()
         if not source.lower().endswith(LIST):
             yield path

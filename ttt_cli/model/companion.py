@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.pictures import PictureStatistics
+from ttt_cli.core.ranges import require_within
+from ttt_cli.core.replacing import replacing
 from ttt_cli.core.toml import from_table
 from ttt_cli.model.settings import ReconstructionSettings
 
@@ -28,6 +30,7 @@ FORMAT = "tttv-companion-1"
 SUFFIX = ".companion.safetensors"
 ORDINARY_FEATURES, HEAD, MASK_INPUT, ENCODER = "ordinary_features.", "head.", "mask_input.", "encoder."
 """What the names of the tensors in a companion begin with."""
+MOST_MAPS, LARGEST_WIDTH, LARGEST_STRIDE = 16, 8192, 256
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class HeadShape:
     """Of each map, in pixels."""
     width: int
     """Channels inside."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a shape that no preparation makes, and that could fill any memory."""
+        if not 0 < len(self.channels) == len(self.strides) <= MOST_MAPS:
+            raise UsageError(f"head must have a stride for each of its maps, of which there are 1 to {MOST_MAPS}")
+        for name, largest in (("channels", LARGEST_WIDTH), ("strides", LARGEST_STRIDE)):
+            if not all(1 <= number <= largest for number in getattr(self, name)):
+                raise UsageError(f"{name} must be within 1 and {largest}")
+        require_within(self, 1, LARGEST_WIDTH, "width")
 
 
 @dataclass(frozen=True)
@@ -74,8 +86,11 @@ class Companion:
             model.ordinary_features = FeatureStatistics.read(tensors, ORDINARY_FEATURES)
             if self.head is not None:
                 self._add_head(model, self.head, tensors)
-        except (RuntimeError, KeyError, SafetensorError, OSError) as error:
-            raise TttvError(f"{printable(path)}: is damaged ({printable(str(error).splitlines()[0])})") from error
+        except TttvError:
+            raise
+        except Exception as error:  # Damaged records and tensors raise almost any exception.
+            cause, *_ = str(error).splitlines() or [type(error).__name__]
+            raise TttvError(f"{printable(path)}: is damaged ({printable(cause)})") from error
 
     def _add_head(self, model: SplitModel, shape: HeadShape, tensors: Mapping[str, Tensor]) -> None:
         from ttt_cli.model.light_head import LightHead
@@ -106,7 +121,7 @@ def read_companion(path: Path) -> Companion | None:
         if metadata.get("format") != FORMAT:
             raise TttvError(f"{shown}: not a companion file of this version of tttv; prepare the weights again")
         return from_table(Companion, json.loads(metadata["record"]), "companion")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, UsageError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
         raise TttvError(f"{shown}: is damaged ({printable(error)}); prepare the weights again") from error
 
 
@@ -116,18 +131,11 @@ def write_companion(path: Path, companion: Companion, tensors: Mapping[str, Tens
 
     from ttt_cli.model.checksum import KEY, checksum_of
 
-    temporary = path.with_suffix(".part")
     record = json.dumps(dataclasses.asdict(companion))
-    try:
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path, remedy="copy the weights elsewhere") as temporary:
         save_file(whole, temporary, metadata={"format": FORMAT, "record": record, KEY: checksum_of(record, whole)})
         temporary.chmod(0o644)  # safetensors lets only the owner read its files; these may be shared.
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TttvError(
-            f"{printable(path)}: cannot be written ({error.strerror}); copy the weights elsewhere"
-        ) from error
 
 
 def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
+from ttt_cli.core.replacing import replacing
 from ttt_cli.core.toml import converted, from_table
 from ttt_cli.model.weights import ALL_TASKS, Weights
 
@@ -150,6 +151,15 @@ def read_own(path: Path) -> OwnWeights:
     return replace(weights, has_ordinary_features=any(name.startswith(ORDINARY_FEATURES) for name in names))
 
 
+def is_own(path: Path) -> bool:
+    """Whether a file is one of our weights files, however damaged its record is."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return bool((file.metadata() or {}).get("format") == FORMAT)
+    except (SafetensorError, OSError):
+        return False
+
+
 def save_weights(model: TwoHeadedModel, weights: OwnWeights) -> None:
     """Writes the model and its record to `weights.path`, through a temporary file."""
     from safetensors.torch import save_file
@@ -167,12 +177,12 @@ def save_weights(model: TwoHeadedModel, weights: OwnWeights) -> None:
         "ordinary": dataclasses.asdict(weights.ordinary),
         "exposure": weights.exposure,
     }
-    temporary = weights.path.with_suffix(".part")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     record = json.dumps(table)
-    save_file(tensors, temporary, metadata={"format": FORMAT, "record": record, KEY: checksum_of(record, tensors)})
-    temporary.chmod(0o644)  # safetensors lets only the owner read its files; these are meant to be shared.
-    temporary.replace(weights.path)
+    metadata = {"format": FORMAT, "record": record, KEY: checksum_of(record, tensors)}
+    with replacing(weights.path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+        temporary.chmod(0o644)  # safetensors lets only the owner read its files; these are meant to be shared.
 
 
 def find(name_or_path: str) -> Path:

@@ -1,21 +1,17 @@
-"""Imports checkpoints of Mask2Former and of the paper's release: detectron2's pickle files, with other tensor names.
-
-A pickle can run any code, so only arrays and plain containers are loaded.
-"""
+"""Imports checkpoints of Mask2Former and of the paper's release: detectron2's pickle files, with other tensor names."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.model.array_pickle import Array, read_array_pickle
 from ttt_cli.model.encoder import INPUT_CHANNELS
 from ttt_cli.model.settings import EncoderSize, HeadSize, ModelSize
 from ttt_cli.model.two_headed import RECONSTRUCTION_QUERIES, TwoHeadedModel
@@ -25,15 +21,6 @@ POINTS, LEVELS = 4, 3
 
 # Tensors that were not trained: computed indices, and the loss's class weights.
 UNUSED = re.compile(r"relative_position_index$|^criterion\.")
-
-_ADMITTED = {
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("_codecs", "encode"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-}
 
 # Their name, our name; the first pattern that fits is used. Q, K and V are one tensor there and three here.
 _ENCODER = (
@@ -91,13 +78,6 @@ _PARTS = (
 )
 
 
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a checkpoint has no need of")
-        return super().find_class(module, name)
-
-
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a detectron2 checkpoint (.pkl), by their names in it.
 
@@ -105,14 +85,18 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     shown = printable(path)
     try:
-        with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="latin1").load()
-        model = content["model"]
-        return {name: torch.from_numpy(np.array(value)) for name, value in model.items() if not UNUSED.search(name)}
+        model = read_array_pickle(path)["model"]
+        return {name: _tensor(name, value) for name, value in model.items() if not UNUSED.search(name)}
     except OSError as error:
         raise TttvError(f"{shown}: cannot be read ({error.strerror})") from error
     except Exception as error:  # Damaged pickles raise almost any exception.
         raise TttvError(f"{shown}: is not a checkpoint that can be imported ({printable(error)})") from error
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Array) or value.values is None:
+        raise ValueError(f"{name} is no array")
+    return torch.from_numpy(value.values)
 
 
 def our_name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ttt_cli.core.errors import UsageError, printable
@@ -85,6 +85,8 @@ class ModelSize:
     encoder: EncoderSize = EncoderSize()
     main_head: HeadSize = HeadSize()
     reconstruction_head: HeadSize = HeadSize()
+    light_head_width: int = 0
+    """Channels inside a light reconstruction head (model/light_head.py), which replaces the mask queries; 0: none."""
     size_divisor: int = 4
     """Images are padded at the right and lower edges to a multiple of this many pixels."""
     color_outputs: int = 0
@@ -92,7 +94,14 @@ class ModelSize:
 
     def __post_init__(self) -> None:
         require_within(self, 1, LARGEST_WIDTH, "size_divisor")
-        require_within(self, 0, LARGEST_WIDTH, "color_outputs")
+        require_within(self, 0, LARGEST_WIDTH, "color_outputs", "light_head_width")
+
+    def has_same_f_and_h(self, other: ModelSize) -> bool:
+        """Whether models of both sizes have f and h of the same shapes, whatever their g."""
+        with_its_g = replace(
+            self, reconstruction_head=other.reconstruction_head, light_head_width=other.light_head_width
+        )
+        return with_its_g == other
 
 
 @dataclass(frozen=True)

@@ -138,8 +138,11 @@ class TwoHeadedModel(SplitModel):
             self.main_head = ColorHead(size.main_head, self.encoder.channels, size.color_outputs)
         else:
             self.main_head = Mask2FormerHead(size.main_head, self.encoder.channels, classes)
-        reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
-        self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
+        if size.light_head_width:
+            self.reconstruction_head = LightHead(self.encoder.channels, size.light_head_width, MAP_STRIDES)
+        else:
+            reconstruction_size = replace(size.reconstruction_head, queries=RECONSTRUCTION_QUERIES)
+            self.reconstruction_head = Mask2FormerHead(reconstruction_size, self.encoder.channels, None)
         self.ordinary_features: FeatureStatistics | None = None
         self.prepared_encoder: Mapping[str, Tensor] | None = None
         self.mask_input = None

@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.model.added_head import add_head
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
@@ -97,9 +98,8 @@ class PreparationTraining:
             "step": self.step,
             "subject": self._subject(),
         }
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
 
     def resume(self, path: Path) -> None:
         """Goes on from what `save` wrote. Raises TttvError if that is of another model."""
@@ -113,7 +113,7 @@ class PreparationTraining:
             self.optimizer.load_state_dict(state["optimizer"])
             self.generator.set_state(state["generator"])
             self.step = state["step"]
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
+        except Exception as error:  # Files of others raise almost any exception.
             raise TttvError(f"{printable(path)}: of another preparation, or damaged; remove it") from error
 
     def _subject(self) -> Tensor:

@@ -29,9 +29,9 @@ class Bookkeeping:
     def __init__(self, request: RunRequest, video: Video, subject: dict[str, Any], saved: Checkpoint | None) -> None:
         """subject: what the run depends on. saved: of the run that this one resumes."""
         self.began = time.perf_counter()
+        self.video = video
         self.scores = _scores(request, video)
         self.totals = RunTotals()
-        self.notes, self.is_live = video.notes, video.path is None
         if saved is None:
             settings, self.note = with_quicker_precision(request.weights, request.settings, video, request.device)
         else:
@@ -70,7 +70,7 @@ class Bookkeeping:
     def recorded(self, folder: RunFolder, outputs: Outputs) -> Iterator[None]:
         """Writes run.json at the beginning and, however the run ends, at its end, with metrics.json if it is scored."""
         self.report.files = folder.names()
-        with _status_recorded(self.report, folder, self.is_live):
+        with _status_recorded(self.report, folder, is_live=self.video.path is None):
             write_json(folder.run, self.report.as_json())
             try:
                 yield
@@ -92,7 +92,7 @@ class Bookkeeping:
         peak = peak_mebibytes(self.request.device)
         report.peak_memory_mib = None if peak is None else round(peak, 1)
         report.audio_note = outputs.audio_note
-        notes = [note for note in (*self.notes, self.note) if note]
+        notes = [note for note in (*self.video.notes, self.note) if note]
         report.warnings = notes + _warnings(self.request, totals, self.scores)
 
 

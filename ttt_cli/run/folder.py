@@ -56,8 +56,8 @@ class RunFolder:
     def check(self, source: Path | None, overwrite: bool, resume: bool = False) -> None:
         """Raises TttvError if this run may not write to the folder. Nothing is created or changed.
 
-        source: the input file or folder, which must not lie in this folder; None for live input. resume: whether a run
-        here is to go on.
+        source: the input file or folder, which must not lie in this folder; None for live input.
+        resume: whether a run here is to go on.
         """
         shown = printable(self.path)
         if self.path.exists() and not self.path.is_dir():

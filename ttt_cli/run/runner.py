@@ -72,8 +72,6 @@ def run_video(
         raise UsageError(f"{method} uses the labels; it is available only in tttv eval")
     video = open_input(request.source, request.settings.input)
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{request.kind}")
-    if video.path is None and request.resume:
-        raise UsageError("--resume: live input cannot be gone back to; leave it out")
     folder.check(video.path, request.overwrite, request.resume)
     forget_peak(request.device)
     with explained(), ExitStack() as stack:

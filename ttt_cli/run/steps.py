@@ -85,9 +85,7 @@ class Steps:
         smaller = for_model(within(rest, area), self.settings.input.size, self.task.preprocess)
 
         def frames() -> Iterator[Frame]:
-            with closing(
-                prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch, check=check, interrupt=video.interrupt)
-            ) as ahead:
+            with closing(prefetch(smaller.frames(), FRAMES_AHEAD, stopwatch, check, video.interrupt)) as ahead:
                 yield from ahead
 
         for result in adapt(dataclasses.replace(smaller, frames=frames), self.adapter, on_offline_step, self._state):

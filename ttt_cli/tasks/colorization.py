@@ -26,6 +26,10 @@ class ColorPrediction(Prediction):
     chroma: Tensor
     """float32 (2, h, w), a and b of Lab at the resolution of the head, times TaskSettings.saturation."""
 
+    @property
+    def numbers(self) -> Sequence[Tensor]:
+        return (self.chroma,)
+
     def present(self) -> frozenset[int]:
         return frozenset()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,6 +34,10 @@ class InstancePrediction(Prediction):
     """(height, width) that the model saw."""
     shown_score: float
     """See TaskSettings."""
+
+    @property
+    def numbers(self) -> Sequence[Tensor]:
+        return (self.scores, self.mask_logits)
 
     def present(self) -> frozenset[int]:
         return frozenset(self.classes[self.scores >= self.shown_score].tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,6 +35,10 @@ class PanopticPrediction(Prediction):
     """The classes that come in objects."""
     overlap_threshold: float
     """See TaskSettings."""
+
+    @property
+    def numbers(self) -> Sequence[Tensor]:
+        return (self.scores, self.mask_logits)
 
     def present(self) -> frozenset[int]:
         return frozenset(segment.class_id for segment in self.at_size(self.image_size).segments)

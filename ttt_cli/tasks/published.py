@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,12 @@ class Raw:
     image_size: tuple[int, int]
     """(height, width) that the model saw."""
     processing: Processing
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """The logits. Detectors of detectron2 give none, only the objects that are left."""
+        found = self.output.items() if isinstance(self.output, Mapping) else ()
+        return [value for name, value in found if name.endswith("logits") and isinstance(value, Tensor)]
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,10 @@ class PublishedObjects(Prediction):
     shown_score: float
     """See TaskSettings."""
 
+    @property
+    def numbers(self) -> Sequence[Tensor]:
+        return self.raw.numbers
+
     def present(self) -> frozenset[int]:
         found = self.at_size(self.raw.image_size).objects
         return frozenset(instance.class_id for instance in found if instance.score >= self.shown_score)
@@ -117,6 +128,10 @@ class PublishedRegions(Prediction):
     """See TaskSettings."""
     overlap_threshold: float
     """See TaskSettings."""
+
+    @property
+    def numbers(self) -> Sequence[Tensor]:
+        return self.raw.numbers
 
     def present(self) -> frozenset[int]:
         return frozenset(segment.class_id for segment in self.at_size(self.raw.image_size).segments)

@@ -64,6 +64,10 @@ class SemanticPrediction(Prediction):
     image_size: tuple[int, int]
     """(height, width) that the model saw."""
 
+    @property
+    def numbers(self) -> Sequence[Tensor]:
+        return (self.probabilities,)
+
     @cached_property
     def class_map(self) -> Tensor:
         """uint8 (H, W), on the model's device: the most likely class of every pixel that the model saw."""

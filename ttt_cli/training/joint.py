@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.adaptation.reconstruction import reconstruction_loss
 from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.opening import open_alone
 from ttt_cli.model.own import OwnWeights
@@ -120,9 +120,8 @@ class Trainer:
             "random": torch.get_rng_state(),
             "step": self.step,
         }
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
 
     def resume(self, path: Path) -> None:
         """Restores the state that `save` wrote. Raises TttvError if it is of another model, or damaged."""
@@ -136,7 +135,7 @@ class Trainer:
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["random"])
             self.step = state["step"]
-        except (RuntimeError, ValueError, KeyError, UnpicklingError) as error:
+        except Exception as error:  # Files of others raise almost any exception.
             raise TttvError(
                 f"{printable(path)}: is of another recipe, or damaged; take the recipe that began"
             ) from error

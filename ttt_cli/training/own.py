@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, UsageError, printable
-from ttt_cli.model.own import OwnWeights, save_weights
+from ttt_cli.model.own import OwnWeights, is_own, save_weights
 from ttt_cli.model.split import SplitModel
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.training.objectives import OBJECTIVES
@@ -20,7 +20,10 @@ class OwnSubject(Subject):
     """A model of ours, written as one file."""
 
     def __init__(self, recipe: Recipe, split: Split, start: OwnWeights | None) -> None:
-        """start: weights to start from. Raises TttvError if they are of another size or have other classes."""
+        """start: weights to start from. A g of another size starts anew.
+
+        Raises TttvError if f or h are of another size, or the classes are others.
+        """
         if recipe.objective not in OBJECTIVES:
             known = ", ".join(OBJECTIVES)
             raise UsageError(f"objective {printable(recipe.objective)!r} is unknown; known: {known}")
@@ -36,19 +39,27 @@ class OwnSubject(Subject):
 
     def _fill(self, model: TwoHeadedModel, weights: OwnWeights) -> None:
         shown = printable(weights.path)
-        if weights.model_size != self.recipe.model:
+        if not weights.model_size.has_same_f_and_h(self.recipe.model):
             raise TttvError(f"{shown}: of another size than the recipe's model; see start there")
         if not have_same_names(weights.classes, self.classes):
             raise TttvError(f"{shown}: has other classes than the recipe's sources; see start there")
-        state = weights.load_alone().state_dict()
+        known = weights.load_alone()
+        if weights.model_size != self.recipe.model:
+            known.reconstruction_head = model.reconstruction_head
+        state = known.state_dict()
         model.load_state_dict({name: state[name] for name in model.state_dict()})
 
     def path_in(self, folder: Path) -> Path:
         """A file named after the recipe."""
         return folder / f"{self.recipe.name}.safetensors"
 
+    def is_ours(self, path: Path) -> bool:
+        """Whether it is a weights file of ours."""
+        return is_own(path)
+
     def save(self, model: SplitModel, path: Path, measured: Measured) -> None:
-        """Writes the file with everything needed to use it."""
+        """Writes the file with everything needed to use it. Raises TttvError as `check_place` does."""
+        self.check_place(path)
         assert isinstance(model, TwoHeadedModel), "it is of the same kind"
         model = copy.deepcopy(model)
         model.ordinary_features = measured.features

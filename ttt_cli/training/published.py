@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from torch.nn import functional
 from ttt_cli.adaptation.device import Compute
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import TttvError, UsageError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.model.added_head import add_head, head_tensors
-from ttt_cli.model.companion import ORDINARY_FEATURES, Companion, companion_path, named, write_companion
+from ttt_cli.model.companion import ORDINARY_FEATURES, Companion, companion_path, named, read_companion, write_companion
 from ttt_cli.model.published.families import FAMILIES
 from ttt_cli.model.published.model import EncodedPicture, PublishedModel, resized
 from ttt_cli.model.published.snapshot import CARD, fingerprint, folder_snapshot
@@ -141,22 +141,25 @@ class PublishedSubject(Subject):
         """A folder named after the recipe."""
         return folder / self.recipe.name
 
-    def save(self, model: SplitModel, path: Path, measured: Measured) -> None:
-        """Writes the folder beside its place, then puts it there. Raises TttvError if that is taken by something else.
+    def is_ours(self, path: Path) -> bool:
+        """Whether it is such a folder; a model that was prepared has a companion too, but of another kind."""
+        try:
+            companion = read_companion(companion_path(path)) if path.is_dir() else None
+        except TttvError:
+            return False
+        return companion is not None and not companion.has_encoder
 
-        What an earlier training left there is replaced.
-        """
-        if path.exists() and not companion_path(path).is_file():
-            raise TttvError(
-                f"{printable(path)}: exists, and no training wrote it; move it away, and go on with --resume"
-            )
-        temporary = path.with_name(f"{path.name}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        self.start.save(model, temporary)
-        (temporary / CARD).write_text(self._card(), encoding="utf-8")
-        self._write_companion(model, temporary, measured)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
+    def save(self, model: SplitModel, path: Path, measured: Measured) -> None:
+        """Writes the folder. What an earlier training left there is replaced; raises TttvError for anything else."""
+        self.check_place(path)
+        with replacing(path) as temporary:
+            self.start.save(model, temporary)
+            (temporary / CARD).write_text(self._card(), encoding="utf-8")
+            self._write_companion(model, temporary, measured)
+            if others := _names(path) - _names(temporary):
+                raise TttvError(
+                    f"{printable(path / min(others))}: no training wrote it; move it away, and go on with --resume"
+                )
 
     def _write_companion(self, model: SplitModel, folder: Path, measured: Measured) -> None:
         tensors = named(ORDINARY_FEATURES, measured.features.state_dict())
@@ -179,6 +182,10 @@ class PublishedSubject(Subject):
             f"---\nlicense: {json.dumps(recipe.license)}\n---\n\n# {recipe.name}\n\n"
             f"Trained by tttv from {self.start.name} (license: {self.start.license}).\n"
         )
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _require_settings_for_published(recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ttt_cli.core.classes import Class
+from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.pictures import PictureStatistics
 from ttt_cli.model.feature_statistics import FeatureStatistics
 from ttt_cli.model.split import SplitModel
@@ -40,6 +41,17 @@ class Subject(ABC):
     @abstractmethod
     def path_in(self, folder: Path) -> Path:
         """Where the weights go."""
+
+    @abstractmethod
+    def is_ours(self, path: Path) -> bool:
+        """Whether what is at `path` was written by an earlier training, so that it may be replaced."""
+
+    def check_place(self, path: Path) -> None:
+        """Raises TttvError if something is at `path` that no training wrote."""
+        if (path.exists() or path.is_symlink()) and not self.is_ours(path):
+            raise TttvError(
+                f"{printable(path)}: exists, and no training wrote it; move it away, or name another folder with --out"
+            )
 
     @abstractmethod
     def save(self, model: SplitModel, path: Path, measured: Measured) -> None:

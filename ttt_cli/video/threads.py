@@ -38,7 +38,6 @@ def prefetch(
     items: Iterable[T],
     depth: int,
     stopwatch: Stopwatch | None = None,
-    *,
     check: Callable[[], None] = lambda: None,
     interrupt: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
@@ -47,7 +46,7 @@ def prefetch(
     An exception in the source is raised here after the items before it. The thread closes the source and ends before
     this generator does: at its end, on an exception, and on `close()`. `stopwatch` is updated with every item.
     While the source is waited for, `check` is called now and then, and an exception that it raises ends the waiting.
-    `interrupt` is called before the thread is waited for: a source that waits for its next item must end.
+    `interrupt` is called before the thread is waited for: it makes a source end that waits for its next item.
     """
     made: queue.Queue[_Made[T] | _Ended] = queue.Queue(depth)
     stop = threading.Event()

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassBalance(Method):
-    """A mixin: compares each prediction with f_0's, and resets the adapter if they differ too much."""
+    """A mixin: compares the prediction of each frame that is adapted to with f_0's, and resets the adapter if they
+    differ too much.
+
+    In between, f stays as it was last compared, and one prediction a frame is all there is to pay.
+    """
 
     largest_change: int = 2
     """How many classes more or fewer than f_0 the adapted model may predict on a frame.
@@ -35,6 +39,8 @@ class ClassBalance(Method):
 
     def after_predict(self, adapter: Adapter, frame: Frame, prediction: Prediction) -> Prediction:
         """The prediction, or that of f_0 if the adapted model has lost its classes."""
+        if adapter.due is None:
+            return prediction
         with adapter.as_trained():
             fixed = adapter.predict_image(frame.image)
         if not self.is_lost(fixed, prediction):

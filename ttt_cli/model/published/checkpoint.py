@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
+from ttt_cli.model.published.torch_pickle import read_torch_pickle
 from ttt_cli.model.released import read_pickle
 
 # Normalization that the config gives, computed anchors, and counters of training.
@@ -25,8 +27,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return read_pickle(path)
     shown = printable(path)
     try:
-        with path.open("rb") as file:  # Given a path, PyTorch goes by its suffix.
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = read_torch_pickle(path)
     except Exception as error:  # Damaged pickles raise almost any exception.
         raise TttvError(
             f"{shown}: cannot be read: it is damaged, or holds more than tensors, which is not loaded; get it again"
@@ -54,6 +55,5 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], shown: str) -> None:
 
 def save_tensors(model: nn.Module, path: Path) -> None:
     """Writes a model's tensors as a checkpoint, through a temporary file."""
-    temporary = path.with_suffix(".part")
-    torch.save({"model": model.state_dict()}, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save({"model": model.state_dict()}, temporary)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ttt_cli.core.checksum import sha256
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
@@ -19,6 +21,8 @@ from ttt_cli.model.published.foreign import ForeignWeights, first_line, numbered
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.split import SplitModel
 
+BASE, MOST_BASES = "_BASE_", 20
+"""The key by which a config names the configs that it is built on."""
 PREFIX = "detectron2:"
 ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "SemanticSegmentor": ("semantic",),
@@ -97,6 +101,7 @@ def read_detectron(name: str) -> DetectronWeights:
     for file in (config_path, path):
         if not file.is_file():
             raise TttvError(f"{printable(file)}: there is no such file")
+    _require_local(config_path)
     config = _read_config(config_path)
     tasks = _tasks(config, printable(config_path))
     return DetectronWeights(
@@ -114,6 +119,25 @@ def read_detectron(name: str) -> DetectronWeights:
         config_path=config_path,
         config=config,
     )
+
+
+def _require_local(path: Path) -> None:
+    """Raises TttvError if a config is built on one from a network, which detectron2 would get, or on too many."""
+    shown, todo = printable(path), [path]
+    for _ in range(MOST_BASES):
+        if not todo:
+            return
+        file = todo.pop()
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise TttvError(f"{shown}: is no config of detectron2 ({printable(first_line(error))})") from error
+        bases = content.get(BASE, []) if isinstance(content, dict) else []
+        for base in bases if isinstance(bases, list) else [bases]:
+            if not isinstance(base, str) or "://" in base:
+                raise TttvError(f"{shown}: is built on {printable(base)}, which is not downloaded; save it beside it")
+            todo.append(file.parent / Path(base).expanduser())
+    raise TttvError(f"{shown}: is built on more than {MOST_BASES} other configs ({BASE}), or on itself")
 
 
 def _read_config(path: Path) -> Any:

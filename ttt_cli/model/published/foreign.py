@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 LARGEST_COUNT = 255
 """Class ids are bytes, of which 255 is void."""
+LINES, LONGEST = 2, 300
+"""Of what a library says that an error repeats: lines, and characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +52,6 @@ def require_count_of_classes(count: int, shown: str, fewest: int = 2) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, in one line that is not too long."""
+    text = " ".join((str(error).strip() or type(error).__name__).splitlines()[:LINES])
+    return textwrap.shorten(text, LONGEST, placeholder=" ...")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ SCORES = "return_segmentation_scores"
 """The option that asks for the scores of the classes too; processors have it since transformers 5.24 at the latest."""
 ANTIALIASED = "OneFormer"
 """The family whose processor enlarges with antialiasing, which makes a difference only in a frame that is smaller."""
+
+CHANNELS = 3
+SMALLEST_SIDE = 16
+"""In pixels, of the pictures that a processor makes of ordinary ones."""
+PROBE = torch.zeros(CHANNELS, 96, 128, dtype=torch.uint8)
 
 
 class Found(NamedTuple):
@@ -65,6 +71,7 @@ class ImageProcessing(Processing):
     """The image processor of a folder in the transformers layout.
 
     resizes: whether it brings frames to the size that its models were made for; if not, they stay as they are.
+    Raises almost any Exception for a config that makes no sense.
     """
 
     def __init__(self, folder: Path, resizes: bool) -> None:
@@ -72,10 +79,13 @@ class ImageProcessing(Processing):
 
         self.processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         self.resizes = resizes
+        self.normalization = self._normalization()
+        sides = self.resized(PROBE).shape[-2:]
+        if min(sides) < SMALLEST_SIDE:
+            raise ValueError(f"it makes pictures of {sides[1]}x{sides[0]}, too small for any model")
 
-    @property
-    def normalization(self) -> Normalization:
-        """What the processor does to the pixels of a resized frame."""
+    def _normalization(self) -> Normalization:
+        """What the processor does to the pixels of a resized frame. Raises ValueError if that makes no sense."""
         processor = self.processor
         scale = 1 / processor.rescale_factor if processor.do_rescale else 1.0
         if not getattr(processor, "do_normalize", False):
@@ -85,6 +95,9 @@ class ImageProcessing(Processing):
             mean, deviation = (
                 tuple((torch.tensor(values) * scale).tolist()) for values in (processor.image_mean, processor.image_std)
             )
+        numbers = (*mean, *deviation)
+        if not len(mean) == len(deviation) == CHANNELS or not all(map(math.isfinite, numbers)) or min(deviation) <= 0:
+            raise ValueError("rescale_factor, image_mean and image_std are not what pictures of three channels need")
         return Normalization(mean, deviation, bool(getattr(processor, "do_flip_channel_order", False)))
 
     def resized(self, image: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from ttt_cli.core.known_classes import classes_named
 from ttt_cli.core.voc_classes import VOC
 from ttt_cli.model.published.checkpoint import fill, read_tensors
 from ttt_cli.model.published.foreign import ForeignWeights, first_line, numbered_names, require_count_of_classes
+from ttt_cli.model.published.plausible import LONGEST_VALUE
 from ttt_cli.model.published.smp_model import SmpModel
 from ttt_cli.model.published.smp_processing import PREPROCESSING, Preprocessing, SmpProcessing, read_preprocessing
 from ttt_cli.model.published.snapshot import CARD, CONFIG, SAFETENSORS, SMP_CLASS, Snapshot, fingerprint
@@ -125,7 +126,9 @@ def read_smp(snapshot: Snapshot) -> SmpWeights:
     architecture = config[SMP_CLASS]
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        raise TttvError(f"{shown}: is a {printable(architecture)}, which cannot be adapted; known: {known}")
+        raise TttvError(
+            f"{shown}: is a {printable(str(architecture)[:LONGEST_VALUE])}, which cannot be adapted; known: {known}"
+        )
     options = _options(config, architecture, f"{shown}: its {CONFIG}")
     return SmpWeights(
         path=snapshot.folder.absolute(),
@@ -185,7 +188,9 @@ def _check_encoder(name: object, shown: str) -> None:
     own = _library().encoders.get_encoder_names()
     is_of_timm = isinstance(name, str) and name.startswith(("tu-", "timm-")) and timm.is_model(name.partition("-")[2])
     if name is not None and name not in own and not is_of_timm:
-        raise TttvError(f"{shown} names the encoder {printable(name)}, which neither smp nor timm has")
+        raise TttvError(
+            f"{shown} names the encoder {printable(str(name)[:LONGEST_VALUE])}, which neither smp nor timm has"
+        )
 
 
 def _is_plain(value: object) -> bool:

@@ -13,6 +13,7 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.published.families import FAMILIES, Family
 from ttt_cli.model.published.foreign import ForeignWeights, first_line, require_count_of_classes
+from ttt_cli.model.published.plausible import LARGEST_SIDE, LONGEST_VALUE, require_plausible
 from ttt_cli.model.published.snapshot import CONFIG, PREPROCESSOR, Snapshot, fingerprint
 
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ class PublishedWeights(ForeignWeights):
         """changes: further arguments of from_pretrained."""
         import transformers
 
+        from ttt_cli.model.published.checkpoint import read_tensors
         from ttt_cli.model.published.model import PublishedModel
 
         shown = printable(self.snapshot.source)
+        if self.snapshot.is_pickle:
+            for path in self.snapshot.weights:
+                read_tensors(path)  # transformers has PyTorch read them, which some files end or harm.
         quiet()
         try:
             model, report = getattr(transformers, self.architecture).from_pretrained(
@@ -78,7 +83,7 @@ class PublishedWeights(ForeignWeights):
                 output_loading_info=True,
                 **changes,
             )
-        except (RuntimeError, ValueError, OSError, TypeError, KeyError) as error:
+        except Exception as error:  # Configs can be wrong in every way.
             raise TttvError(f"{shown}: cannot be loaded ({printable(first_line(error))})") from error
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
@@ -93,7 +98,7 @@ class PublishedWeights(ForeignWeights):
         quiet()
         try:
             return ImageProcessing(self.path, resizes)
-        except (ValueError, OSError, TypeError, KeyError) as error:
+        except Exception as error:  # Configs can be wrong in every way.
             shown, cause = printable(self.snapshot.source), printable(first_line(error))
             raise TttvError(f"{shown}: its {PREPROCESSOR} cannot be used ({cause})") from error
 
@@ -130,15 +135,18 @@ def read_published(snapshot: Snapshot) -> PublishedWeights:
     from ttt_cli.model.settings import ReconstructionSettings
 
     config, shown = _read(snapshot.folder / CONFIG), printable(snapshot.source)
-    architecture = (config.get("architectures") or ["no class at all"])[0]
-    if architecture not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise TttvError(f"{shown}: is a {printable(architecture)}, which cannot be adapted; known: {known}")
+    require_plausible(config, snapshot.folder / CONFIG)
+    architectures = config.get("architectures") or ["no class at all"]
+    architecture = architectures[0] if isinstance(architectures, list) else architectures
+    if not isinstance(architecture, str) or architecture not in FAMILIES:
+        known, shown_class = ", ".join(FAMILIES), printable(str(architecture)[:LONGEST_VALUE])
+        raise TttvError(f"{shown}: is a {shown_class}, which cannot be adapted; known: {known}")
     if not (snapshot.folder / PREPROCESSOR).is_file():
         raise TttvError(f"{shown}: has no {PREPROCESSOR}, so it is not known how it sees pictures; add it")
     names = _class_names(config.get("id2label"), shown)
     family = FAMILIES[architecture]
     processor = _read(snapshot.folder / PREPROCESSOR)
+    require_plausible(processor, snapshot.folder / PREPROCESSOR, LARGEST_SIDE)
     tasks = _tasks_of_squares(processor, family) if family.takes_one_size else family.tasks
     # The card of a model that can be read in several ways says in its name which one it was trained for.
     named = [task for task in tasks if task in snapshot.source.lower()]

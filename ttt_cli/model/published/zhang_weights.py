@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ttt_cli.core.checksum import sha256
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.model.weights import Weights
 
 if TYPE_CHECKING:
@@ -48,9 +49,8 @@ class ZhangWeights(Weights):
         from ttt_cli.model.published.zhang import ZhangModel
 
         assert isinstance(model, ZhangModel), "load gives no other"
-        temporary = path.with_suffix(".part")
-        torch.save(model.tensors(), temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save(model.tensors(), temporary)
 
     def fingerprint(self) -> str:
         """The checksum of the file."""
