@@ -281,6 +281,17 @@ def test_a_second_cut_and_the_end(
     assert content(Path("out")) == before
 
 
+def test_the_number_of_threads_stays(segment: Callable[..., int], video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert segment(video, "--out", "whole", *SETTINGS) == 0
+    cut_off(segment, monkeypatch, video)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    assert segment(video, "--out", "out", "--resume", *SETTINGS) == 0
+    assert torch.get_num_threads() == threads + 1
+    torch.set_num_threads(threads)
+    assert content(Path("out")) == content(Path("whole"))
+
+
 def test_files_of_others_are_not_resumed(segment: Callable[..., int], video: Path, capsys: Capture) -> None:
     Path("out").mkdir()
     Path("out/run.json").write_text('{"my": "experiment"}')

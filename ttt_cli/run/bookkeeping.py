@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import torch
+
 from ttt_cli.core.errors import PartialInput, PartialOutput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.datasets.labels import class_map, label_truth
@@ -58,6 +60,7 @@ class Bookkeeping:
         """For a run that resumes this one."""
         return {
             "precision": self.request.settings.adaptation.precision,
+            "threads": torch.get_num_threads(),
             "note": self.note,
             "started": self.report.started,
             "resumed_at": self.report.resumed_at,

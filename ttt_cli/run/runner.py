@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from ttt_cli.adaptation.methods import method_named
 from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.offline import OnOfflineStep
@@ -77,6 +79,7 @@ def run_video(
     with explained(), ExitStack() as stack:
         journal = Journal(folder.unfinished, subject_of(request, video))
         saved = stack.enter_context(_left_off(folder, journal)) if request.resume else None
+        stack.enter_context(_threads_of(saved))
         bookkeeping = Bookkeeping(request, video, journal.subject, saved)
         request, stop = bookkeeping.request, Stop()
         model = Steps(request, video, saved)
@@ -95,6 +98,18 @@ def run_video(
                 checkpoints.after(bookkeeping.totals.frames)
                 on_step(step)
     return Run(folder, bookkeeping.report, bookkeeping.scores)
+
+
+@contextmanager
+def _threads_of(saved: Checkpoint | None) -> Iterator[None]:
+    """A context in which torch computes with as many threads as before, since their number changes the last bits."""
+    threads = torch.get_num_threads()
+    if saved is not None:
+        torch.set_num_threads(saved.parts["bookkeeping"]["threads"])
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager
