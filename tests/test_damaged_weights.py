@@ -131,6 +131,7 @@ HOSTILE = {
     "an encoder that is no text": put("model", "encoder", "name", value=["swin"]),
     "many layers": put("model", "main_head", "decoder_layers", value=100_000),
     "many layers of the other head": put("model", "reconstruction_head", "pixel_decoder_layers", value=100_000),
+    "a light head wider than any": put("model", "light_head_width", value=100_000),
     "many blocks": put("model", "encoder", "swin_depths", value=[2, 2, 100_000, 2]),
     "two stages": put("model", "encoder", "swin_depths", value=[2, 2]),
     "wide": put("model", "main_head", "channels", value=2**40),

@@ -163,6 +163,7 @@ def test_killed_at_random_moments_an_evaluation_still_comes_to_the_same_results(
     random_numbers = random.Random(0)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["ttt_cli.evaluate.running"])
+    killed = 0
     for number in range(KILLS):
         out = tmp_path / f"killed-{number}"
         workers = ["--workers", str(1 + number % 2), "--out"]
@@ -170,9 +171,11 @@ def test_killed_at_random_moments_an_evaluation_still_comes_to_the_same_results(
         process = processes.Process(target=run_until, args=([*arguments[:-1], *workers], out, *moment))
         process.start()
         process.join(PATIENCE)
-        assert process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
+        killed += process.exitcode != 0
         assert main([*arguments, str(out)]) == 0
         assert content(out) == expected
+    assert killed, "at least one was not finished before its moment came"
 
 
 def test_errors_are_sent_to_the_main_process(arguments: list[str], tmp_path: Path, capsys: Capture) -> None:

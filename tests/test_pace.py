@@ -23,6 +23,8 @@ class Drive:
 
     pace: Pace
     step_milliseconds: float = 300.0
+    shares: bool = False
+    """Whether steps at even distances share the prediction's forward pass, and are timed with it."""
     spent: float = 0.0
 
     def frame(self, scene: bool = False, loss: float = 1.0, at_rest: bool = False, slow: float = 1.0) -> str | None:
@@ -30,7 +32,9 @@ class Drive:
         why = self.pace.due(scene)
         adapt = self.step_milliseconds if why else 0.0
         self.spent += adapt
-        self.pace.record(Timing(adapt * slow, 100.0 * slow), loss if why else None, at_rest and why is not None)
+        shared = adapt if self.shares and why == "interval" else 0.0
+        timing = Timing((adapt - shared) * slow, (100.0 + shared) * slow)
+        self.pace.record(timing, loss if why else None, at_rest and why is not None)
         return why
 
 
@@ -54,9 +58,12 @@ def test_every_nth_frame_and_the_first_of_a_scene() -> None:
 
 
 @pytest.mark.parametrize("length", [100, 2000, None])
-@pytest.mark.parametrize(("budget", "step"), [(1.1, 300.0), (1.1, 30.0), (1.25, 300.0), (2.0, 450.0)])
-def test_a_run_stays_within_its_budget_and_uses_it(budget: float, step: float, length: int | None) -> None:
-    drive = Drive(WithinBudget(budget, length), step)
+@pytest.mark.parametrize(("budget", "step"), [(1.1, 300.0), (1.1, 30.0), (1.25, 300.0), (2.0, 450.0), (2.0, 300.0)])
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_run_stays_within_its_budget_and_uses_it(
+    budget: float, step: float, length: int | None, shares: bool
+) -> None:
+    drive = Drive(WithinBudget(budget, length), step, shares)
     frames = length or 2000
     for _ in range(frames):
         drive.frame()

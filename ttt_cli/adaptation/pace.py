@@ -140,7 +140,9 @@ class WithinBudget(Pace):
     def _why(self) -> str | None:
         if self.urgent and self.saved >= self.cost:
             return self.why_urgent
-        if self.since >= LONGEST_PAUSE or (self.steady >= self.cost and self.since > self.pause):
+        # What a prediction takes must be known, since a step may share its forward pass: so one frame comes without.
+        is_affordable = bool(self.predictions) and self.steady >= self.cost
+        if self.since >= LONGEST_PAUSE or (is_affordable and self.since > self.pause):
             return "interval"
         return None
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -41,6 +41,12 @@ class Work(ABC, Generic[Unit, Note, Result]):
     @abstractmethod
     def is_interrupted(self, result: Result) -> bool:
         """Whether the unit was broken off because somebody wants to end all, so that no other is begun."""
+
+
+class _Message(NamedTuple):
+    is_result: bool
+    """Else it is a note."""
+    content: Any
 
 
 @dataclass
@@ -84,24 +90,21 @@ def in_processes(
             for worker in [worker for worker in busy if worker.connection in ready]:
                 unit = worker.unit
                 assert unit is not None
-                try:
-                    is_result, content = worker.connection.recv()
-                except (EOFError, OSError):
+                message = _received(worker)
+                if message is None:
                     pool.remove(worker)
-                    worker.process.join()
                     if attempts[unit] < ATTEMPTS and not is_interrupted:
                         waiting.appendleft(unit)
                         continue
-                    is_result, content = (
-                        True,
-                        work.lost(unit, None if is_interrupted else _death(worker, attempts[unit])),
+                    message = _Message(
+                        True, work.lost(unit, None if is_interrupted else _death(worker, attempts[unit]))
                     )
-                if not is_result:
-                    on_note(unit, content)
+                if not message.is_result:
+                    on_note(unit, message.content)
                     continue
                 worker.unit = None
-                is_interrupted = is_interrupted or work.is_interrupted(content)
-                yield unit, content
+                is_interrupted = is_interrupted or work.is_interrupted(message.content)
+                yield unit, message.content
     finally:
         _interrupt([worker for worker in pool if worker.unit is not None])
         for worker in pool:
@@ -139,11 +142,21 @@ def _serve(connection: Connection, work: Work[Unit, Note, Result], threads: int)
 
     def note(content: Note) -> None:
         # If the main process is gone, this raises BrokenPipeError, so that nothing goes on behind its back.
-        connection.send((False, content))
+        connection.send(_Message(False, content))
 
     with suppress(EOFError, KeyboardInterrupt, OSError):
         while True:
-            connection.send((True, work.perform(connection.recv(), note)))
+            connection.send(_Message(True, work.perform(connection.recv(), note)))
+
+
+def _received(worker: _Worker[Unit]) -> _Message | None:
+    """What the worker says; None if it has died."""
+    try:
+        message: _Message = worker.connection.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        return None
+    return message
 
 
 def _interrupt(busy: Sequence[_Worker[Unit]]) -> None:

@@ -160,12 +160,15 @@ def _recording(experiment: Experiment, stream: Stream, folder: Path, name: str |
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
     drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
     pieces = folder / UNFINISHED / name
-    shutil.rmtree(pieces, ignore_errors=True)
+    shutil.rmtree(pieces, ignore_errors=True)  # A process that was killed may have left some.
     pieces.mkdir()
-    with VideoWriter(folder / name, stream.video.fps, size, folder=pieces) as writer:
+    try:
+        with VideoWriter(folder / name, stream.video.fps, size, folder=pieces) as writer:
 
-        def record(result: Result) -> None:
-            labels = tracks.numbered(result.prediction.at_size(size))
-            writer.write(drawing.pictures(result.frame.whole().image, [labels])[0])
+            def record(result: Result) -> None:
+                labels = tracks.numbered(result.prediction.at_size(size))
+                writer.write(drawing.pictures(result.frame.whole().image, [labels])[0])
 
-        yield record
+            yield record
+    finally:
+        shutil.rmtree(pieces, ignore_errors=True)
