@@ -14,7 +14,7 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions, finish_many
 from ttt_cli.cli._signature import with_options
-from ttt_cli.core.errors import AlreadyDone, UsageError
+from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.video.settings import OutputSettings
@@ -104,6 +104,7 @@ def finish(sources: Sequence[str], request: RunRequest, many: ManyOptions, run: 
     from ttt_cli.many.units import are_many
 
     if many.are_given or are_many(sources):
+        _check_no_live(sources)
         finish_many(sources, request, many, run)
     try:
         finished = carry_out(request, shown=not (run.quiet or run.as_json))
@@ -114,6 +115,14 @@ def finish(sources: Sequence[str], request: RunRequest, many: ManyOptions, run: 
     if finished.report.reason and finished.report.status == "partial":
         _console.error(finished.report.reason)
     raise typer.Exit(EXIT_CODES[finished.report.status])
+
+
+def _check_no_live(sources: Sequence[str]) -> None:
+    from ttt_cli.video.live import live_source
+
+    for source in sources:
+        if (live := live_source(source)) is not None:
+            raise UsageError(f"{printable(live.shown)}: live input is a run of its own; name it alone")
 
 
 def _listed(text: str | None) -> list[str] | None:

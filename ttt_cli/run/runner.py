@@ -36,6 +36,7 @@ from ttt_cli.run.request import RunRequest
 from ttt_cli.run.steps import Step, Steps
 from ttt_cli.run.stopping import Stop, stopped_by_signals
 from ttt_cli.run.subject import check_same, subject_of, subject_of_finished
+from ttt_cli.video.live import LiveSource
 from ttt_cli.video.transforms import open_input
 
 
@@ -72,6 +73,8 @@ def run_video(
     check_formats(task, request.settings.output.formats)
     if isinstance(method_named(method), OfflineOracle):
         raise UsageError(f"{method} uses the labels; it is available only in tttv eval")
+    if request.resume and isinstance(request.source, LiveSource):
+        raise UsageError(f"{printable(request.source.shown)}: live input cannot be gone back to; leave out --resume")
     video = open_input(request.source, request.settings.input)
     folder = RunFolder(request.out or Path("runs") / f"{video.name}-{request.kind}")
     folder.check(video.path, request.overwrite, request.resume)
