@@ -37,7 +37,7 @@ from ttt_cli.video.transforms import for_model
 CPU = torch.device("cpu")
 EVERY = (1, 2, 4, 8, 16, 32)
 BUDGETS = (2.0, 1.5, 1.25, 1.1, 1.05)
-TICKS = (1, 1.1, 1.25, 1.5, 2, 3, 4, 6, 8)
+TICKS = (1, 1.25, 1.5, 2, 3, 4, 6, 8)
 
 
 class Row(NamedTuple):
@@ -192,7 +192,7 @@ def plot(curves: dict[Row, list[Point]]) -> Figure:
     figure = Figure(figsize=(4.2 * len(curves), 3.8), layout="constrained")
     for axes, (row, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         draw(axes, row, points)
-    figure.axes[0].set_ylabel("share of the gain of a step before every frame, %")
+    figure.axes[0].set_ylabel("share of the whole gain, %")
     figure.axes[0].legend(frameon=False, loc="lower right")
     return figure
 
@@ -216,7 +216,7 @@ def draw(axes: Axes, row: Row, points: list[Point]) -> None:
     ticks = [tick for tick in TICKS if tick < 1.2 * largest]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(0.95, 1.15 * largest)
+    axes.set_xlim(0.85, 1.15 * largest)
     axes.set_ylim(0, 112)
     axes.axhline(100, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlabel("model time over the fixed model's")
