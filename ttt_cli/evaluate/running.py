@@ -66,7 +66,8 @@ def run_experiment(
     """Runs the cells that the folder does not have yet, and writes metrics.json, metrics.csv and metrics.tex.
 
     overwrite: delete earlier results in the folder. workers: how many processes measure cells; if more than one, the
-    experiment must have a source. What is written depends on it in nothing but times and memory.
+    experiment must have a source. What is written depends on it in times and memory, and else only as far as the
+    number of threads of a process changes the last bits of sums.
     Raises TttvError if the folder is in use, cannot be written, or is of an experiment that differs in more than
     methods, windows and seeds. After this and after Ctrl-C, the finished cells are kept.
     """
