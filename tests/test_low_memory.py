@@ -324,3 +324,26 @@ def test_memory_that_runs_out_elsewhere_is_one_line_too(
     assert segment(frames, "--out", "out", "--method", "joint") == 1
     assert "memory ran out" in error_of(capsys)
     assert "memory ran out" in report()["reason"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits what is written to")
+@pytest.mark.parametrize(("gibibytes", "size", "codes"), [(2.0, (2160, 3840), {0}), (1.25, (2160, 3840), {0, 1})])
+def test_little_memory(tmp_path: Path, gibibytes: float, size: tuple[int, int], codes: set[int]) -> None:
+    """A run of the shipped weights ends well, or with one line. The files that PyTorch maps do not count."""
+    import resource
+
+    frames = save_frames([noise_frames(1, size)[0].image] * 2, tmp_path / "frames")
+    limit = int(gibibytes * 2**30)
+    done = subprocess.run(
+        [sys.executable, "-m", "ttt_cli", "segment", str(frames), "--device", "cpu", "--out", str(tmp_path / "out")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode in codes, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == done.returncode and "unexpected" not in done.stderr, done.stderr
+    assert all("memory ran out" in line for line in errors)

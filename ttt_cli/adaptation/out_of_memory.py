@@ -20,9 +20,12 @@ from ttt_cli.model.split import SplitModel
 
 ADVICE = "make the frames that the model sees smaller with --size, set --low-memory, or take a smaller model"
 MESSAGES = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|could not create a primitive", re.IGNORECASE
+    r"can't allocate memory|not enough memory|out of memory|could not create a primitive|can't start new thread",
+    re.IGNORECASE,
 )
-"""What PyTorch's allocators say: on the CPU of Linux and macOS, on that of Windows, on other devices, and in oneDNN."""
+"""What PyTorch's allocators say: on the CPU of Linux and macOS, on that of Windows, on other devices, and in oneDNN;
+then what Python says when there is no memory for a thread.
+"""
 Value = TypeVar("Value")
 
 

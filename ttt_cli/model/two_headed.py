@@ -30,6 +30,10 @@ from ttt_cli.model.split import OUTPUT_STRIDE, SplitModel
 
 # The reconstruction head predicts at stride 4: each of its positions holds 4 x 4 pixels of 3 channels.
 MAP_STRIDES = (4, 8, 16, 32)
+SMALLEST_SIDE = 33
+"""In pixels, of padded images. The coarsest map then has four cells or more: a single one has no deviation, by which it
+could be normalized, and for maps of one column PyTorch's convolutions in bf16 give NaN on a CPU.
+"""
 RECONSTRUCTION_QUERIES = 3 * OUTPUT_STRIDE * OUTPUT_STRIDE
 
 
@@ -201,6 +205,7 @@ class TwoHeadedModel(SplitModel):
 
     def _pad(self, inputs: Tensor) -> Tensor:
         divisor = self.size.size_divisor
-        height, width = inputs.shape[-2:]
-        right, below = math.ceil(width / divisor) * divisor - width, math.ceil(height / divisor) * divisor - height
+        height, width = (max(side, SMALLEST_SIDE) for side in inputs.shape[-2:])
+        right = math.ceil(width / divisor) * divisor - inputs.shape[-1]
+        below = math.ceil(height / divisor) * divisor - inputs.shape[-2]
         return functional.pad(inputs, (0, right, 0, below)) if right or below else inputs
