@@ -52,7 +52,7 @@ Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="A video file, or a folder or (quoted) glob of pictures; several of them, or a list.txt with one a line; "
         "or live input: - (a pipe), camera:0, rtsp://, http(s)://.",
     ),
