@@ -183,6 +183,7 @@ def test_an_object_is_painted_in_the_color_of_its_number() -> None:
 def write_all(folder: Path, task: str, labels: list[Labels]) -> RunFolder:
     folder.mkdir()
     run = RunFolder(folder)
+    run.unfinished.mkdir(parents=True)
     files = label_files(task, list(FORMATS[task]), run, CLASSES)
     for frame, frame_labels in zip(noise_frames(len(labels), SIZE), labels, strict=True):
         for file in files:
