@@ -243,7 +243,7 @@ def _rows(finished: Run) -> list[tuple[str, str]]:
     if report.gray_frames:
         rows.append(("frames left gray", str(report.gray_frames)))
     if report.skipped_steps:
-        rows.append(("steps skipped (loss not finite)", str(report.skipped_steps)))
+        rows.append(("steps undone (not finite)", str(report.skipped_steps)))
     if report.audio_note:
         rows.append(("sound", report.audio_note))
     if finished.scores is not None:
