@@ -33,7 +33,7 @@ from ttt_cli.run.settings import RunSettings, choose_device
 from ttt_cli.video.settings import InputSettings
 
 Capture = pytest.CaptureFixture[str]
-KILLS = 3
+KILLS = 2
 MEASURED = ("seconds", "time_ratio", "peak_mebibytes")
 """Parts of the names of what differs from one time to the next."""
 UNIX_SIGNALS = pytest.mark.skipif(os.name == "nt", reason="signals of Unix")

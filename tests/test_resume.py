@@ -35,7 +35,7 @@ from ttt_cli.run.steps import Step
 from ttt_cli.video import ffmpeg
 
 Capture = pytest.CaptureFixture[str]
-KILLS = 3
+KILLS = 2
 """For each of the four tasks."""
 SETTINGS = ["--every", "2", "--set", "output.checkpoint_frames=4"]
 
