@@ -105,14 +105,14 @@ def test_a_worker_that_always_dies_is_told(
     tmp_path: Path, tiny_weights: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is left of its process to tell why, so the outcome does."""
-    monkeypatch.setattr(workers, "ATTEMPTS", 2)
+    monkeypatch.setattr(workers, "ATTEMPTS", 1)
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(tiny_weights.read_bytes())
     request = RunRequest("", open_weights(str(weights), False), Dying(), choose_device("cpu"))  # type: ignore[arg-type]
     units = units_of([str(clips[0])], tmp_path / "runs", "x")
     outcomes = [outcome for _, outcome in in_processes(units, Runs(request), 2)]
     assert [outcome.status for outcome in outcomes] == ["failed"]
-    assert outcomes[0].reason is not None and "ended by itself 2 times" in outcomes[0].reason
+    assert outcomes[0].reason is not None and "ended by itself 1 times" in outcomes[0].reason
 
 
 class Dying:
