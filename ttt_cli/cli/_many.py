@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli._options import VideoRunOptions
 from ttt_cli.core.errors import UsageError
+from ttt_cli.core.repeated import repeated
 
 if TYPE_CHECKING:
     from ttt_cli.many.units import Unit
@@ -95,26 +95,19 @@ def _frames_shown(units: Sequence[Unit], bar: _console.Bar) -> Iterator[None]:
     """Shows meanwhile how many frames of all runs are done, as their files say, on whatever machine they are made."""
     from ttt_cli.run.folder import RunFolder
 
-    ended = threading.Event()
     logs = [RunFolder(unit.folder).frames for unit in units]
+    sizes: dict[Path, int] = {}
+    frames: dict[Path, int] = {}
 
-    def watch() -> None:
-        sizes: dict[Path, int] = {}
-        frames: dict[Path, int] = {}
-        while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            for log in logs:
-                size = log.stat().st_size if log.is_file() else 0
-                if size != sizes.get(log, 0):
-                    sizes[log], frames[log] = size, log.read_bytes().count(b"\n")
-            bar.note(f"{sum(frames.values())} frames")
+    def look() -> None:
+        for log in logs:
+            size = log.stat().st_size if log.is_file() else 0
+            if size != sizes.get(log, 0):
+                sizes[log], frames[log] = size, log.read_bytes().count(b"\n")
+        bar.note(f"{sum(frames.values())} frames")
 
-    thread = threading.Thread(target=watch, name="watch", daemon=True)
-    thread.start()
-    try:
+    with repeated(look, SECONDS_BETWEEN_LOOKS):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _show(outcomes: Sequence[Outcome], path: Path, run: VideoRunOptions) -> None:

@@ -51,7 +51,7 @@ def carry_out(unit: Unit, request: RunRequest) -> Outcome:
         source=unit.source,
         out=unit.folder,
         resume=not request.overwrite,
-        model=_loaded(request.weights),
+        load=_loaded,
     )
     status, frames, reason = "failed", 0, None
     try:

@@ -17,7 +17,9 @@ from ttt_cli.run.lock import LOCK, is_locked, locked
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
 """Near the beginning of every report."""
-UNFINISHED = ("state-*.tttv", "state-*.part", "piece-*.mp4", "pieces.txt", "pictures.txt", "whole.mp4", "*.jsonl")
+STATES = "state-*.tttv"
+"""The checkpoints among the unfinished files, see run/journal.py; the number is that of the frames done."""
+UNFINISHED = (STATES, "state-*.part", "piece-*.mp4", "pieces.txt", "pictures.txt", "whole.mp4", "*.jsonl")
 """What there may be in the folder of unfinished files."""
 REPLACED = "replaced"
 """A folder in there, for the files of a finished run that the present one replaces."""
@@ -160,7 +162,7 @@ class RunFolder:
             return "another run is writing here; wait for it"
         if not self.was_cut_off():
             return "exists and is not empty; add --overwrite"
-        checkpoints = sorted(self.unfinished.glob("state-*.tttv"))
+        checkpoints = sorted(self.unfinished.glob(STATES))
         after = f" (it can go on after frame {int(checkpoints[-1].stem.partition('-')[2])})" if checkpoints else ""
         return f"holds a run that was cut off{after}; add --resume to go on with it, --overwrite to begin anew"
 

@@ -20,6 +20,7 @@ from ttt_cli.draw.tracks import Seen
 from ttt_cli.metrics.color import ColorMetric
 from ttt_cli.metrics.perceptual import InceptionFeatures
 from ttt_cli.metrics.semantic import SemanticMetric
+from ttt_cli.run.folder import STATES
 from ttt_cli.tasks.colorization import ColorPrediction
 from ttt_cli.tasks.semantic import SemanticPrediction
 
@@ -34,7 +35,6 @@ RECORDS: list[Any] = [
 ]
 """What a state may hold besides numbers, texts, tensors, lists and dicts. Nothing else is made when it is read."""
 STATES_KEPT = 2
-PATTERN = "state-*.tttv"
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError)
 """What reading a damaged state raises."""
 
@@ -76,7 +76,7 @@ class Journal:
         digest = hashlib.sha256(b"".join(parts.values())).hexdigest()
         sizes = {name: len(content) for name, content in parts.items()}
         header = {"subject": self.subject, "frames": frames, "sizes": sizes, "sha256": digest}
-        path = self.folder / f"state-{frames:09d}.tttv"
+        path = self.folder / STATES.replace("*", f"{frames:09d}")
         temporary = path.with_suffix(".part")
         try:
             with temporary.open("wb") as file:
@@ -103,7 +103,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def _states(folder: Path) -> list[Path]:
     """The newest first."""
-    return sorted(folder.glob(PATTERN), reverse=True)
+    return sorted(folder.glob(STATES), reverse=True)
 
 
 def _read(path: Path) -> Checkpoint:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ttt_cli.core.repeated import repeated
 
 SECONDS_BETWEEN_RENEWALS = 20.0
 SECONDS_UNTIL_STALE = 120.0
@@ -34,20 +35,13 @@ def other_holder(lease: Path) -> str | None:
 def leased(lease: Path) -> Iterator[None]:
     """Holds the lease, an existing file, and renews it in a thread."""
     lease.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}), encoding="utf-8")
-    ended = threading.Event()
 
     def renew() -> None:
-        while not ended.wait(SECONDS_BETWEEN_RENEWALS):
-            with suppress(OSError):
-                os.utime(lease)
+        with suppress(OSError):
+            os.utime(lease)
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
+    with repeated(renew, SECONDS_BETWEEN_RENEWALS):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _age_seconds(lease: Path) -> float:

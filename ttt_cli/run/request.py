@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +36,8 @@ class RunRequest:
     """Replace an earlier run in the folder."""
     resume: bool = False
     """Go on with the run in the folder if it was cut off; if there is none, begin one."""
-    model: SplitModel | None = None
-    """The model of the weights, if it is loaded already; it comes back as it was."""
+    load: Callable[[Weights], SplitModel] = Weights.load
+    """Gives the model of the weights, once the run needs it; the model comes back as it was."""
 
     @property
     def kind(self) -> str:

@@ -59,7 +59,7 @@ class Steps:
         self.frames_done = 0 if saved is None else saved.frames
         state = None if saved is None else saved.parts["model"]
         self._state = None if state is None else state["adapter"]
-        model = (request.model or request.weights.load()).to(device)
+        model = request.load(request.weights).to(device)
         self.task = task_of(request.weights, settings)
         self.fixed: Adapter | None = None
         if settings.output.compare:
