@@ -4,7 +4,7 @@ python benchmarks/gpu.py
 
 Each row is a model, a size and a precision, in a process of its own: `street`, and a Mask2Former with Swin-S, the 133
 classes of COCO and random weights, on which neither depends. A frame counts from its pixels in the memory of the CPU to
-its labels there; `adapting` takes a step before every prediction. Prints a table for the README.
+its labels there; `adapting` takes a step before every prediction. Prints a table for docs/speed.md.
 """
 
 from __future__ import annotations

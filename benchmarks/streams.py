@@ -1,4 +1,4 @@
-"""The README's main table: methods on the three test streams with several seeds, or on the suite of changes.
+"""The main table of README.md: methods on the three test streams with several seeds, or on the suite of changes.
 
 python benchmarks/streams.py --data data --methods all
 python benchmarks/streams.py --data data --recipe recipes/shifts.toml --out runs/shifts --only fog:3,fog:5 --every 2

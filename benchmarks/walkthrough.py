@@ -1,7 +1,7 @@
 """Makes a published model: UPerNet on EfficientNet-Lite0 (ImageNet), trained on CamVid, as a folder of transformers.
 
-It knows nothing of tttv: no fourth channel, no reconstruction, no augmentation but crops and colors. The README's
-section on published models prepares it, lets it adapt, and scores it.
+It knows nothing of tttv: no fourth channel, no reconstruction, no augmentation but crops and colors. The commands
+of docs/prepare.md prepare it, let it adapt, and score it.
 
     python benchmarks/walkthrough.py --data data --out walkthrough --steps 1500
 """

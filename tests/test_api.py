@@ -1,4 +1,4 @@
-"""The Python API, and the README's own snippets."""
+"""The Python API, and the snippets of README.md and docs/python-api.md."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ import ttt_cli
 from ttt_cli.core.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("## From Python")[2].partition("\n## ")[0]
-SNIPPETS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.name} {number}")
+    for page in (ROOT / "README.md", ROOT / "docs" / "python-api.md")
+    for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_of_the_readme_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snippets_of_the_documents_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_video(Path("drive.mp4"), seconds=0.5)
-    exec(compile(snippet, "README.md", "exec"), {})
+    exec(compile(snippet, "snippet", "exec"), {})
     if ".save(" in snippet:
         assert ttt_cli.load("mine.safetensors").weights.name == "mine"
 
 
-def test_the_readme_has_the_snippets() -> None:
-    text = "".join(SNIPPETS)
+def test_the_documents_have_the_snippets() -> None:
+    text = "".join(snippet.values[0] for snippet in SNIPPETS)
     assert all(f"ttt_cli.{name}(" in text for name in ("segment", "adapt", "open_video", "load"))
     assert ".save(" in text and ".step(" in text
 

@@ -1,4 +1,4 @@
-"""The README agrees with the program."""
+"""README.md and docs/ agree with the program, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticTask
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -39,11 +40,24 @@ def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
 COMMANDS = dict(commands(typer.main.get_command(app), "tttv"))
 
 
+def section_on(name: str) -> str:
+    """What docs/ say under the heading of a command, or under that of its group, such as `tttv weights`."""
+    for heading in (name, name.rpartition(" ")[0]):
+        found = [
+            re.split(rf"(?m)^#{{1,{len(level)}}} ", text, maxsplit=1)[0]
+            for page in DOCS.glob("*.md")
+            for level, text in re.findall(rf"(?ms)^(#+) {heading}$(.*)\Z", page.read_text(encoding="utf-8"))
+        ]
+        if found:
+            (section,) = found
+            return section
+    raise AssertionError(f"no page of docs/ has the heading {name}")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_is_in_the_readme(name: str) -> None:
-    assert name in README
-    section = README[README.index(f"## {' '.join(name.split()[:2])}") :]
-    section = section[: section.index("\n## ", 1)]
+def test_every_command_and_option_is_in_docs(name: str) -> None:
+    section = section_on(name)
+    assert name in section
     for parameter in COMMANDS[name].params:
         for option in parameter.opts:
             if option.startswith("--") and option != "--help":
@@ -81,15 +95,41 @@ def test_the_citation_has_the_version() -> None:
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [__version__]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])
-def test_links_lead_to_files(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if not link.startswith("http")]
-    assert [link for link in links if not (ROOT / link).exists()] == []
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+
+
+def without_code(page: Path) -> str:
+    return re.sub(r"(?ms)^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, which must be the same on GitHub as on the site.
+
+    Both leave out punctuation, but of several hyphens in a row only the site makes one.
+    """
+    headings = re.findall(r"(?m)^#+ (.*)$", without_code(page))
+    on_github = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert [anchor for anchor in on_github if "--" in anchor] == []
+    assert len(on_github) == len(set(on_github)), f"{page.name} has two headings with the same anchor"
+    return set(on_github)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    dead = []
+    for path, anchor in re.findall(r"\]\((?!https://)([^)#\s]*)(?:#([^)\s]*))?\)", without_code(page)):
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(f"{path}#{anchor}")
+    assert dead == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_method_in_architecture_md_works(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert example
     names: dict[str, Any] = {**vars(base), "__name__": __name__}

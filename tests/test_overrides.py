@@ -26,7 +26,7 @@ from ttt_cli.run.settings import SECTIONS, RunSettings, resolve
 
 Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+METHODS_PAGE = (Path(__file__).parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -221,8 +221,8 @@ def test_wrong_constants_are_named() -> None:
         method_named("self-train", {"confidence": True})
 
 
-def test_every_constant_is_in_the_readme() -> None:
-    section = README[README.index("| method | constants") :]
+def test_every_constant_is_in_docs() -> None:
+    section = METHODS_PAGE[METHODS_PAGE.index("| method | constants") :]
     rows = section[: section.index("\n\n")].splitlines()
     for name in METHODS:
         for constant in constants_of(name):

@@ -1,4 +1,4 @@
-"""The README's walk-through: a model of transformers, trained as others would, is prepared, adapted and scored."""
+"""The commands of docs/prepare.md: a model of transformers, trained as others would, is prepared, adapted, scored."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
     """What `adapt`, `segment` and `colorize` can be told. The rest is as the weights recommend, else the defaults."""
 
     method: str
-    """A name in the README's table of methods."""
+    """A name in the table of docs/methods.md."""
     window: int
     """Frames to train on: the current one and those just before it; 0 for all so far."""
     task: str

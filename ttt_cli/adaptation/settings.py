@@ -63,7 +63,7 @@ class AdaptationSettings:
     precision: Precision = "fp32"
     """Of forward passes."""
     constants: dict[str, Any] = field(default_factory=dict)
-    """The method's own settings by name, such as momentum of ln-adapt; the README lists them."""
+    """The method's own settings by name, such as momentum of ln-adapt; docs/methods.md lists them."""
 
     def __post_init__(self) -> None:
         if self.window < 0:

@@ -82,7 +82,7 @@ def evaluate(
         int | None, typer.Option("--every", metavar="N", help="Score every Nth frame. (default: as in the paper)")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", metavar="A,...|all", help="Methods to run; see the README for their names.")
+        str, typer.Option("--method", metavar="A,...|all", help="Methods to run; `docs/methods.md` lists them.")
     ] = "joint,online",
     seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="A count of seeds (from 0), or a list.")] = "1",
     window: Annotated[

@@ -188,7 +188,9 @@ class DetectronEvaluation:
         try:
             import detectron2.evaluation as theirs
         except ImportError as error:
-            raise TttvError("detectron2 is not installed; the README says how to, or leave out --evaluator") from error
+            raise TttvError(
+                "detectron2 is not installed; docs/models.md says how to, or leave out --evaluator"
+            ) from error
         logging.getLogger("detectron2").setLevel(logging.ERROR)
         self._scorer = SCORERS[task](theirs, classes)
 
