@@ -124,6 +124,17 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
     assert dead == []
 
 
+def test_every_page_is_in_the_navigation_once() -> None:
+    site = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    assert sorted(re.findall(r'"([\w-]+\.md)"', site)) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_read_the_same_on_github_and_on_the_site(page: Path) -> None:
+    """GitHub takes the backslash out of an escaped bar within code, the site shows it."""
+    assert re.findall(r"`[^`\n]*\\\|[^`\n]*`", without_code(page)) == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
