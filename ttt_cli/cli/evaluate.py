@@ -15,6 +15,7 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
 from ttt_cli.cli._values import parse_window
+from ttt_cli.core.class_names import parse_renames
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.model.own import COLOR, STREET, shipped_for
 from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides
@@ -101,6 +102,7 @@ def evaluate(
             "--images", metavar="DIR", rich_help_panel=options.INPUT, help="The frames, if they are elsewhere."
         ),
     ] = None,
+    renames: options.Renames = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -206,9 +208,16 @@ def evaluate(
     names = [name.strip() for name in method.split(",")]
     methods, left_out = defined_methods(opened, task_name) if method == "all" else (names, [])
     request = StreamRequest(truth, images, common.input, task_name, every, split)
-    source = StreamSource(dataset, request, opened.classes, degrade, shuffle)
+    class_names = parse_renames(renames or [])
+    source = StreamSource(dataset, request, opened.classes, degrade, shuffle, class_names)
     plan = Experiment(
-        data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
+        data={
+            "dataset": dataset,
+            "truth": str(truth.resolve()),
+            "split": split,
+            "every": every,
+            "map": class_names,
+        },
         streams=source.open(),
         weights=opened,
         settings={name: resolve(opened, run.config, _of_method(overrides, name), device) for name in methods},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,6 +16,7 @@ from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions, finish_many
 from ttt_cli.cli._signature import with_options
+from ttt_cli.core.class_names import parse_renames
 from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
@@ -56,6 +58,7 @@ def segment(
             help="Score against label PNGs named like the frames; writes metrics.json.",
         ),
     ] = None,
+    renames: options.Renames = None,
     adaptation: groups.AdaptationOptions,
     classes: Annotated[
         str | None,
@@ -115,6 +118,7 @@ def segment(
         assigned=run.assigned(),
     )
     request = build_request(sources[0], overrides, weights=weights, run=run, compute=compute, out=out, truth=truth)
+    request = replace(request, renames=parse_renames(renames or []))
     finish(sources, request, many, run)
 
 

@@ -30,6 +30,8 @@ class Stream:
     """What was left out of the annotations, one line with a count each. The first stream has those of the data set."""
     label_files: tuple[Path, ...] = ()
     """What `truth` reads: files, and folders of files."""
+    unlabeled: frozenset[int] = frozenset()
+    """The classes that the labels do not tell from others: they have no score."""
 
 
 @dataclass(frozen=True)

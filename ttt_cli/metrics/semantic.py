@@ -33,16 +33,17 @@ class SemanticMetric(Metric):
             predicted.long(), labeled.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
         )
         self.confusion += counts
-        self.frame_scores.append(mean_of_known(_iou(counts)))
+        self.frame_scores.append(mean_of_known(self._iou(counts)))
 
     def __iadd__(self, other: SemanticMetric) -> SemanticMetric:
         self.confusion += other.confusion
         self.frame_scores += other.frame_scores
+        self.unlabeled &= other.unlabeled
         return self
 
     def compute(self) -> Scores:
         """A class that occurs in neither label nor prediction has no IoU."""
-        iou = _iou(self.confusion) * 100
+        iou = self._iou(self.confusion) * 100
         by_class = dict(zip(self.names, iou.tolist(), strict=True))
         return Scores(pooled=mean_of_known(iou), paper=self.paper(), by_class=by_class, details={})
 
@@ -55,7 +56,8 @@ class SemanticMetric(Metric):
         metric.confusion += torch.tensor(content["confusion"], dtype=torch.int64)
         return metric
 
-
-def _iou(confusion: Tensor) -> Tensor:
-    hits = confusion.diagonal().double()
-    return hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
+    def _iou(self, confusion: Tensor) -> Tensor:
+        hits = confusion.diagonal().double()
+        iou = hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
+        iou[list(self.unlabeled)] = torch.nan
+        return iou

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ class RunRequest:
     """Go on with the run in the folder if it was cut off; if there is none, begin one."""
     load: Callable[[Weights], SplitModel] = Weights.load
     """Gives the model of the weights, once the run needs it; the model comes back as it was."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """The weights' names of classes by those of the labels, where they differ."""
 
     @property
     def kind(self) -> str:
