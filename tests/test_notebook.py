@@ -13,7 +13,7 @@ import pytest
 from conftest import PATIENCE
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "video_from_python.ipynb"
+NOTEBOOK = ROOT / "docs" / "video_from_python.ipynb"
 CODE = [
     "".join(cell["source"])
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
