@@ -1,5 +1,5 @@
 # docker build -t tttv .                             with CUDA: torch brings its own CUDA libraries, the host its driver
-# docker build -t tttv --build-arg TORCH=cpu .       without, about a third as large
+# docker build -t tttv --build-arg TORCH=cpu .       without, about a quarter as large
 # docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/data" tttv segment drive.mp4
 FROM python:3.13-slim
 
