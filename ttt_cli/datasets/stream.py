@@ -12,8 +12,8 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import ClassMap, Labels, PanopticMap
 from ttt_cli.video import images
+from ttt_cli.video.opening import open_input
 from ttt_cli.video.settings import InputSettings
-from ttt_cli.video.transforms import open_input
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from scipy.optimize import linear_sum_assignment
 
 from ttt_cli.core.labels import Instance, Labels
 from ttt_cli.core.resumable import Resumable
@@ -54,6 +53,8 @@ class Tracks(Resumable):
         known = list(self._seen)
         matches: dict[int, int] = {}
         if known and objects:
+            from scipy.optimize import linear_sum_assignment  # Takes a while, and is for objects only.
+
             overlaps = self._overlaps([self._seen[number].instance for number in known], objects)
             for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
                 if overlaps[row, column] >= SMALLEST_OVERLAP:
