@@ -44,8 +44,16 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "legend.frameon": False,
 }
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of the page."""
+
+    svg: str
+    legend: Sequence[tuple[str, str]] = ()
+    """Names and colors, which the page writes above the plot, where none of them is cut off."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +70,40 @@ class Line:
     """Half the length of the error bar at each x."""
 
 
-def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: str, label: str) -> str:
-    """Bars side by side, one group for each stream (the paper's Figure 2)."""
-    colors = _colors(list(series))
-    # A number such as 12.3 must fit above every bar.
-    across = min(14.0, max(7.0, 0.55 * len(series) * len(groups)))
-    with _axes(width=across, height=3.2, label=label) as (figure, axes):
-        width = 0.8 / max(3, len(series))
-        for index, (name, values) in enumerate(series.items()):
-            positions = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
-            drawn = axes.bar(positions, values, width * 0.92, label=name, color=colors[name])
-            axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=INK, padding=2)
-        lowest = min(value for values in series.values() for value in values)
-        axes.set_ylim(bottom=max(0.0, lowest - 15))
-        axes.set_xticks(range(len(groups)), [_text(group) for group in groups])
-        axes.set_ylabel(f"{score}, pooled")
-        _legend(axes)
-        return _svg(figure, label)
+def dots(
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    baseline: str,
+    quantity: str,
+    label: str,
+) -> Plot:
+    """A dot for each method, with its deviation, in a column for each stream (the paper's Figure 2).
+
+    series: by method, value and deviation on each stream. baseline: the method through whose dots there is a line.
+    """
+    colors, names = _colors(list(series)), list(series)
+    height = 0.9 + 0.36 * len(names)
+    width = min(16.0, 2.2 + 2.9 * len(groups))
+    with _axes(width, height, label, columns=len(groups)) as (figure, all_axes):
+        for number, (group, axes) in enumerate(zip(groups, all_axes, strict=True)):
+            if baseline in series:
+                axes.axvline(series[baseline][number][0], color=colors[baseline], linewidth=1, alpha=0.7)
+            for row, name in enumerate(names):
+                value, deviation = series[name][number]
+                axes.errorbar(value, row, xerr=deviation or None, fmt="o", capsize=3, color=colors[name])
+                axes.annotate(f"{value:.1f}", (value, row), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+            axes.set_ylim(len(names) - 0.4, -0.9)
+            axes.set_yticks(range(len(names)), [_text(name) for name in names])
+            axes.tick_params(left=False)
+            axes.margins(x=0.18)
+            axes.set_title(_text(group), fontsize=10)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+            axes.grid(axis="x", alpha=0.25)
+        figure.supxlabel(quantity, fontsize=10)
+        return Plot(_svg(figure, label))
 
 
-def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
+def over_windows(lines: Sequence[Line], quantity: str, label: str) -> Plot:
     """Score against window size on a log axis (the paper's Figure 4). An infinite window holds every frame so far."""
     sizes = sorted({size for line in lines for size in line.x})
     colors = _colors([line.name for line in lines])
@@ -90,33 +112,33 @@ def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
     def position(size: float) -> float:
         return min(size, 2 * largest)
 
-    with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
+    with _axes(width=7.0, height=3.0, label=label) as (figure, (axes,)):
         for line in lines:
             positions = [position(size) for size in line.x]
-            axes.errorbar(
-                positions, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colors[line.name]
-            )
+            axes.errorbar(positions, line.y, line.spread, marker="o", capsize=3, color=colors[line.name])
         axes.set_xscale("log", base=2)
         axes.set_xticks([position(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("window in frames")
-        axes.set_ylabel(f"{score}, pooled")
-        _legend(axes)
-        return _svg(figure, label)
+        axes.set_ylabel(_text(quantity))
+        axes.grid(axis="y", alpha=0.25)
+        return Plot(_svg(figure, label), list(colors.items()))
 
 
-def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
+def along_the_video(lines: Sequence[Line], quantity: str, label: str, from_zero: bool = False) -> Plot:
     """A quantity of every frame."""
     colors = _colors([line.name for line in lines])
-    with _axes(width=9.0, height=2.6, label=label) as (figure, axes):
+    with _axes(width=10.0, height=2.5, label=label) as (figure, (axes,)):
         for line in lines:
-            axes.plot(line.x, line.y, label=line.name, color=colors[line.name], linewidth=1.3)
+            axes.plot(line.x, line.y, color=colors[line.name], linewidth=1.4)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("frame")
-        axes.set_ylabel(quantity)
+        axes.set_title(_text(quantity), fontsize=10, loc="left")
         axes.margins(x=0.01)
-        _legend(axes)
-        return _svg(figure, label)
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        axes.grid(axis="y", alpha=0.25)
+        return Plot(_svg(figure, label), list(colors.items()))
 
 
 def _text(name: str) -> str:
@@ -130,18 +152,13 @@ def _colors(names: Sequence[str]) -> dict[str, str]:
     return {name: COLORS.get(name) or next(other_colors) for name in names}
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, fontsize=9, borderaxespad=0.2)
-
-
 @contextmanager
-def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axes]]:
+def _axes(width: float, height: float, label: str, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with so many axes side by side, which share their rows."""
     # Ids inside an SVG apply to the whole page, so each plot needs its own.
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": printable(label)}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        axes.grid(axis="y", alpha=0.25)
-        yield figure, axes
+        yield figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
 
 
 def _svg(figure: Figure, label: str) -> str:
