@@ -94,7 +94,7 @@ def tinted(frame: int, class_id: int | None, opacity: float = 0.55) -> Any:
 
 def test_the_panes_show_the_frame_and_both_models(opened: Callable[..., Page]) -> None:
     page = opened()
-    assert page.locator(".pane figcaption b").all_inner_texts() == ["Source", "Fixed model", "Adapted model"]
+    assert page.locator(".pane figcaption b").all_inner_texts() == ["Source", "Fixed", "Adapted"]
     for frame in (0, 1):
         assert color_at(page, 0, RIGHT) == tinted(frame, None)
         assert color_at(page, 1, ABOVE) == color_at(page, 2, ABOVE) == tinted(frame, TREE)

@@ -30,16 +30,17 @@ function rounded(lowest, highest, count) {
 }
 
 class Chart {
-  constructor(chart, data, seek) {
+  constructor(chart, data, seek, isLast) {
     this.chart = chart;
     this.data = data;
+    this.axis = isLast ? 18 : 0; // Only the last one numbers the frames.
     this.height = chart.marks ? 34 : 112;
     const series = chart.lines || chart.marks;
     this.outputs = series.map(() => element("output"));
     const keys = series.map((line, at) =>
       element("span", { class: "key", style: ["--color", colorOf(line.name, at)] }, ` ${line.name} `,
         chart.marks ? document.createTextNode(`(${line.at.length})`) : this.outputs[at]));
-    this.svg = element("svg", { height: this.height, role: "img", "aria-label": chart.title });
+    this.svg = element("svg", { height: this.height + this.axis, role: "img", "aria-label": chart.title });
     const title = chart.title + (chart.unit ? `, ${chart.unit}` : "");
     this.root = element("figure", { class: "chart" },
       element("figcaption", {}, element("b", {}, title), element("span", {}, ...keys)), this.svg);
@@ -61,7 +62,7 @@ class Chart {
   draw() {
     this.width = this.svg.clientWidth;
     if (!this.width) return;
-    this.svg.replaceChildren(...this.cuts(), ...(this.chart.marks ? this.strip() : this.curves()));
+    this.svg.replaceChildren(...this.cuts(), ...this.numbers(), ...(this.chart.marks ? this.strip() : this.curves()));
     this.cursor = element("line", { class: "cursor", y1: 0, y2: this.height });
     this.svg.append(this.cursor);
     this.show(this.position);
@@ -70,6 +71,14 @@ class Chart {
   cuts() {
     return this.data.cuts.map((cut) => element("line", { class: "cut", x1: this.x(cut), x2: this.x(cut), y1: 0, y2: this.height },
       element("title", {}, `cut at frame ${cut}`)));
+  }
+
+  numbers() {
+    if (!this.axis) return [];
+    const last = this.data.frames - 1;
+    const ticks = rounded(0, last, Math.max(2, Math.floor(this.width / 160))).filter((tick) => tick <= last && Number.isInteger(tick));
+    return ticks.map((tick, at) => element("text", { x: this.x(tick), y: this.height + 14, "text-anchor": at ? "middle" : "start" },
+      at ? String(tick) : "frame 0"));
   }
 
   strip() {

@@ -18,6 +18,8 @@ Pair = tuple[float | None, float | None]
 class Number:
     """A cell of the table."""
 
+    column: str
+    """"fixed", "adapted" or "change"."""
     text: str
     kind: str = ""
     """"up" or "down" for gains and losses that show."""
@@ -37,8 +39,8 @@ class ClassRow:
 class ClassTable:
     """Shares are of the pixels in the player; all numbers are percent."""
 
-    columns: Sequence[tuple[str, str]]
-    """Titles of the columns after the class, each with the model that it is of, or an empty string."""
+    groups: Sequence[tuple[str, Sequence[str]]]
+    """What the columns after the class are of, and those of each group: "fixed", "adapted", "change", if known."""
     rows: Sequence[ClassRow]
     """The most frequent class first."""
 
@@ -56,18 +58,18 @@ def class_table(
         if any(value is not None and value > RARE for value in share) or any(value is not None for value in score):
             shown.append((kind, share, score))
     shown.sort(key=lambda entry: -(entry[1][1] or 0))
-    groups = [("share", shares.keys()), ("IoU", scores.keys())]
-    columns = []
-    for title, names in groups:
-        columns += [(f"{title}, {name}", name) for name in MODELS if name in names]
-        columns += [(f"{title}, change", "")] if len(names) > 1 else []
+    groups = [
+        (title, [*(name for name in MODELS if name in names), *(["change"] if len(names) > 1 else [])])
+        for title, names in (("share", shares), ("IoU", scores))
+        if names
+    ]
     rows = [
         ClassRow(
             kind["name"], kind["color"], [*_numbers(share, shares.keys(), False), *_numbers(score, scores.keys(), True)]
         )
         for kind, share, score in shown
     ]
-    return ClassTable(columns, rows)
+    return ClassTable(groups, rows)
 
 
 def _pair(values: Mapping[str, float | None]) -> Pair:
@@ -76,15 +78,15 @@ def _pair(values: Mapping[str, float | None]) -> Pair:
 
 def _numbers(pair: Pair, names: Collection[str], is_score: bool) -> list[Number]:
     """The cells of a pair, with their difference if both models are there."""
-    known = [Number(_text(value)) for name, value in zip(MODELS, pair, strict=True) if name in names]
+    known = [Number(name, _text(value)) for name, value in zip(MODELS, pair, strict=True) if name in names]
     if len(known) < 2:
         return known
     fixed, adapted = pair
     if fixed is None or adapted is None:
-        return [*known, Number("–")]
+        return [*known, Number("change", "–")]
     change = round(adapted - fixed, 1)
     text = "0.0" if change == 0 else f"{change:+.1f}".replace("-", "−")
-    return [*known, Number(text, ("up" if change > 0 else "down") if change and is_score else "")]
+    return [*known, Number("change", text, ("up" if change > 0 else "down") if change and is_score else "")]
 
 
 def _text(value: float | None) -> str:

@@ -48,8 +48,8 @@ def charts_of(run: SegmentRun, agreement: Values | None) -> list[Chart]:
 
 
 def _chart(title: str, unit: str, lines: Mapping[str, Values], from_zero: bool = False) -> Chart | None:
-    """A chart; None if it has no value."""
-    known = {name: values for name, values in lines.items() if any(value is not None for value in values)}
+    """A chart; None if no line has two values."""
+    known = {name: values for name, values in lines.items() if sum(value is not None for value in values) > 1}
     if not known:
         return None
     drawn = [{"name": name, "values": list(values)} for name, values in known.items()]

@@ -21,7 +21,7 @@ function mount(article, kept) {
   const charts = [];
   const player = new Player(data, state, (position) => charts.forEach((chart) => chart.show(position)));
   const seek = (position) => { active = player; player.stop(); player.seek(position); };
-  charts.push(...data.charts.map((chart) => new Chart(chart, data, seek)));
+  charts.push(...data.charts.map((chart, at) => new Chart(chart, data, seek, at === data.charts.length - 1)));
   player.root.addEventListener("pointerdown", () => { active = player; });
   const place = article.querySelector(".interactive");
   place.replaceChildren(player.root);
@@ -37,8 +37,7 @@ function mount(article, kept) {
 
 function moments(data, player, seek) {
   const canvases = [];
-  const groups = data.moments.flatMap(({ title, frames }) => [
-    element("h4", {}, title),
+  const kinds = data.moments.map(({ title, frames }) => element("section", {}, element("h4", {}, title),
     element("div", { class: "moments" }, ...frames.map(([position, caption]) => {
       const canvas = element("canvas", { "aria-hidden": "true", width: 16, height: 9 });
       canvases.push([position, canvas]);
@@ -46,12 +45,11 @@ function moments(data, player, seek) {
       return element("button", { type: "button", class: "moment", "data-position": position, onclick: go }, canvas,
         element("span", {}, element("b", {}, `frame ${position}`), ` · ${data.seconds[position].toFixed(2)} s`),
         element("span", {}, caption));
-    })),
-  ]);
+    }))));
   const note = player.comparing ? "Left half: the fixed model. Right half: the adapted one." : null;
   (async () => { for (const [position, canvas] of canvases) await player.thumbnail(position, canvas); })();
   return element("section", { class: "card" }, element("h3", {}, "Worth looking at"),
-    note && element("p", { class: "faint" }, note), ...groups);
+    note && element("p", { class: "faint" }, note), element("div", { class: "kinds" }, ...kinds));
 }
 
 function mountAll(kept = []) {

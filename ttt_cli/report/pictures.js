@@ -53,7 +53,7 @@ function tinted(mask, other, look) {
       if (other && other[i] === id) continue;
       const right = x + 1 < width ? ids[i + 1] : id;
       const below = y + 1 < height ? ids[i + width] : id;
-      const border = !other && (right !== id || below !== id) && (tints[id] || tints[right] || tints[below]);
+      const border = !other && look.borders && (right !== id || below !== id) && (tints[id] || tints[right] || tints[below]);
       pixels[i] = border ? edge : tints[id];
     }
   }
@@ -71,7 +71,7 @@ function shares(mask) {
 
 function drawBorder(context, border, canvas, withHandle) {
   // The line between the two halves of a wiped picture.
-  context.lineWidth = 2;
+  context.lineWidth = withHandle ? 2 : canvas.width / 80;
   context.strokeStyle = "#fff";
   context.shadowColor = "#000";
   context.shadowBlur = 4;

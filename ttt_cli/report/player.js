@@ -103,7 +103,7 @@ class Player {
 
   layOut() {
     // Makes the canvases of the view.
-    const titles = { source: "Source", fixed: "Fixed model", adapted: "Adapted model", overlay: "Result" };
+    const titles = { source: "Source", fixed: "Fixed", adapted: "Adapted", overlay: "Result" };
     const wipe = this.state.view === "wipe";
     for (const button of this.views.children) button.setAttribute("aria-pressed", button.dataset.view === this.state.view);
     const figure = (names) => {
@@ -229,13 +229,13 @@ class Player {
     const { data } = this;
     const pictures = await this.pictures.at(place);
     if (place !== this.place) return; // Another frame was asked for meanwhile.
-    const look = { colors: this.colors, hidden: this.state.hidden, opacity: this.state.opacity };
+    const look = { colors: this.colors, hidden: this.state.hidden, opacity: this.state.opacity, borders: true };
     for (const pane of this.drawn) this.drawPane(pane, pictures, look);
     this.root.dataset.shown = this.position;
     this.scrub.value = place;
     this.scrub.setAttribute("aria-valuetext", `frame ${this.position} of ${data.frames}`);
     this.where.textContent =
-      `${data.seconds[this.position].toFixed(2)} s · frame ${this.position} of ${data.frames} · ${data.names[place]}`;
+      `${data.seconds[this.position].toFixed(2)} s · frame ${this.position} / ${data.frames - 1} · ${data.names[place]}`;
     this.sayScores();
     if (this.masked) this.sayShares(pictures);
     for (let next = place + 1; next <= place + AHEAD && next < data.positions.length; next++) this.pictures.at(next);
@@ -317,7 +317,7 @@ class Player {
     // Draws a frame small: the source with the masks over it, half of each model if both are there.
     const pictures = await this.pictures.at(this.data.positions.indexOf(position));
     const names = this.comparing ? ["fixed", "adapted"] : [this.names[this.names.length - 1]];
-    const look = { colors: this.colors, hidden: new Set(), opacity: 0.55 };
+    const look = { colors: this.colors, hidden: new Set(), opacity: 0.6, borders: false };
     const state = this.state;
     this.state = { ...state, masks: true, differences: false, wipe: 0.5 };
     this.drawPane({ names, canvas }, pictures, look);

@@ -58,8 +58,9 @@ class RunView:
 
     @property
     def title(self) -> str:
-        """The input's name, with the folder that it is in."""
-        return "/".join(self.run.report["input"].replace("\\", "/").rstrip("/").split("/")[-2:])
+        """The input's name; of a folder of pictures with the folder that it is in."""
+        *parents, name = self.run.report["input"].replace("\\", "/").rstrip("/").split("/")
+        return name if "." in name or not parents else f"{parents[-1]}/{name}"
 
     @property
     def facts(self) -> list[str]:
@@ -82,9 +83,14 @@ class RunView:
         if known := [value for value in self.agreement or () if value is not None]:
             note = "of the pixels, on average"
             tiles.append(Tile("Fixed and adapted agree on", f"{100 * statistics.fmean(known):.1f} %", note))
+        losses = sum(frame["loss"] is not None for frame in frames)
         if report["first_loss"] is not None and report["last_loss"] is not None:
-            loss = f"{report['first_loss']:.3g} → {report['last_loss']:.3g}"
-            tiles.append(Tile("Loss", loss, "of the first and of the last steps"))
+            first, last = f"{report['first_loss']:.3g}", f"{report['last_loss']:.3g}"
+            tiles.append(
+                Tile("Loss", f"{first} → {last}", "of the first and of the last steps")
+                if losses > 1
+                else Tile("Loss", first, "of the only frame with a step")
+            )
         times = report.get("times_prediction")
         note = f"{times:.2f} times the model time of predictions alone" if times else ""
         adapted = sum(bool(frame.get("adapted")) for frame in frames)
