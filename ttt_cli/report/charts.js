@@ -25,7 +25,7 @@ function rounded(lowest, highest, count) {
   const ticks = [];
   for (let at = Math.floor(lowest / step); ; at++) {
     ticks.push(Number((at * step).toPrecision(12)));
-    if (at * step >= highest) return ticks;
+    if (at * step >= highest && ticks.length > 1) return ticks;
   }
 }
 

@@ -32,14 +32,20 @@ class Moments:
     moments: Sequence[Moment]
 
 
-def moments_of(run: SegmentRun, agreement: Values | None) -> list[Moments]:
-    """By the scores if there are any, else by the agreement (0..1) of the models if it is known, else by the loss."""
+def moments_of(run: SegmentRun, agreement: Values | None, changes: Values | None = None) -> list[Moments]:
+    """By the scores if there are any, else by what else is known: the agreement of the models, the loss, or changes.
+
+    agreement, changes: shares of the pixels, 0..1, the latter of those that have another class than before.
+    """
     scores = run.frame_scores()
     if run.metrics is not None and "adapted" in scores:
         return by_score(run.metrics["score"], f" {run.unit}", scores["adapted"], scores.get("fixed"))
     if agreement is not None:
         return by_agreement(agreement)
-    return by_loss([frame["loss"] for frame in run.frames])
+    losses = [frame["loss"] for frame in run.frames]
+    if sum(loss is not None for loss in losses) > 1 or changes is None:
+        return by_loss(losses)
+    return by_change(changes)
 
 
 def by_score(name: str, unit: str, adapted: Values, fixed: Values | None) -> list[Moments]:
@@ -76,6 +82,12 @@ def by_loss(losses: Values) -> list[Moments]:
         _moments("Highest loss", losses, captions, highest=True),
         _moments("Lowest loss", losses, captions, highest=False),
     )
+
+
+def by_change(changes: Values) -> list[Moments]:
+    """Where the prediction changed most."""
+    captions = ["" if value is None else f"{100 * value:.1f} % of the pixels changed" for value in changes]
+    return _found(_moments("The prediction changes most", changes, captions, highest=True))
 
 
 def _moments(title: str, values: Values, captions: Sequence[str], highest: bool) -> Moments:

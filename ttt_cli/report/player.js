@@ -88,7 +88,8 @@ class Player {
       const output = element("output");
       const swatch = element("span", { class: "swatch", style: ["background", kind.color] });
       const item = element("li", {}, element("label", {}, box, swatch, element("span", {}, kind.name), output));
-      return { box, output, item, seen: false };
+      item.hidden = !kind.occurs;
+      return { box, output, item };
     });
     const all = (shown) => () => {
       this.entries.forEach((entry, id) => { entry.box.checked = shown; this.state.hidden[shown ? "delete" : "add"](id); });
@@ -234,8 +235,8 @@ class Player {
     this.root.dataset.shown = this.position;
     this.scrub.value = place;
     this.scrub.setAttribute("aria-valuetext", `frame ${this.position} of ${data.frames}`);
-    this.where.textContent =
-      `${data.seconds[this.position].toFixed(2)} s · frame ${this.position} / ${data.frames - 1} · ${data.names[place]}`;
+    const name = /^[0-9]{6}$/.test(data.names[place]) ? "" : ` · ${data.names[place]}`; // Else only its number.
+    this.where.textContent = `${data.seconds[this.position].toFixed(2)} s · frame ${this.position} / ${data.frames - 1}${name}`;
     this.sayScores();
     if (this.masked) this.sayShares(pictures);
     for (let next = place + 1; next <= place + AHEAD && next < data.positions.length; next++) this.pictures.at(next);
@@ -291,10 +292,7 @@ class Player {
     const [fixed, adapted] = [of("fixed"), of("adapted")];
     this.entries.forEach((entry, id) => {
       const values = [fixed, adapted].filter(Boolean).map((all) => all[id]);
-      const there = values.some((value) => value >= 0.05);
-      entry.seen = entry.seen || there;
-      entry.item.classList.toggle("absent", !there);
-      entry.item.hidden = this.data.classes.length > 24 && !entry.seen;
+      entry.item.classList.toggle("absent", !values.some((value) => value >= 0.05));
       entry.output.textContent = values.map((value) => value.toFixed(1)).join(" → ") + " %";
     });
   }

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -141,14 +142,17 @@ class RunView:
     def named_classes(self) -> list[dict[str, str]]:
         """Name and color of each class; made up for runs of versions that did not write them down."""
         known: list[dict[str, str]] = self.run.report.get("classes", [])
-        present = [number for pane in self.panes if pane.has_ids for number in np.flatnonzero(_shares(pane))]
-        unknown = range(len(known), int(max(present, default=-1)) + 1)
+        unknown = range(len(known), max(self._present(), default=-1) + 1)
         colors = ["#" + bytes(distinct_color(number, 0.6, 0.9)).hex() for number in unknown]
         return [*known, *({"name": f"class {number}", "color": colors[at]} for at, number in enumerate(unknown))]
 
+    def _present(self) -> set[int]:
+        """The ids of the classes that occur in the player."""
+        return {int(number) for pane in self.panes if pane.has_ids for number in np.flatnonzero(_shares(pane))}
+
     def data(self, place: str, address: Address) -> dict[str, Any]:
         """What the scripts of the page need. place: of this run on the page."""
-        frames = self.run.frames
+        frames, present = self.run.frames, self._present()
         panes = []
         for pane in self.panes:
             pictures = pane.pictures
@@ -164,7 +168,10 @@ class RunView:
             "seconds": [frame["seconds"] for frame in frames],
             "cuts": [position for position, frame in enumerate(frames) if position and frame.get("cut")],
             "panes": panes,
-            "classes": [{**kind, "name": printable(kind["name"])} for kind in self.named_classes()],
+            "classes": [
+                {"name": printable(kind["name"]), "color": kind["color"], "occurs": number in present}
+                for number, kind in enumerate(self.named_classes())
+            ],
             "scores": {"name": (self.run.metrics or {}).get("score"), **self.run.frame_scores()},
             "charts": charts_of(self.run, self.agreement),
             "moments": [
@@ -182,8 +189,9 @@ def view_of(run: SegmentRun, gallery: Gallery, budget: int = MOST_BYTES, reconst
     moments, base = moments_of(run, agreement), thinned(len(run.frames))
     panes = gallery.panes(run, _shown(base, moments))
     missing = list(gallery.missing)
-    if agreement is None and (agreement := _seen_agreement(panes, len(run.frames))) is not None:
-        moments = moments_of(run, agreement)
+    if agreement is None:
+        agreement = _seen_agreement(panes, len(run.frames))
+        moments = moments_of(run, agreement, _seen_changes(panes, len(run.frames)))
     while len(base) > 2 and _size(panes, _shown(base, moments)) > budget:
         base = base[::2]
     positions = _shown(base, moments)
@@ -215,9 +223,20 @@ def _seen_agreement(panes: Sequence[Pane], frames: int) -> Values | None:
     return values
 
 
-@lru_cache(MOST_FRAMES)
-def _agreement(fixed: bytes, adapted: bytes) -> float:
-    return float((ids_of(fixed) == ids_of(adapted)).mean())
+def _seen_changes(panes: Sequence[Pane], frames: int) -> Values | None:
+    """The share of pixels with another class than in the frame before, of frames that there are class maps of."""
+    maps = next((pane.pictures for pane in panes if pane.has_ids and pane.name == "adapted"), None)
+    if maps is None:
+        return None
+    values: list[float | None] = [None] * frames
+    for before, position in pairwise(sorted(maps)):
+        values[position] = 1 - _agreement(maps[before], maps[position])
+    return values
+
+
+@lru_cache(2 * MOST_FRAMES)
+def _agreement(one: bytes, other: bytes) -> float:
+    return float((ids_of(one) == ids_of(other)).mean())
 
 
 def _shares(pane: Pane) -> np.ndarray:
