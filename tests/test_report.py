@@ -80,7 +80,17 @@ def folders(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     arguments = ["--dataset", "camvid", "--gt", str(drive), *weights, "--out", str(base / "evaluation"), "--quiet"]
     methods = ["--method", "joint,implicit,online,tent", "--window", "1,2,inf", "--seeds", "2"]
     assert main(["eval", *arguments, *methods]) == 0
-    run = [str(drive / "images"), "--gt", str(drive / "labels"), *weights, "--method", "online", "--compare"]
+    run = [
+        str(drive / "images"),
+        "--gt",
+        str(drive / "labels"),
+        *weights,
+        "--method",
+        "online",
+        "--compare",
+        "--set",
+        "adaptation.every=1",
+    ]
     assert main(["segment", *run, "--out", str(base / "run"), "--quiet"]) == 0
     make_fixed_masks(base / "run")
     return base / "evaluation", base / "run"
