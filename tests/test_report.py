@@ -34,7 +34,7 @@ from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.evaluation import sections_of
 from ttt_cli.report.gallery import Gallery, thinned
 from ttt_cli.report.page import build
-from ttt_cli.report.plots import Line, along_the_video, dots, over_windows
+from ttt_cli.report.plots import Line, dots, over_windows
 from ttt_cli.report.run_view import view_of
 from ttt_cli.report.tables import best_of
 from ttt_cli.report.watch import watch
@@ -128,7 +128,7 @@ def test_the_page_has_the_tables_plots_and_the_player(folders: tuple[Path, Path]
     content = json.loads((folders[0] / "metrics.json").read_text())
     for row in content["summary"]:
         assert any(entry.startswith(f"{row['pooled']:.2f}") for entry in page.entries)
-    assert page.plots == 6
+    assert page.plots == 2
     (data,) = page.runs
     assert [pane["name"] for pane in data["panes"]] == ["source", "fixed", "adapted"]
     titles = [chart["title"] for chart in data["charts"]]
@@ -220,9 +220,10 @@ def test_losses_of_different_kinds_have_plots_of_their_own(folders: tuple[Path, 
     evaluation = read(folders[0])
     assert isinstance(evaluation, Evaluation)
     along = next(section for section in sections_of(evaluation) if section.title.startswith("Along"))
-    by_legend = [[name for name, _ in plot.legend] for plot in along.plots]
-    assert ["tent"] in by_legend, "its entropy is no reconstruction loss"
-    assert all(f">{name}<" not in plot.svg for plot in along.plots for name, _ in plot.legend)
+    lines = {chart["title"]: {line["name"] for line in chart["lines"]} for chart in along.charts}
+    assert lines["Loss: entropy of the prediction, in nats"] == {"tent"}
+    assert lines["Loss: reconstruction"] == {"online"}
+    assert lines["Time"] == {"joint", "tent", "online"}
 
 
 def test_pictures_that_can_no_longer_be_made_are_reported_missing(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -283,9 +284,8 @@ def test_an_evaluation_that_was_stopped_is_not_reported(folders: tuple[Path, Pat
 
 def test_text_and_axes_take_the_color_of_the_page() -> None:
     for plot in (
-        along_the_video([Line("online", [0, 1, 2], [0.5, float("nan"), 0.1])], "loss", "a"),
-        dots(["drive"], {"joint": [(50.0, 0.0)], "online": [(51.0, 0.5)]}, "joint", "mIoU", "c"),
-        over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "mIoU", "b"),
+        dots({"joint": (50.0, 0.0), "online": (51.0, 0.5)}, "joint", "mIoU", "drive", "c"),
+        over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "mIoU", "drive", "b"),
     ):
         assert "currentColor" in plot.svg
         assert "#010203" not in plot.svg

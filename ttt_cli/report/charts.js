@@ -6,8 +6,8 @@ const SERIES = ["--third", "--fourth", "--fixed", "--adapted"];
 const OWN_COLORS = { fixed: "--fixed", adapted: "--adapted", "predict (fixed)": "--fixed", predict: "--adapted",
   adapt: "--third", "read and write": "--fourth", "step undone": "--bad" };
 
-function colorOf(name, at) {
-  return `var(${OWN_COLORS[name] || SERIES[at % SERIES.length]})`;
+function colorOf(line, at) {
+  return line.color || `var(${OWN_COLORS[line.name] || SERIES[at % SERIES.length]})`;
 }
 
 function readable(value) {
@@ -38,7 +38,7 @@ class Chart {
     const series = chart.lines || chart.marks;
     this.outputs = series.map(() => element("output"));
     const keys = series.map((line, at) =>
-      element("span", { class: "key", style: ["--color", colorOf(line.name, at)] }, ` ${line.name} `,
+      element("span", { class: "key", style: ["--color", colorOf(line, at)] }, ` ${line.name} `,
         chart.marks ? document.createTextNode(`(${line.at.length})`) : this.outputs[at]));
     this.svg = element("svg", { height: this.height + this.axis, role: "img", "aria-label": chart.title });
     const title = chart.title + (chart.unit ? `, ${chart.unit}` : "");
@@ -86,7 +86,7 @@ class Chart {
     const band = (this.height - 6) / this.chart.marks.length;
     return this.chart.marks.flatMap((marks, at) => [
       element("line", { class: "grid", x1: MARGIN.left, x2: this.width - MARGIN.right, y1: 3 + band * (at + 1), y2: 3 + band * (at + 1) }),
-      element("g", { class: "mark", style: ["--color", colorOf(marks.name, at)] }, ...marks.at.map((position) =>
+      element("g", { class: "mark", style: ["--color", colorOf(marks, at)] }, ...marks.at.map((position) =>
         element("rect", { x: this.x(position) - wide / 2, y: 4 + band * at, width: wide, height: Math.max(2, band - 1) }))),
     ]);
   }
@@ -107,9 +107,9 @@ class Chart {
     const note = cut ? [element("text", { x: this.width - MARGIN.right, y: MARGIN.top + 12, "text-anchor": "end" },
       `cut off above; highest ${readable(highest)}`)] : [];
     this.y = y;
-    this.dots = this.chart.lines.map((line, at) => element("circle", { class: "dot", r: 3.5, style: ["--color", colorOf(line.name, at)] }));
+    this.dots = this.chart.lines.map((line, at) => element("circle", { class: "dot", r: 3.5, style: ["--color", colorOf(line, at)] }));
     const paths = this.chart.lines.map((line, at) =>
-      element("path", { class: "curve", style: ["--color", colorOf(line.name, at)], d: this.path(line.values, y) }));
+      element("path", { class: "curve", style: ["--color", colorOf(line, at)], d: this.path(line.values, y) }));
     return [...grid, ...paths, ...note, ...this.dots];
   }
 

@@ -36,23 +36,27 @@ def charts_of(run: SegmentRun, agreement: Values | None) -> list[Chart]:
     losses = [frame["loss"] for frame in frames]
     familiarity = [_number(frame.get("familiarity")) for frame in frames]
     charts = [
-        _chart(f"{score} of the frame", run.unit, run.frame_scores()),
-        _chart(f"Loss: {loss_kind(run.method)}", "", {"loss": losses}),
+        chart_of(f"{score} of the frame", run.unit, run.frame_scores()),
+        chart_of(f"Loss: {loss_kind(run.method)}", "", {"loss": losses}),
         _steps(frames),
-        _chart("Agreement of fixed and adapted", "%", {"agreement": _percent(agreement or ())}),
-        _chart("Familiarity", "", {"familiarity": familiarity}),
-        _chart("Spreads that features may lie off", "", {"limit": [frame.get("dead_zone") for frame in frames]}),
-        _chart("Time", "ms", _times(frames), from_zero=True),
+        chart_of("Agreement of fixed and adapted", "%", {"agreement": _percent(agreement or ())}),
+        chart_of("Familiarity", "", {"familiarity": familiarity}),
+        chart_of("Spreads that features may lie off", "", {"limit": [frame.get("dead_zone") for frame in frames]}),
+        chart_of("Time", "ms", _times(frames), from_zero=True),
     ]
     return [chart for chart in charts if chart is not None]
 
 
-def _chart(title: str, unit: str, lines: Mapping[str, Values], from_zero: bool = False) -> Chart | None:
-    """A chart; None if no line has two values."""
+def chart_of(
+    title: str, unit: str, lines: Mapping[str, Values], colors: Mapping[str, str] | None = None, from_zero: bool = False
+) -> Chart | None:
+    """A chart; None if no line has two values. colors: of lines; those of the page if there are none."""
     known = {name: values for name, values in lines.items() if sum(value is not None for value in values) > 1}
     if not known:
         return None
-    drawn = [{"name": name, "values": list(values)} for name, values in known.items()]
+    drawn = [
+        {"name": name, "values": list(values), "color": (colors or {}).get(name)} for name, values in known.items()
+    ]
     return {"title": title, "unit": unit, "lines": drawn, "fromZero": from_zero}
 
 

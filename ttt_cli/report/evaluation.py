@@ -15,17 +15,15 @@ from ttt_cli.datasets import open_streams
 from ttt_cli.datasets.stream import StreamRequest
 from ttt_cli.evaluate.comparison import ALL_STREAMS, BASELINE, Summary
 from ttt_cli.evaluate.evaluation import PassTally
-from ttt_cli.evaluate.figures import or_nan
 from ttt_cli.report import plots
-from ttt_cli.report.collect import Evaluation
-from ttt_cli.report.curves import loss_kind
+from ttt_cli.report.collect import Evaluation, Values
+from ttt_cli.report.curves import Chart, chart_of, loss_kind
 from ttt_cli.report.gallery import data_uri, jpeg
 from ttt_cli.report.plots import Plot
-from ttt_cli.report.provenance import Provenance, shown_command, shown_settings
+from ttt_cli.report.provenance import Provenance, date_of, shown_command, shown_settings
 from ttt_cli.report.tables import TABLE_1, TABLE_4, Table, class_table, details_table, methods_table
 from ttt_cli.video.settings import InputSettings
 
-COMPARED = ("main-only", "joint", "offline", "offline-oracle", "online", "online+self-train", "online+ln-adapt")
 LINES = ("joint", "tent", "offline", "online", "online+self-train", "online+ln-adapt")
 SMOOTHED = 10
 """Curves along a video are running means over this many frames."""
@@ -43,6 +41,10 @@ class Section:
     """Tables under the text."""
     plots: Sequence[Plot] = ()
     """Plots under the tables."""
+    charts: Sequence[Chart] = ()
+    """Curves along a video, drawn by charts.js."""
+    frames: int = 0
+    """How many frames the charts have."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,9 @@ def sections_of(evaluation: Evaluation) -> list[Section]:
     if len({row.method for row in rows} & TABLE_4.keys()) > 1:
         memory = methods_table(rows, streams, TABLE_4, others=False)
         sections.append(Section("What each memory is worth", tables=[memory]))
-    glance = _glance(evaluation, streams)
-    if glance is not None:
-        text = f"The bar is one standard deviation over seeds to either side, the line is {BASELINE}."
-        sections.append(Section("At a glance", text, plots=[glance]))
+    if glance := _glance(evaluation, streams):
+        text = f"The bars are one standard deviation over seeds to either side, the line is {BASELINE}."
+        sections.append(Section("At a glance", text, plots=glance))
     curves = [plot for stream in streams if (plot := _windows_plot(evaluation, stream))]
     if curves:
         sections.append(Section("Windows", plots=curves))
@@ -105,15 +106,18 @@ def sections_of(evaluation: Evaluation) -> list[Section]:
     return sections
 
 
-def _glance(evaluation: Evaluation, streams: Sequence[str]) -> Plot | None:
-    rows = evaluation.summary
-    scored = [stream for stream in streams if all(_is_known(row) for row in rows if row.stream == stream)]
-    methods = [method for method in COMPARED if any(row.method == method for row in rows)]
-    if not scored or len(methods) < 2:
-        return None
-    chosen = {method: [_main_row(rows, method, stream) for stream in scored] for method in methods}
-    series = {method: [(row.pooled, row.deviation) for row in of_method] for method, of_method in chosen.items()}
-    return plots.dots(scored, series, BASELINE, evaluation.quantity, f"{evaluation.path.name}: at a glance")
+def _glance(evaluation: Evaluation, streams: Sequence[str]) -> list[Plot]:
+    rows, plotted = evaluation.summary, []
+    order = list(TABLE_1)
+    methods = sorted({row.method for row in rows}, key=lambda name: order.index(name) if name in order else len(order))
+    for stream in streams if len(methods) > 1 else ():
+        main = {method: _main_row(rows, method, stream) for method in methods}
+        if all(map(_is_known, main.values())):
+            values = {method: (row.pooled, row.deviation) for method, row in main.items()}
+            baseline = BASELINE if BASELINE in values else None
+            label = f"{evaluation.path.name}, {stream}: at a glance"
+            plotted.append(plots.dots(values, baseline, evaluation.quantity, stream, label))
+    return plotted
 
 
 def _main_row(rows: Sequence[Summary], method: str, stream: str) -> Summary:
@@ -135,7 +139,7 @@ def _windows_plot(evaluation: Evaluation, stream: str) -> Plot | None:
             spread = [row.deviation for row in chosen]
             lines.append(plots.Line(method, sizes, [row.pooled for row in chosen], spread))
     title = f"{evaluation.path.name}, {stream}: windows"
-    return plots.over_windows(lines, f"{evaluation.quantity}, {stream}", title) if lines else None
+    return plots.over_windows(lines, evaluation.quantity, stream, title) if lines else None
 
 
 def _along(evaluation: Evaluation, stream: str) -> Section:
@@ -148,27 +152,27 @@ def _along(evaluation: Evaluation, stream: str) -> Section:
         if cell.stream == stream:
             first.setdefault(cell.method, tally)
     drawn = {name: first[name] for name in LINES if name in first} or dict(list(first.items())[:5])
-    quantities: dict[str, list[plots.Line]] = {evaluation.quantity: []}
-    times = []
+    scores: dict[str, Values] = {}
+    losses: dict[str, dict[str, Values]] = {}
+    times: dict[str, Values] = {}
     for name, tally in drawn.items():
         scale = 100 if tally.metric.unit == "percent" else 1
-        values = [scale * value for value in tally.metric.frame_scores]
-        if not all(map(math.isnan, values)):
-            quantities[evaluation.quantity].append(plots.Line(name, _floats(tally.scored), _running_mean(values)))
-        frames = _floats(range(tally.frames))
-        if any(loss is not None for loss in tally.losses):
-            line = plots.Line(name, frames, _running_mean([or_nan(loss) for loss in tally.losses]))
-            quantities.setdefault(f"loss: {loss_kind(name)}", []).append(line)
+        by_frame = dict(zip(tally.scored, [scale * value for value in tally.metric.frame_scores], strict=True))
+        scores[name] = _running_mean([by_frame.get(frame) for frame in range(tally.frames)])
+        losses.setdefault(loss_kind(name), {})[name] = _running_mean(tally.losses)
         spent = [adapt + predict for adapt, predict in zip(tally.adapt_seconds, tally.predict_seconds, strict=True)]
-        times.append(plots.Line(name, frames, _running_mean([1000 * seconds for seconds in spent])))
-    quantities["milliseconds"] = times
-    title = f"{evaluation.path.name}: along {stream}"
-    curves = [
-        plots.along_the_video(lines, quantity, f"{title}: {quantity}", from_zero=lines is times)
-        for quantity, lines in quantities.items()
-        if lines
+        times[name] = _running_mean([1000 * seconds for seconds in spent])
+    colors = plots.colors_of(drawn)
+    charts = [
+        chart_of(evaluation.score, "%" if evaluation.unit == "percent" else evaluation.unit, scores, colors),
+        *(chart_of(f"Loss: {kind}", "", lines, colors) for kind, lines in losses.items()),
+        chart_of("Time", "ms", times, colors, from_zero=True),
     ]
-    return Section(f"Along {stream}", f"Each curve is the mean of the last {SMOOTHED} frames.", plots=curves)
+    frames = max((tally.frames for tally in drawn.values()), default=0)
+    known = [chart for chart in charts if chart is not None]
+    return Section(
+        f"Along {stream}", f"Each curve is the mean of the last {SMOOTHED} frames.", charts=known, frames=frames
+    )
 
 
 def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -179,7 +183,7 @@ def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("labels", subject["truth"]),
         ("weights", f"{subject['weights']['name']}, SHA-256 {subject['weights']['sha256'][:16]}"),
         ("seeds", ", ".join(map(str, dict.fromkeys(seeds))) or "none: nothing is random"),
-        ("finished", subject.get("finished", "-")),
+        ("finished", date_of(subject["finished"]) if "finished" in subject else "-"),
         ("machine", f"{machine.get('system', '-')}, {machine.get('cores', '-')} cores"),
         ("device", str(machine.get("gpu") or subject["device"])),
         ("versions", ", ".join(f"{name} {number}" for name, number in subject.get("versions", {}).items())),
@@ -197,9 +201,10 @@ def _frame(subject: dict[str, Any]) -> bytes:
     return jpeg(frame.image.permute(1, 2, 0).numpy())
 
 
-def _running_mean(values: Sequence[float]) -> list[float]:
-    return [statistics.fmean(values[max(0, end - SMOOTHED) : end]) for end in range(1, len(values) + 1)]
-
-
-def _floats(values: Sequence[int]) -> list[float]:
-    return [float(value) for value in values]
+def _running_mean(values: Sequence[float | None]) -> Values:
+    """The mean of the known ones of the last frames."""
+    means: list[float | None] = []
+    for end in range(1, len(values) + 1):
+        known = [value for value in values[max(0, end - SMOOTHED) : end] if value is not None and not math.isnan(value)]
+        means.append(round(statistics.fmean(known), 5) if known else None)
+    return means

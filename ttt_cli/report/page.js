@@ -55,7 +55,16 @@ function moments(data, player, seek) {
 function mountAll(kept = []) {
   players = [...document.querySelectorAll("article.run")].map((article, at) => mount(article, kept[at])).filter(Boolean);
   active = players[0] || null;
+  document.querySelectorAll(".along").forEach(mountAlong);
   for (const button of document.querySelectorAll(".copy")) button.addEventListener("click", () => copy(button));
+}
+
+function mountAlong(place) {
+  // Curves without a player: only their cursor moves.
+  const data = JSON.parse(place.querySelector("script").textContent);
+  const show = (position) => charts.forEach((chart) => chart.show(Math.round(position)));
+  const charts = data.charts.map((chart, at) => new Chart(chart, data, show, at === data.charts.length - 1));
+  place.append(...charts.map((chart) => chart.root));
 }
 
 async function copy(button) {

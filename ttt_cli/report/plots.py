@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +47,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
+SMALLEST_SPAN = 2.0
+"""An axis of scores is at least so many of their units long, lest nothing look like much."""
+
+
 @dataclass(frozen=True)
 class Plot:
     """A plot of the page."""
@@ -58,12 +62,12 @@ class Plot:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve of one method along the video or over windows."""
+    """A curve of one method over windows."""
 
     name: str
     """Name in the legend; a method's name also decides the color."""
     x: Sequence[float]
-    """Frames or window sizes."""
+    """Window sizes."""
     y: Sequence[float]
     """The value at each x; NaN leaves a gap."""
     spread: Sequence[float] | None = None
@@ -71,48 +75,42 @@ class Line:
 
 
 def dots(
-    groups: Sequence[str],
-    series: Mapping[str, Sequence[tuple[float, float]]],
-    baseline: str,
-    quantity: str,
-    label: str,
+    values: Mapping[str, tuple[float, float]], baseline: str | None, quantity: str, title: str, label: str
 ) -> Plot:
-    """A dot for each method, with its deviation, in a column for each stream (the paper's Figure 2).
+    """A dot for each method on a stream, with its deviation (the paper's Figure 2).
 
-    series: by method, value and deviation on each stream. baseline: the method through whose dots there is a line.
+    values: by method, value and deviation. baseline: the method through whose dot there is a line. title: the stream's.
     """
-    colors, names = _colors(list(series)), list(series)
-    height = 0.9 + 0.36 * len(names)
-    width = min(16.0, 2.2 + 2.9 * len(groups))
-    with _axes(width, height, label, columns=len(groups)) as (figure, all_axes):
-        for number, (group, axes) in enumerate(zip(groups, all_axes, strict=True)):
-            if baseline in series:
-                axes.axvline(series[baseline][number][0], color=colors[baseline], linewidth=1, alpha=0.7)
-            for row, name in enumerate(names):
-                value, deviation = series[name][number]
-                axes.errorbar(value, row, xerr=deviation or None, fmt="o", capsize=3, color=colors[name])
-                axes.annotate(f"{value:.1f}", (value, row), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-            axes.set_ylim(len(names) - 0.4, -0.9)
-            axes.set_yticks(range(len(names)), [_text(name) for name in names])
-            axes.tick_params(left=False)
-            axes.margins(x=0.18)
-            axes.set_title(_text(group), fontsize=10)
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-            axes.grid(axis="x", alpha=0.25)
-        figure.supxlabel(quantity, fontsize=10)
+    colors = colors_of(values)
+    with _axes(width=4.4, height=1.1 + 0.36 * len(values), label=label) as (figure, axes):
+        if baseline is not None:
+            axes.axvline(values[baseline][0], color=colors[baseline], linewidth=1, alpha=0.7)
+        for row, (name, (value, deviation)) in enumerate(values.items()):
+            axes.errorbar(value, row, xerr=deviation or None, fmt="o", capsize=3, color=colors[name])
+            axes.annotate(f"{value:.1f}", (value, row), (0, 6), textcoords="offset points", ha="center", fontsize=9)
+        axes.set_ylim(len(values) - 0.4, -0.9)
+        axes.set_yticks(range(len(values)), [_text(name) for name in values])
+        axes.tick_params(left=False)
+        middle, half = sum(axes.get_xlim()) / 2, (axes.get_xlim()[1] - axes.get_xlim()[0]) / 2
+        half = max(1.15 * half, SMALLEST_SPAN / 2)
+        axes.set_xlim(middle - half, middle + half)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_title(_text(title), fontsize=11, loc="left")
+        axes.set_xlabel(quantity)
         return Plot(_svg(figure, label))
 
 
-def over_windows(lines: Sequence[Line], quantity: str, label: str) -> Plot:
+def over_windows(lines: Sequence[Line], quantity: str, title: str, label: str) -> Plot:
     """Score against window size on a log axis (the paper's Figure 4). An infinite window holds every frame so far."""
     sizes = sorted({size for line in lines for size in line.x})
-    colors = _colors([line.name for line in lines])
+    colors = colors_of([line.name for line in lines])
     largest = max((size for size in sizes if size < math.inf), default=1.0)
 
     def position(size: float) -> float:
         return min(size, 2 * largest)
 
-    with _axes(width=7.0, height=3.0, label=label) as (figure, (axes,)):
+    with _axes(width=4.8, height=3.0, label=label) as (figure, axes):
         for line in lines:
             positions = [position(size) for size in line.x]
             axes.errorbar(positions, line.y, line.spread, marker="o", capsize=3, color=colors[line.name])
@@ -120,23 +118,8 @@ def over_windows(lines: Sequence[Line], quantity: str, label: str) -> Plot:
         axes.set_xticks([position(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("window in frames")
-        axes.set_ylabel(_text(quantity))
-        axes.grid(axis="y", alpha=0.25)
-        return Plot(_svg(figure, label), list(colors.items()))
-
-
-def along_the_video(lines: Sequence[Line], quantity: str, label: str, from_zero: bool = False) -> Plot:
-    """A quantity of every frame."""
-    colors = _colors([line.name for line in lines])
-    with _axes(width=10.0, height=2.5, label=label) as (figure, (axes,)):
-        for line in lines:
-            axes.plot(line.x, line.y, color=colors[line.name], linewidth=1.4)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("frame")
-        axes.set_title(_text(quantity), fontsize=10, loc="left")
-        axes.margins(x=0.01)
-        if from_zero:
-            axes.set_ylim(bottom=0)
+        axes.set_ylabel(quantity)
+        axes.set_title(_text(title), fontsize=11, loc="left")
         axes.grid(axis="y", alpha=0.25)
         return Plot(_svg(figure, label), list(colors.items()))
 
@@ -146,19 +129,18 @@ def _text(name: str) -> str:
     return printable(name).replace("$", r"\$")
 
 
-def _colors(names: Sequence[str]) -> dict[str, str]:
+def colors_of(names: Iterable[str]) -> dict[str, str]:
     """A color for each name. Known methods have the same color in every plot."""
     other_colors = itertools.cycle(OTHERS)
     return {name: COLORS.get(name) or next(other_colors) for name in names}
 
 
 @contextmanager
-def _axes(width: float, height: float, label: str, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with so many axes side by side, which share their rows."""
+def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axes]]:
     # Ids inside an SVG apply to the whole page, so each plot needs its own.
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": printable(label)}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+        yield figure, figure.subplots()
 
 
 def _svg(figure: Figure, label: str) -> str:

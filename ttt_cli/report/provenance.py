@@ -52,6 +52,11 @@ def shown_command(words: Sequence[str] | None) -> str | None:
     return None if not words else shlex.join(printable(word) for word in words)
 
 
+def date_of(text: str) -> str:
+    """A date and time in UTC, for people."""
+    return text.replace("T", " ").replace("+00:00", " UTC")
+
+
 def _same(value: Any, default: Any) -> bool:
     return bool(value == (list(default) if isinstance(default, tuple) else default))
 

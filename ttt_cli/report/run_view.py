@@ -18,7 +18,7 @@ from ttt_cli.report.collect import SegmentRun, Values
 from ttt_cli.report.curves import charts_of
 from ttt_cli.report.gallery import MOST_BYTES, MOST_FRAMES, Gallery, Pane, data_uri, ids_of, thinned
 from ttt_cli.report.moments import Moments, moments_of
-from ttt_cli.report.provenance import Provenance, shown_command, shown_settings
+from ttt_cli.report.provenance import Provenance, date_of, shown_command, shown_settings
 from ttt_cli.report.reconstruction import Picture, reconstructions
 
 Address = Callable[[str, str, int, bytes], str]
@@ -72,7 +72,7 @@ class RunView:
             f"{report['settings']['task']['task']} by {self.run.method}",
             f"weights {report['weights']['name']}",
             f"{frames} frames of {report['video']['width']} × {report['video']['height']}",
-            _date(report["started"]),
+            date_of(report["started"]),
             state if report["reason"] is None else f"{state}: {report['reason']}",
         ]
 
@@ -128,7 +128,7 @@ class RunView:
             ("input", report["input"]),
             ("weights", f"{report['weights']['name']}, SHA-256 {report['weights']['sha256'][:16]}"),
             ("seed", str(report["settings"]["adaptation"]["seed"])),
-            ("started", _date(report["started"])),
+            ("started", date_of(report["started"])),
             ("machine", f"{machine['system']}, {machine['cores']} cores, {machine['torch_threads']} threads of torch"),
             ("device", _device(report)),
             ("versions", ", ".join(f"{name} {number}" for name, number in report["versions"].items())),
@@ -253,10 +253,6 @@ def _counts(picture: bytes) -> np.ndarray:
 
 def _size(panes: Sequence[Pane], positions: Sequence[int]) -> int:
     return sum(len(pane.pictures.get(position, b"")) for pane in panes for position in positions)
-
-
-def _date(text: str) -> str:
-    return text.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _device(report: dict[str, Any]) -> str:
