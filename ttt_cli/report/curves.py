@@ -34,14 +34,14 @@ def charts_of(run: SegmentRun, agreement: Values | None) -> list[Chart]:
     frames = run.frames
     score = "" if run.metrics is None else run.metrics["score"]
     losses = [frame["loss"] for frame in frames]
-    familiarity = [_number(frame.get("familiarity")) for frame in frames]
+    strangeness = [frame.get("strangeness") for frame in frames]
     charts = [
         chart_of(f"{score} of the frame", run.unit, run.frame_scores()),
         chart_of(f"Loss: {loss_kind(run.method)}", "", {"loss": losses}),
         _steps(frames),
         chart_of("Agreement of fixed and adapted", "%", {"agreement": _percent(agreement or ())}),
-        chart_of("Familiarity", "", {"familiarity": familiarity}),
-        chart_of("Spreads that features may lie off", "", {"limit": [frame.get("dead_zone") for frame in frames]}),
+        chart_of("How unlike ordinary pictures", "", {"strangeness": strangeness}),
+        chart_of("Features kept within", "spreads", {"limit": [frame.get("dead_zone") for frame in frames]}),
         chart_of("Time", "ms", _times(frames), from_zero=True),
     ]
     return [chart for chart in charts if chart is not None]
@@ -84,7 +84,3 @@ def _times(frames: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
 
 def _percent(values: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else round(100 * value, 2) for value in values]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None

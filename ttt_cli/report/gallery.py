@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from ttt_cli.core.area import Area
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
@@ -34,6 +35,8 @@ MOST_FRAMES = 300
 MOST_BYTES = 24 * 2**20
 """Size of all pictures of a page, of which each run gets its part."""
 QUALITY = 82
+LAYOUTS = {"compare": ("fixed", "adapted"), "panes": ("source", "fixed", "adapted")}
+"""What stands side by side in the overlay."""
 Found = Iterator[tuple[int, bytes]]
 """Positions of frames with their pictures."""
 
@@ -68,8 +71,7 @@ class Gallery:
 
     def panes(self, run: SegmentRun, positions: list[int]) -> list[Pane]:
         """What there is of these frames."""
-        self.missing = []
-        folder, compared = run.folder, bool(run.report["settings"]["output"]["compare"])
+        self.missing, folder = [], run.folder
         panes = [self._pane("source", partial(_source, run), positions)]
         if folder.masks.is_dir():
             panes += [
@@ -78,11 +80,15 @@ class Gallery:
                 if path.is_dir()
             ]
         elif folder.instances.is_file():
-            panes.append(self._pane("adapted", partial(_instances, run), positions, has_ids=True))
+            panes += [
+                self._pane(name, partial(_instances, run, path), positions, has_ids=True)
+                for name, path in (("fixed", folder.path / "instances-fixed.json"), ("adapted", folder.instances))
+                if path.is_file()
+            ]
         elif folder.overlay.is_file():
             video = open_video(folder.overlay)
-            sides = (compared and _sides(run, video)) or {"overlay": slice(None)}
-            panes += [self._pane(name, partial(_frames, video, side), positions) for name, side in sides.items()]
+            for name, area in _areas(run, video).items():
+                panes.append(self._pane(name, partial(_frames, video, area), positions))
         return [pane for pane in panes if pane.pictures]
 
     def _pane(self, name: str, read: Callable[[set[int]], Found], positions: list[int], has_ids: bool = False) -> Pane:
@@ -119,28 +125,35 @@ def data_uri(picture: bytes) -> str:
 def _source(run: SegmentRun, wanted: set[int]) -> Found:
     settings = from_table(InputSettings, run.report["settings"]["input"], str(run.folder.run))
     names = [frame["name"] for frame in run.frames]
-    yield from _frames(open_input(Path(run.report["input"]), settings), slice(None), wanted, names)
+    yield from _frames(open_input(Path(run.report["input"]), settings), None, wanted, names)
 
 
-def _frames(video: Video, columns: slice, wanted: set[int], names: Sequence[str] | None = None) -> Found:
-    """Frames of a video, cut to some columns. Raises TttvError if they are not called like the run's."""
+def _frames(video: Video, area: Area | None, wanted: set[int], names: Sequence[str] | None = None) -> Found:
+    """An area of frames of a video; None is all. Raises TttvError if the frames are not called like the run's."""
     first, last = min(wanted), max(wanted)
     for position, frame in enumerate(video.frames_from(first), first):
         if names is not None and frame.name != names[position]:
             raise TttvError(f"{printable(video.source)}: has other frames than when the run was made")
         if position in wanted:
-            pixels = frame.image.permute(1, 2, 0).numpy()
-            yield position, jpeg(np.ascontiguousarray(pixels[:, columns]))
+            image = frame.image if area is None else area.of(frame.image)
+            yield position, jpeg(image.permute(1, 2, 0).contiguous().numpy())
         if position == last:
             return
 
 
-def _sides(run: SegmentRun, video: Video) -> dict[str, slice] | None:
-    """The columns of a comparison that belong to each model, if it is two pictures of the input's size and no more."""
-    height, width = run.report["video"]["height"], run.report["video"]["width"]
-    if video.size[1] // 2 != width or video.size[0] - height not in (0, 1):
-        return None
-    return {"fixed": slice(0, width), "adapted": slice(width, 2 * width)}
+def _areas(run: SegmentRun, video: Video) -> dict[str, Area | None]:
+    """Where each model's picture is in the overlay; of a task with classes it is shown as it is, with its legend."""
+    settings, size = run.report["settings"], run.report["video"]
+    names = LAYOUTS.get(
+        settings["output"].get("layout") or ("compare" if settings["output"].get("compare") else ""), ()
+    )
+    if settings["task"]["task"] != "colorization" or not names:
+        return {"overlay": None}
+    width, height = size["width"], size["height"]
+    step = (video.size[1] - width) // (len(names) - 1)
+    top = video.size[0] - height
+    areas = {name: Area(top, number * step, height, width) for number, name in enumerate(names)}
+    return {name: area for name, area in areas.items() if name != "source"}
 
 
 def _class_maps(run: SegmentRun, folder: Path, wanted: set[int]) -> Found:
@@ -153,9 +166,8 @@ def _class_maps(run: SegmentRun, folder: Path, wanted: set[int]) -> Found:
             raise TttvError(f"{printable(path)}: cannot be read ({error})") from error
 
 
-def _instances(run: SegmentRun, wanted: set[int]) -> Found:
-    """Class maps made of instances.json, the surest object on top."""
-    path = run.folder.instances
+def _instances(run: SegmentRun, path: Path, wanted: set[int]) -> Found:
+    """Class maps made of an instances.json, the surest object on top."""
     try:
         objects: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         positions = {frame["index"]: position for position, frame in enumerate(run.frames)}

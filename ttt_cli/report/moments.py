@@ -43,7 +43,7 @@ def moments_of(run: SegmentRun, agreement: Values | None, changes: Values | None
     if agreement is not None:
         return by_agreement(agreement)
     losses = [frame["loss"] for frame in run.frames]
-    if sum(loss is not None for loss in losses) > 1 or changes is None:
+    if changes is None or sum(loss is not None for loss in losses) > 1:
         return by_loss(losses)
     return by_change(changes)
 
@@ -68,7 +68,7 @@ def by_score(name: str, unit: str, adapted: Values, fixed: Values | None) -> lis
 
 def by_agreement(agreement: Values) -> list[Moments]:
     """Where the fixed and the adapted model differ most and least; agreement: 0..1."""
-    captions = ["" if value is None else f"{100 * (1 - value):.1f} % of the pixels differ" for value in agreement]
+    captions = ["" if value is None else f"{100 * (1 - value):.1f} % differ" for value in agreement]
     return _found(
         _moments("Fixed and adapted differ most", agreement, captions, highest=False),
         _moments("They agree most", agreement, captions, highest=True),
@@ -77,6 +77,8 @@ def by_agreement(agreement: Values) -> list[Moments]:
 
 def by_loss(losses: Values) -> list[Moments]:
     """Where the loss was highest and lowest."""
+    if sum(loss is not None for loss in losses) < 2:
+        return []
     captions = ["" if loss is None else f"loss {loss:.4g}" for loss in losses]
     return _found(
         _moments("Highest loss", losses, captions, highest=True),
@@ -86,7 +88,7 @@ def by_loss(losses: Values) -> list[Moments]:
 
 def by_change(changes: Values) -> list[Moments]:
     """Where the prediction changed most."""
-    captions = ["" if value is None else f"{100 * value:.1f} % of the pixels changed" for value in changes]
+    captions = ["" if value is None else f"{100 * value:.1f} % changed" for value in changes]
     return _found(_moments("The prediction changes most", changes, captions, highest=True))
 
 

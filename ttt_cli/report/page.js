@@ -31,8 +31,16 @@ function mount(article, kept) {
       element("p", { class: "faint" }, note), ...charts.map((chart) => chart.root)));
   }
   if (data.moments.length) place.append(moments(data, player, seek));
+  if (kept) player.drawn.forEach((pane, at) => copyCanvas(kept.canvases[at], pane.canvas));
   charts.forEach((chart) => chart.show(player.position));
   return player;
+}
+
+function copyCanvas(from, to) {
+  // Until the new picture is decoded, the old one is better than none.
+  if (!from || !from.width) return;
+  Object.assign(to, { width: from.width, height: from.height });
+  to.getContext("2d").drawImage(from, 0, 0);
 }
 
 function moments(data, player, seek) {
@@ -112,7 +120,8 @@ async function renew(version) {
       const page = new DOMParser().parseFromString(await (await fetch("./")).text(), "text/html");
       const kept = players.map((player) => {
         player.stop();
-        return { state: player.state, position: player.position, atEnd: player.place === player.data.positions.length - 1 };
+        const atEnd = player.place === player.data.positions.length - 1;
+        return { state: player.state, position: player.position, atEnd, canvases: player.drawn.map((pane) => pane.canvas) };
       });
       document.querySelector("main").replaceWith(page.querySelector("main"));
       document.body.dataset.version = latest;
