@@ -15,12 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 PIXELS = 14
 """Size of the letters of PAGE."""
+ROOM = 200
+"""Pixels that Chromium may take of the window's height for itself."""
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><style>{stylesheet}
 body {{ margin: 0; background: {background}; color: {foreground}; }}
 pre {{ margin: 16px; font: 14px/1.35 "DejaVu Sans Mono", monospace; }}</style>
@@ -67,11 +70,13 @@ def draw(screen: str, columns: int, picture: Path) -> None:
         width, height = round(columns * PIXELS * 0.603) + 40, round((len(text.split()) + 1) * PIXELS * 1.35) + 32
         chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}"]
-        size, target = f"--window-size={width},{height}", f"--screenshot={picture.absolute()}"
+        size, target = f"--window-size={width},{height + ROOM}", f"--screenshot={picture.absolute()}"
         quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
         subprocess.run(
             [chromium, *flags, *quiet, "--no-first-run", size, target, page.as_uri()], check=True, capture_output=True
         )
+    with Image.open(picture) as image:
+        image.crop((0, 0, width, height)).save(picture, optimize=True)
 
 
 if __name__ == "__main__":
