@@ -23,8 +23,8 @@ WORST, BEST = 7, 4
 
 
 def gray_of(frame: int) -> int:
-    """Every pixel of a frame of the input."""
-    return 40 + 10 * frame
+    """Every pixel of a frame of the input; the first frames are dark."""
+    return 40 + 18 * frame
 
 
 def make_run(folder: Path, frames: int = FRAMES, status: str = "done") -> Path:

@@ -2,6 +2,8 @@
 // The pictures of a run: decoding them when they are due, and coloring class ids.
 
 const DECODED = 48; // Frames kept decoded.
+const BRIGHT_ENOUGH = 0.35; // Mean of a frame's pixels, 0..1; darker ones can be brightened under the masks.
+const MOST_ADDED = 2; // Times a frame's own light that are added at most.
 
 class Pictures {
   // Decodes the pictures of a run: for each pane an image, or the class id of every pixel.
@@ -25,7 +27,7 @@ class Pictures {
     image.src = address;
     await image.decode();
     const size = { width: image.naturalWidth, height: image.naturalHeight };
-    if (!pane.hasIds) return { ...size, image };
+    if (!pane.hasIds) return { ...size, image, added: missingLight(image) };
     const canvas = element("canvas", size);
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
@@ -34,6 +36,30 @@ class Pictures {
     for (let i = 0; i < ids.length; i++) ids[i] = pixels[4 * i];
     return { ...size, ids };
   }
+}
+
+function missingLight(image) {
+  // How many times its own light a picture lacks to be bright enough.
+  const canvas = element("canvas", { width: 16, height: 12 });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, 16, 12);
+  const pixels = context.getImageData(0, 0, 16, 12).data;
+  let sum = 0;
+  pixels.forEach((value, at) => { if (at % 4 < 3) sum += value; });
+  const light = sum / (255 * 3 * 16 * 12);
+  return Math.min(MOST_ADDED, Math.max(0, BRIGHT_ENOUGH / Math.max(light, 0.01) - 1));
+}
+
+function drawBrightened(context, picture, added) {
+  // Draws a picture over the whole canvas, and so many times more on top, as light.
+  context.drawImage(picture.image, 0, 0, context.canvas.width, context.canvas.height);
+  context.globalCompositeOperation = "lighter";
+  for (let left = added; left > 0; left -= 1) {
+    context.globalAlpha = Math.min(1, left);
+    context.drawImage(picture.image, 0, 0, context.canvas.width, context.canvas.height);
+  }
+  context.globalAlpha = 1;
+  context.globalCompositeOperation = "source-over";
 }
 
 function tinted(mask, other, look) {
