@@ -3,6 +3,7 @@
 
 const DECODED = 48; // Frames kept decoded.
 const BRIGHT_ENOUGH = 0.35; // Mean of a frame's pixels, 0..1; darker ones can be brightened under the masks.
+const OF_DIFFERENCES = 1.8; // Times as opaque are masks that show only differences.
 const MOST_ADDED = 2; // Times a frame's own light that are added at most.
 
 class Pictures {
@@ -69,7 +70,7 @@ function tinted(mask, other, look) {
   const pixels = new Uint32Array(tint.data.buffer);
   const tints = new Uint32Array(256);
   look.colors.forEach(([red, green, blue], id) => {
-    const alpha = look.hidden.has(id) ? 0 : Math.round(255 * look.opacity);
+    const alpha = look.hidden.has(id) ? 0 : Math.round(255 * Math.min(1, look.opacity * (other ? OF_DIFFERENCES : 1)));
     tints[id] = ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   });
   const edge = (Math.round(255 * Math.min(1, look.opacity * 1.4)) << 24) | 0xffffff;

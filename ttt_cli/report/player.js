@@ -261,7 +261,10 @@ class Player {
     if (!size) return;
     const { canvas } = pane;
     const own = pictures[this.index[pane.names[0]]] || size;
-    if (canvas.width !== own.width || canvas.height !== own.height) Object.assign(canvas, { width: own.width, height: own.height });
+    if (canvas.width !== own.width || canvas.height !== own.height) {
+      Object.assign(canvas, { width: own.width, height: own.height });
+      canvas.parentElement.style.setProperty("--ratio", own.width / own.height);
+    }
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, canvas.width, canvas.height);
     const border = Math.round(this.state.wipe * canvas.width);
