@@ -14,7 +14,6 @@ from ttt_cli.core.classes import CAMVID
 from ttt_cli.run.folder import to_json
 from ttt_cli.run.record import Report, machine
 from ttt_cli.run.settings import RunSettings
-from ttt_cli.video.settings import OutputSettings
 
 FRAMES, HEIGHT, WIDTH = 12, 90, 120
 ROAD, TREE, CAR = 3, 5, 8
@@ -66,7 +65,7 @@ def _report(images: Path) -> Report:
         input=str(images),
         video={"frames_per_second": 5.0, "height": HEIGHT, "width": WIDTH},
         reader="pillow",
-        settings=RunSettings(output=OutputSettings(compare=True)),
+        settings=RunSettings(),
         weights={"name": "street", "path": "nowhere.safetensors", "sha256": "0" * 64},
         device="cpu",
         machine=machine(torch.device("cpu")),

@@ -137,7 +137,8 @@ def test_the_page_has_the_tables_plots_and_the_player(folders: tuple[Path, Path]
     (data,) = page.runs
     assert [pane["name"] for pane in data["panes"]] == ["source", "fixed", "adapted"]
     titles = [chart["title"] for chart in data["charts"]]
-    assert [title.split()[0] for title in titles] == ["mIoU", "Loss:", "Adapted", "Agreement", "Time"]
+    known = [title.split()[0] for title in titles if not title.startswith("How unlike")]  # Only some frames are asked.
+    assert known == ["mIoU", "Loss:", "Adapted", "Agreement", "Time"]
     wanted = json.loads((folders[1] / "run.json").read_text())["classes"][3]
     assert wanted["name"] == "road"
     assert {name: data["classes"][3][name] for name in wanted} == wanted
