@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ttt_cli.cli import _console, bench, colorize, demo, doctor, evaluate, report, segment, train, weights
+from ttt_cli.cli import _console, bench, colorize, demo, doctor, evaluate, methods, report, segment, train, weights
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.version import __version__
 
@@ -53,6 +53,7 @@ app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("colorize", epilog=colorize.EPILOG)(colorize.colorize)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("bench", epilog=bench.EPILOG)(bench.bench)
+app.command("methods", epilog=methods.EPILOG)(methods.methods)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)

@@ -97,7 +97,13 @@ Method = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR|FILE.mp4",
+        help="Folder to write, or a video with its folder beside it. (default: runs/INPUT-METHOD)",
+    ),
 ]
 Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip everything before this time.")]
 End = Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop at this time.")]
