@@ -63,6 +63,18 @@ def test_the_help_of_segment_fits_two_screens(capsys: Capture, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
+    ("name", "words"), [("eval", '"pooled" is one score'), ("weights import", "19 are Cityscapes'")]
+)
+def test_the_terminal_breaks_the_lines_of_help(
+    name: str, words: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main([*name.split(), "--help"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if words in line)
+    assert line.rstrip().endswith(".") and line.count(". ") >= 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "meant"),
     [
         (["segmnt"], "segment"),
@@ -111,6 +123,7 @@ def complete(words: str, home: Path) -> str:
 def test_completion(tmp_path: Path) -> None:
     assert complete("tttv seg", tmp_path).split() == ["segment"]
     assert "--weights" in complete("tttv segment clip.mp4 --wei", tmp_path)
+    assert "online+self-train" in complete("tttv segment clip.mp4 --method onl", tmp_path)
     assert "street-plain" in complete("tttv segment clip.mp4 --weights str", tmp_path)
 
     code = "import sys; sys.argv[:1] = ['tttv']; from ttt_cli.cli import main; sys.exit(main())"

@@ -5,6 +5,7 @@ Torch is imported inside commands, so that help appears at once.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -59,6 +60,11 @@ app.command("train", epilog=train.EPILOG)(train.train)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
+for _group in (app, weights.app):
+    for _command in _group.registered_commands:
+        # Typer keeps the line breaks of a docstring, which are not those of the terminal.
+        _paragraphs = inspect.cleandoc(_command.callback.__doc__ or "").split("\n\n")
+        _command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in _paragraphs)
 
 
 @app.callback(invoke_without_command=True)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ttt_cli.adaptation.catalog import SUMMARIES
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
 from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, ReaderName
 from ttt_cli.model.own import RELEASES
@@ -93,6 +94,7 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
+        autocompletion=lambda: list(SUMMARIES),
         help=f"How to adapt (tttv methods). {_OR} {AdaptationSettings.method})",
     ),
 ]
