@@ -9,13 +9,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.run.lock import LOCK, is_locked, locked
-
-if TYPE_CHECKING:
-    from ttt_cli.core.frame import Video
 
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
@@ -40,10 +38,13 @@ KEYS_OF_0_1 = frozenset(
 
 
 class RunFolder:
-    """The paths of a run's files."""
+    """The paths of a run's files.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    video: where the overlay is put as well, beside the folder, if the user named a video; None if not.
+    """
+
+    def __init__(self, path: Path, video: Path | None = None) -> None:
+        self.path, self.video = path, video
         self.overlay = path / "overlay.mp4"
         self.masks = path / "masks"
         self.panoptic = path / "panoptic"
@@ -69,6 +70,8 @@ class RunFolder:
             raise TttvError(f"{shown}: is a file; name a folder with --out")
         if source is not None and source.resolve().is_relative_to(self.path.resolve()):
             raise TttvError(f"{shown}: the input lies in the output folder; name another with --out")
+        if self.video is not None:
+            self._check_video(self.video, source, overwrite, resume)
         if not self._entries():
             return
         if not (overwrite or resume):
@@ -84,6 +87,23 @@ class RunFolder:
                     f"{printable(path)}: is not on the record of the run in this folder (files in run.json), so it is "
                     "not overwritten; move it away, or name another folder with --out"
                 )
+
+    def _check_video(self, video: Path, source: Path | None, overwrite: bool, resume: bool) -> None:
+        if source is not None and source.resolve() == video.resolve():
+            raise TttvError(f"{printable(video)}: is the input; name another --out")
+        is_ours = resume and (self.record() or {}).get("video_file") == str(video.absolute())
+        if not (overwrite or is_ours) and (video.exists() or video.is_symlink()):
+            raise TttvError(f"{printable(video)}: exists; add --overwrite, or name another --out")
+
+    def put_video(self) -> None:
+        """Puts the overlay where the user wants it, too: as another name of the same file, or as a copy."""
+        if self.video is None or not self.overlay.is_file():
+            return
+        with replacing(self.video, remedy=f"the video is {printable(self.overlay)}") as temporary:
+            try:
+                temporary.hardlink_to(self.overlay)
+            except OSError:  # Not every file system has links.
+                shutil.copy2(self.overlay, temporary)
 
     def clear(self) -> None:
         """Puts what a finished run wrote here aside until another one is finished, too; what else one wrote is deleted.
@@ -197,11 +217,6 @@ class RunFolder:
             return [entry for entry in os.listdir(self.path) if entry != LOCK]
         except OSError as error:
             raise TttvError(f"{printable(self.path)}: cannot be read ({error.strerror})") from error
-
-
-def run_folder(out: Path | None, video: Video, kind: str) -> RunFolder:
-    """The folder of a run: `out`, by default runs/NAME-KIND in the current folder. kind: as in RunSettings."""
-    return RunFolder(out or Path("runs") / f"{video.name}-{kind}")
 
 
 def is_report(path: Path) -> bool:
