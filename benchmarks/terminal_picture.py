@@ -67,7 +67,7 @@ def draw(screen: str, columns: int, picture: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "screen.html"
         page.write_text(console.export_html(theme=MONOKAI, code_format=PAGE), encoding="utf-8")
-        width, height = round(columns * PIXELS * 0.603) + 40, round((len(text.split()) + 1) * PIXELS * 1.35) + 32
+        width, height = round(columns * PIXELS * 0.603) + 40, round(len(text.split()) * PIXELS * 1.35) + 32
         chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}"]
         size, target = f"--window-size={width},{height + ROOM}", f"--screenshot={picture.absolute()}"
@@ -76,7 +76,7 @@ def draw(screen: str, columns: int, picture: Path) -> None:
             [chromium, *flags, *quiet, "--no-first-run", size, target, page.as_uri()], check=True, capture_output=True
         )
     with Image.open(picture) as image:
-        image.crop((0, 0, width, height)).save(picture, optimize=True)
+        image.convert("RGB").crop((0, 0, width, height)).quantize(32).save(picture, optimize=True)
 
 
 if __name__ == "__main__":
