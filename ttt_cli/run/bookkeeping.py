@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ttt_cli.adaptation.strangeness import UNKNOWN
 from ttt_cli.core.errors import PartialInput, PartialOutput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.datasets.labels import class_map, label_truth
@@ -116,6 +117,12 @@ def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) 
     warnings = list(totals.out_of_memory)
     if scores is not None:
         warnings += scores.task.new_metric().missing_metrics()
+    if totals.strangeness is not None and totals.strangeness > UNKNOWN:
+        warnings.append(
+            f"these frames look like nothing that {printable(request.weights.name)} was trained on (strangeness "
+            f"{totals.strangeness:.2f}, usually below {UNKNOWN}), so little can be expected; if other weights know such "
+            "scenes, name them: tttv weights list --hub shows some, such as coco (80 things) and ade20k (150 classes)"
+        )
     if totals.has_colors and not request.gray_first:
         warnings.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
     if totals.frames and totals.gray_frames == totals.frames:

@@ -36,23 +36,39 @@ KEYS_OF_0_1 = frozenset(
 """What every run.json of tttv 0.1 has, which does not say whose it is."""
 
 
-class RunFolder:
+class LabelPaths:
+    """The paths of one model's label files in a run's folder. suffix: of their names."""
+
+    def __init__(self, path: Path, suffix: str = "") -> None:
+        self.path, self.suffix = path, suffix
+        self.masks = path / f"masks{suffix}"
+        self.panoptic = path / f"panoptic{suffix}"
+        self.kitti_step = path / f"kitti_step{suffix}"
+        self.panoptic_json = path / f"panoptic{suffix}.json"
+        self.instances = path / f"instances{suffix}.json"
+        self.coco = path / f"coco{suffix}.json"
+        self.unfinished = path / "unfinished"
+
+    def picture_folders(self) -> tuple[Path, ...]:
+        """The folders that get a picture of every frame."""
+        return self.masks, self.panoptic, self.kitti_step
+
+    def collections(self) -> tuple[Path, ...]:
+        """The files that cover the whole video."""
+        return self.panoptic_json, self.instances, self.coco
+
+
+class RunFolder(LabelPaths):
     """The paths of a run's files."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
+        self.fixed = LabelPaths(path, "-fixed")  # What the fixed model predicts, if it runs beside.
         self.overlay = path / "overlay.mp4"
-        self.masks = path / "masks"
-        self.panoptic = path / "panoptic"
-        self.kitti_step = path / "kitti_step"
-        self.panoptic_json = path / "panoptic.json"
-        self.instances = path / "instances.json"
-        self.coco = path / "coco.json"
         self.frames = path / "frames.jsonl"
         self.metrics = path / "metrics.json"
         self.run = path / "run.json"
         self.report = path / REPORT
-        self.unfinished = path / "unfinished"
         self.pictures = self.unfinished / "pictures.txt"
 
     def check(self, source: Path | None, overwrite: bool, resume: bool = False) -> None:
@@ -142,11 +158,11 @@ class RunFolder:
                 (folder / f"{name}.png").unlink(missing_ok=True)
 
     def _picture_folders(self) -> tuple[Path, ...]:
-        return self.masks, self.panoptic, self.kitti_step
+        return *self.picture_folders(), *self.fixed.picture_folders()
 
     def _files(self) -> tuple[Path, ...]:
         """All but run.json."""
-        return self.overlay, self.panoptic_json, self.instances, self.coco, self.frames, self.metrics
+        return self.overlay, *self.collections(), *self.fixed.collections(), self.frames, self.metrics
 
     def was_cut_off(self) -> bool:
         """Whether there is a run here that is not finished; it may still be going on."""
