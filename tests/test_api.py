@@ -117,7 +117,7 @@ def test_wrong_frames_and_settings_are_refused(tiny_weights: Path) -> None:
     for name in ("adaptation.learning", "adaptation", "learning_rate", "adaptation.ln-adapt.confidence"):
         with pytest.raises(UsageError):
             ttt_cli.adapt((), loaded, settings={name: 1.0})
-    with pytest.raises(TypeError, match="unknown option 'windw'; known: method, window"):
+    with pytest.raises(TypeError, match="unknown option 'windw'; did you mean window\\? known: method, window"):
         ttt_cli.adapt((), loaded, windw=3)  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="weights of its own"):
         ttt_cli.adapt((), loaded, method="main-only")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,76 @@ def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert (__version__ if "--version" in arguments else "Usage") in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_short_options(name: str, capsys: Capture) -> None:
+    assert main([name, "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage" in shown
+    assert ("--out" in shown) == ("-o " in shown)
+
+
+def test_the_help_of_segment_fits_two_screens(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["segment", "--help"]) == 0
+    short = capsys.readouterr().out
+    assert len(short.splitlines()) <= 100
+    panels = [re.escape(name) for name in ("Options", "Input", "Adaptation", "Output", "Machine")]
+    assert re.search(".*".join(f"─ {name} ─" for name in panels), short, re.DOTALL)
+    assert "--mask-ratio" not in short
+
+    assert main(["segment", "--help-all"]) == 0
+    everything = capsys.readouterr().out
+    assert "--mask-ratio" in everything
+    assert set(re.findall("--[a-z-]+", short)) < set(re.findall("--[a-z-]+", everything))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["segmnt"], "segment"),
+        (["weights", "lst"], "list"),
+        (["CLIP"], "tttv segment CLIP?"),
+        (["segment", "CLIP", "--methd", "online"], "--method?"),
+        (["segment", "CLIP", "--method", "onlin"], "online or offline?"),
+        (["segment", "CLIP", "--weights", "steet"], "street?"),
+        (["segment", "CLIP", "--task", "semantc"], "semantic?"),
+        (["segment", "CLIP", "--classes", "Road"], "road?"),
+        (["segment", "CLIP", "--set", "adaptaton.window=3"], "adaptation?"),
+        (["segment", "CLIP", "--set", "adaptation.windw=3"], "window or auto_window?"),
+        (["eval", "--dataset", "camvd", "--gt", "."], "camvid?"),
+        (["eval", "--dataset", "camvid", "--gt", ".", "--degrade", "fogg"], "fog?"),
+    ],
+)
+def test_errors_say_what_may_be_meant(arguments: list[str], meant: str, clip: Path, capsys: Capture) -> None:
+    assert main([word.replace("CLIP", str(clip)) for word in arguments]) == 2
+    error = error_of(capsys)
+    assert re.search(f"did you mean '?{re.escape(meant.replace('CLIP', str(clip)))}", error, re.IGNORECASE), error
+
+
+def complete(words: str, home: Path) -> str:
+    """What bash is answered that asks how the last of the words may go on."""
+    code = "import sys; sys.argv[:1] = ['tttv']; from ttt_cli.cli import main; sys.exit(main())"
+    asked = {"_TTTV_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    environment = {**os.environ, **asked, "HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix")
+def test_completion(tmp_path: Path) -> None:
+    assert complete("tttv seg", tmp_path).split() == ["segment"]
+    assert "--weights" in complete("tttv segment clip.mp4 --wei", tmp_path)
+    assert "street-plain" in complete("tttv segment clip.mp4 --weights str", tmp_path)
+
+    code = "import sys; sys.argv[:1] = ['tttv']; from ttt_cli.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--install-completion", "bash"]
+    environment = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    subprocess.run(command, env=environment, check=True, timeout=PATIENCE)
+    assert "_TTTV_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "tttv.sh").read_text()
 
 
 def test_no_command_shows_the_help(capsys: Capture) -> None:

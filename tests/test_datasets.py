@@ -452,8 +452,8 @@ def test_requested_data_must_exist(tmp_path: Path) -> None:
         ("magic", {"task": "semantic"}, "known: camvid, coco-videos, kitti-step, coco, davis, folder"),
         ("coco", {"task": "semantic"}, "no labels for the task 'semantic'; it has them for: instance"),
         ("camvid", {"task": "colorize\x1b"}, r"'colorize\\\\x1b'; it has them for: semantic, instance, panoptic"),
-        ("kitti-step", {"task": "semantic", "split": "test"}, "no split 'test'; it has: val, train"),
-        ("davis", {"task": "instance", "split": "val"}, "no split 'val'; it has: none"),
+        ("kitti-step", {"task": "semantic", "split": "test"}, "no split 'test'; known: val, train"),
+        ("davis", {"task": "instance", "split": "val"}, "no split 'val'; there are none"),
         ("davis", {"task": "instance", "every": 0}, "1 or more"),
     ]
     for name, options, message in wrong:

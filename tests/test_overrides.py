@@ -69,7 +69,7 @@ def test_fields_become_parameters_in_order_and_come_back_in_the_dataclass() -> N
 
     command.__annotations__ = {"source": options.Source, "outer": Outer, "compare": options.Compare}
     flat = with_options(command)
-    assert list(inspect.signature(flat).parameters) == ["source", "steps", "seed", "quiet", "compare"]
+    assert list(inspect.signature(flat).parameters) == ["source", "steps", "seed", "quiet", "compare", "help_all"]
     assert flat.__doc__ == "Does it."
     program = typer.Typer(pretty_exceptions_enable=False)
     program.command()(flat)
@@ -138,14 +138,14 @@ def test_assigned_values_are_toml_and_words_need_no_quotes() -> None:
         ("adaptation.steps", "--set takes SECTION.NAME=VALUE"),
         ("input.x.size=2", "--set takes SECTION.NAME=VALUE"),
         ("magic.steps=2", "--set: unknown setting 'magic'; known: input, task, adaptation"),
-        ("adaptation.step=2", "--set: adaptation: unknown setting 'step'; known: method, window"),
+        ("adaptation.step=2", "--set: adaptation: unknown setting 'step'; did you mean steps? known: method, window"),
         ("adaptation.steps=many", "--set: adaptation: steps: must be int, not 'many'"),
         ("adaptation.steps=0", "steps must be at least 1"),
         ("adaptation.window.steps=1", "--set: method 'window' is unknown; known: main-only"),
         ("adaptation.tent.momentum=1", "--set: adaptation.tent: unknown setting 'momentum'; known: method, window"),
         (
             "adaptation.ln-adapt.moment=1",
-            "--set: adaptation.ln-adapt: unknown setting 'moment'; known: momentum, method",
+            "--set: adaptation.ln-adapt: unknown setting 'moment'; did you mean momentum? known: momentum, method",
         ),
         ("adaptation.ln-adapt.momentum=x", "momentum: must be float, not 'x'"),
         ("adaptation.tent.method=online", "cannot name another one"),
@@ -215,7 +215,7 @@ def test_the_settings_of_a_run_are_a_config_file(weights: Weights, tmp_path: Pat
 
 
 def test_wrong_constants_are_named() -> None:
-    with pytest.raises(UsageError, match="method tent: unknown constant 'momentum'; it has none"):
+    with pytest.raises(UsageError, match="method tent: unknown constant 'momentum'; there are none"):
         method_named("tent", {"momentum": 0.1})
     with pytest.raises(UsageError, match="method self-train: confidence: must be float, not True"):
         method_named("self-train", {"confidence": True})

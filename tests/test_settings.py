@@ -40,7 +40,7 @@ def test_whole_numbers_fit_where_fractions_are_wanted() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"windw": 3}, "x: unknown setting 'windw'; known: method, window"),
+        ({"windw": 3}, "x: unknown setting 'windw'; did you mean window or auto_window? known: method, window"),
         ({"window": "many"}, "x: window: must be int, not 'many'"),
         ({"window": True}, "x: window: must be int, not True"),
         ({"precision": "fp8"}, "x: precision: must be 'fp32' or 'bf16' or 'fp16', not 'fp8'"),

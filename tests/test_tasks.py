@@ -235,7 +235,7 @@ def test_kitti_step_has_class_and_number_in_its_channels(tmp_path: Path) -> None
 
 def test_formats_of_another_task_are_refused() -> None:
     check_formats("panoptic", ["coco", "kitti-step"])
-    with pytest.raises(UsageError, match="format 'kitti-step' is none of the task instance; it has coco"):
+    with pytest.raises(UsageError, match="format 'kitti-step' is none of the task instance; known: coco"):
         check_formats("instance", ["kitti-step"])
 
 

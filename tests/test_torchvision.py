@@ -149,7 +149,10 @@ def test_bad_input_is_told_in_one_line(checkpoint: Checkpoint, tmp_path: Path) -
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "planted",))
 
-    with pytest.raises(UsageError, match=r"torchvision has no such model; known: deeplabv3_mobilenet_v3_large, "):
+    with pytest.raises(
+        UsageError,
+        match=r"torchvision has no such model; did you mean fcn_resnet50 .*known: deeplabv3_mobilenet_v3_large, ",
+    ):
         open_weights("torchvision:resnet50")
     with pytest.raises(TttvError, match=r"missing\.pth: there is no such file"):
         opened(SMALL, tmp_path / "missing.pth")

@@ -19,6 +19,7 @@ from typing_extensions import Unpack
 
 from ttt_cli.adaptation.online import Adapter, walk
 from ttt_cli.adaptation.settings import BUDGET
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.opening import open_weights, weights_for
@@ -182,7 +183,8 @@ def _request(source: str | Path, weights: str | Path, device: str, options: Opti
 def _overrides(options: Options) -> Overrides:
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
-        raise TypeError(f"unknown option {unknown.pop()!r}; known: {', '.join(Options.__annotations__)}")
+        name = unknown.pop()
+        raise TypeError(f"unknown option {name!r}; {choices(name, Options.__annotations__)}")
     return Overrides(
         input=InputOverrides(size=options.get("size")),
         task=TaskOverrides(task=options.get("task")),

@@ -11,13 +11,15 @@ import signal
 import threading
 import traceback
 import warnings
+from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ttt_cli.cli import _console, bench, colorize, demo, doctor, evaluate, report, segment, train, weights
-from ttt_cli.core.errors import TttvError
+from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.version import __version__
 
 DEBUG_VARIABLE = "TTTV_DEBUG"
@@ -26,13 +28,24 @@ INTERRUPTED = 130
 # The base class of typer's own errors (unknown option, missing value, ...), whichever click typer uses.
 WrongUsage: type[Exception] = typer.BadParameter.__mro__[1]
 
+
+class _Commands(TyperGroup):
+    def resolve_command(self, context: Any, arguments: list[str]) -> Any:
+        """Finds the command; a video in its place is answered by the command line that was meant."""
+        if arguments[0] not in self.commands and Path(arguments[0]).exists():
+            shown = printable(arguments[0])
+            raise UsageError(f"{shown}: is no command; did you mean tttv segment {shown}?")
+        return super().resolve_command(context, arguments)
+
+
 app = typer.Typer(
     name="tttv",
+    cls=_Commands,
     help="Segment or color video with a model that keeps training itself on the video while it predicts.",
     epilog=f"Exit codes: 0 done, 1 the input or the run failed, 2 wrong usage, 3 the input broke off (its readable "
     f"part was processed), 130 interrupted. {DEBUG_VARIABLE}=1 shows tracebacks.",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("colorize", epilog=colorize.EPILOG)(colorize.colorize)
@@ -68,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     except TttvError as error:
         return _failed(str(error), error.exit_code)
     except WrongUsage as error:
-        return _failed(f"{error.format_message()} (see --help)", 2)  # type: ignore[attr-defined]
+        return _failed(f"{_explained(error)} (see --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -77,6 +90,12 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _failed(f"{cause} (unexpected; set {DEBUG_VARIABLE}=1 for details)", 1)
+
+
+def _explained(error: Any) -> str:
+    """What an error of typer says, with what may have been meant instead."""
+    nearest = next(iter(getattr(error, "possibilities", None) or ()), None)  # Of an option that there is not.
+    return f"{error.message}; did you mean {nearest}?" if nearest else str(error.format_message())
 
 
 def _finish_files_when_terminated() -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ttt_cli.cli import _console
-from ttt_cli.cli._options import VideoRunOptions
+from ttt_cli.cli._groups import VideoRunOptions
+from ttt_cli.cli._options import MACHINE
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.repeated import repeated
 
@@ -28,15 +29,34 @@ class ManyOptions:
     """Who makes the runs of many inputs."""
 
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", min=1, help="Of many inputs, work on N at a time. (default: 1)")
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            rich_help_panel=MACHINE,
+            help="Of many inputs, work on N at a time.",
+        ),
     ] = 1
     ray: Annotated[
         str | None,
-        typer.Option("--ray", metavar="ADDRESS|auto", help="Work on many inputs on a Ray cluster, not here."),
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS|auto",
+            rich_help_panel=MACHINE,
+            hidden=True,
+            help="Work on many inputs on a Ray cluster, not here.",
+        ),
     ] = None
     shard: Annotated[
         str | None,
-        typer.Option("--shard", metavar="I/N", help="Of many inputs, work on the I-th of N shares only."),
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            rich_help_panel=MACHINE,
+            hidden=True,
+            help="Of many inputs, work on the I-th of N shares only.",
+        ),
     ] = None
 
     @property

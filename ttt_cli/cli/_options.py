@@ -1,43 +1,73 @@
-"""Options that several commands share. `with_options` in cli/_signature.py turns these dataclasses into parameters.
+"""Options that several commands share, each with its help once; `cli/_groups.py` has the groups that go together.
 
-An option is None if it was not given; the defaults are in the dataclasses of settings.
+An option is None if it was not given; the defaults are in the dataclasses of settings. Options without a panel are
+those that people use first. What is hidden works like all else, and --help-all shows it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
-from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, ReaderName, parse_budget, parse_window
-from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Tables, parse_assignments
+from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, ReaderName
+from ttt_cli.model.own import RELEASES
+from ttt_cli.model.weights import ALL_TASKS
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings
 
-_ELSE = "the weights' recommendation, else"
+INPUT, ADAPTATION, OUTPUT, MACHINE = "Input", "Adaptation", "Output", "Machine"
+"""The panels of the help."""
 
+_OR = "(default: as the weights say, or"
+
+
+def _show_everything(context: typer.Context, asked: bool) -> None:
+    if asked:
+        for parameter in context.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
+        context.get_help()  # Prints it.
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all", is_eager=True, callback=_show_everything, help="Show also the options that are rarely used."
+    ),
+]
 WeightsName = Annotated[
     str,
     typer.Option(
         "--weights",
         metavar="NAME|PATH|ID",
-        help="Weights: a name (tttv weights list), a file, a folder of transformers or smp, an id of the hub, "
-        "detectron2:CONFIG.yaml#MODEL.pth, or torchvision:NAME.",
+        autocompletion=lambda: list(RELEASES),
+        help="A name (tttv weights list), a file, a folder, or an id of the Hugging Face hub.",
     ),
 ]
 AllowPickle = Annotated[
     bool,
-    typer.Option("--allow-pickle", help="Load a published model that has no safetensors; no code in its pickle runs."),
+    typer.Option(
+        "--allow-pickle",
+        rich_help_panel=MACHINE,
+        help="Load models that come as pickles; no code in them runs.",
+    ),
 ]
-DeviceName = Annotated[Device, typer.Option("--device", help="auto is CUDA if available, else the CPU.")]
-PrecisionName = Annotated[Precision, typer.Option("--precision", help="auto is bf16 on CUDA, fp32 elsewhere.")]
+DeviceName = Annotated[
+    Device, typer.Option("--device", rich_help_panel=MACHINE, help="auto is CUDA if available, else the CPU.")
+]
+PrecisionName = Annotated[
+    Precision, typer.Option("--precision", rich_help_panel=MACHINE, help="auto is bf16 on CUDA, fp32 elsewhere.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="TOML file with sections input, task, adaptation, reconstruction, output."
+        "--config",
+        metavar="FILE",
+        rich_help_panel=ADAPTATION,
+        help="Settings in TOML, or the run.json of a run.",
     ),
 ]
 Assignments = Annotated[
@@ -45,7 +75,8 @@ Assignments = Annotated[
     typer.Option(
         "--set",
         metavar="SECTION.NAME=VALUE",
-        help="Set any setting, such as adaptation.forgetting=0.1; overrides all else; may be repeated.",
+        rich_help_panel=ADAPTATION,
+        help="Any setting, such as adaptation.forgetting=0.1; may be repeated.",
     ),
 ]
 Source = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder or (quoted) glob of pictures.")]
@@ -61,49 +92,76 @@ Method = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help=f"online is the paper's; joint is the fixed model. (default: {_ELSE} {AdaptationSettings.method})",
+        metavar="NAME",
+        help=f"How to adapt (tttv methods). {_OR} {AdaptationSettings.method})",
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")
+]
 Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip everything before this time.")]
 End = Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop at this time.")]
-Fps = Annotated[float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder. (default: 10)")]
-Compare = Annotated[
-    bool, typer.Option("--compare", help="Show the fixed model on the left, the adapted model on the right.")
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", metavar="RATE", rich_help_panel=INPUT, help="Frames a second of a folder. (default: 10)"),
 ]
+Compare = Annotated[bool, typer.Option("--compare", help="Show the fixed and the adapted model side by side.")]
 Task = Annotated[
     str | None,
-    typer.Option("--task", metavar="NAME", help=f"semantic, instance or panoptic. (default: {TaskSettings.task})"),
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        autocompletion=lambda: list(ALL_TASKS),
+        help=f"semantic, instance or panoptic. (default: {TaskSettings.task})",
+    ),
 ]
 Window = Annotated[
     str | None,
     typer.Option(
         "--window",
         metavar="K|inf|auto",
-        help="Frames to train on: the last K, all so far (inf), or a number estimated from the video (auto). "
-        f"(default: {_ELSE} {AdaptationSettings.window})",
+        rich_help_panel=ADAPTATION,
+        help=f"Train on the last K frames, or on all. {_OR} {AdaptationSettings.window})",
     ),
 ]
 Steps = Annotated[
     int | None,
     typer.Option(
-        "--steps", metavar="N", help=f"Gradient steps per frame. (default: {_ELSE} {AdaptationSettings.steps})"
+        "--steps",
+        metavar="N",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
+        help=f"Gradient steps per frame. {_OR} {AdaptationSettings.steps})",
     ),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option("--batch", metavar="N", help=f"Images per step. (default: {_ELSE} {AdaptationSettings.batch})"),
+    typer.Option(
+        "--batch",
+        metavar="N",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
+        help=f"Images per step. {_OR} {AdaptationSettings.batch})",
+    ),
 ]
 MaskRatio = Annotated[
     float | None,
     typer.Option(
-        "--mask-ratio", metavar="R", help="Share of patches that are masked. (default: as the weights were trained)"
+        "--mask-ratio",
+        metavar="R",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
+        help="Share of patches that are masked. (default: as the weights were trained)",
     ),
 ]
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--lr", metavar="RATE", help=f"Learning rate. (default: {_ELSE} {AdaptationSettings.learning_rate:g})"
+        "--lr",
+        metavar="RATE",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
+        help=f"Learning rate. {_OR} {AdaptationSettings.learning_rate:g})",
     ),
 ]
 Depth = Annotated[
@@ -111,69 +169,97 @@ Depth = Annotated[
     typer.Option(
         "--depth",
         metavar="N",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
         help="Train only the last N blocks of the encoder, for less time per step; 0 is all of it. "
-        f"(default: {_ELSE} {AdaptationSettings.depth})",
+        f"{_OR} {AdaptationSettings.depth})",
     ),
 ]
 MovesName = Annotated[
     Moves | None,
     typer.Option(
         "--moves",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
         help="Train all parameters of the encoder, or only those of normalization layers, or only biases. "
-        f"(default: {_ELSE} {AdaptationSettings.moves})",
+        f"{_OR} {AdaptationSettings.moves})",
     ),
 ]
 Cuts = Annotated[
     AtCuts | None,
     typer.Option(
-        "--cuts", help=f"Whether a cut between scenes empties the window. (default: {AdaptationSettings.cuts})"
+        "--cuts",
+        rich_help_panel=ADAPTATION,
+        hidden=True,
+        help=f"Whether a cut between scenes empties the window. (default: {AdaptationSettings.cuts})",
     ),
 ]
 Every = Annotated[
     int | None,
-    typer.Option("--every", metavar="N", help="Adapt on every Nth frame, and on the first ones of a scene; no budget."),
+    typer.Option(
+        "--every",
+        metavar="N",
+        rich_help_panel=ADAPTATION,
+        help="Adapt on every Nth frame, and on the first of a scene; no budget.",
+    ),
 ]
 Budget = Annotated[
     str | None,
     typer.Option(
         "--budget",
         metavar="X|none",
-        help="Adapt as often as keeps the run within X times its predictions, as measured while it runs; none is the "
-        f"paper's step before every frame. (default: {BUDGET})",
+        rich_help_panel=ADAPTATION,
+        help="Adapt as often as keeps the run within X times its predictions; none is the paper's step before every "
+        f"frame. (default: {BUDGET})",
     ),
 ]
 LowMemory = Annotated[
-    bool, typer.Option("--low-memory", help="Steps hold less in memory and take longer; the numbers stay the same.")
+    bool,
+    typer.Option(
+        "--low-memory",
+        rich_help_panel=MACHINE,
+        help="Steps take less memory and more time; the same numbers.",
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help=f"Random seed. (default: {AdaptationSettings.seed})")
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", rich_help_panel=ADAPTATION, help=f"Random seed. (default: {AdaptationSettings.seed})"
+    ),
 ]
 Size = Annotated[
     int | None,
     typer.Option(
         "--size",
         metavar="N",
-        help=f"Shortest side of the model's input, in pixels; never scaled up. (default: {InputSettings.size})",
+        rich_help_panel=INPUT,
+        help=f"Shortest side of what the model sees, in pixels. (default: {InputSettings.size})",
     ),
 ]
 Stride = Annotated[
-    int | None, typer.Option("--stride", metavar="N", help=f"Use every Nth frame. (default: {InputSettings.stride})")
+    int | None,
+    typer.Option(
+        "--stride", metavar="N", rich_help_panel=INPUT, help=f"Use every Nth frame. (default: {InputSettings.stride})"
+    ),
 ]
 MaxFrames = Annotated[
-    int | None, typer.Option("--max-frames", metavar="N", help="Use at most N frames. (default: all)")
+    int | None,
+    typer.Option("--max-frames", metavar="N", help="Use at most N frames. (default: all)"),
 ]
 Exposure = Annotated[
     ExposureName | None,
     typer.Option(
         "--exposure",
-        help="match brings a frame's brightness, contrast and white balance near those of the training pictures. "
-        f"(default: {_ELSE} {InputSettings.exposure})",
+        rich_help_panel=INPUT,
+        help=f"match: brighten frames as the training pictures are. {_OR} {InputSettings.exposure})",
     ),
 ]
 Reader = Annotated[
     ReaderName | None,
     typer.Option(
         "--reader",
+        rich_help_panel=INPUT,
+        hidden=True,
         help="What decodes a video file; decord only where it is known to agree with ffmpeg. "
         f"(default: {InputSettings.reader})",
     ),
@@ -181,7 +267,11 @@ Reader = Annotated[
 HwAccel = Annotated[
     str | None,
     typer.Option(
-        "--hwaccel", metavar="NAME", help="Hardware that helps ffmpeg to decode, such as cuda, vaapi or auto."
+        "--hwaccel",
+        metavar="NAME",
+        rich_help_panel=INPUT,
+        hidden=True,
+        help="Hardware that helps ffmpeg to decode, such as cuda, vaapi or auto.",
     ),
 ]
 Timeout = Annotated[
@@ -189,133 +279,15 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="SECONDS",
+        rich_help_panel=INPUT,
+        hidden=True,
         help=f"Live input that sends nothing for so long has ended. (default: {InputSettings.timeout:g})",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="Go on with the run in the output folder if it was cut off; else begin one."),
+    typer.Option("--resume", help="Go on with the run in the output folder if it was cut off."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print only a JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the path of the output.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """How the model trains on each frame."""
-
-    steps: Steps = None
-    batch: Batch = None
-    mask_ratio: MaskRatio = None
-    learning_rate: LearningRate = None
-    depth: Depth = None
-    moves: MovesName = None
-    cuts: Cuts = None
-    low_memory: LowMemory = False
-
-    def overrides(self, precision: Precision) -> AdaptationOverrides:
-        """The given options, except the mask ratio, which belongs to another section."""
-        return AdaptationOverrides(
-            steps=self.steps,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            depth=self.depth,
-            moves=None if self.moves is None else self.moves.value,
-            cuts=None if self.cuts is None else self.cuts.value,
-            precision=None if precision is Precision.auto else precision.value,
-            low_memory=True if self.low_memory else None,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptationOptions:
-    """How one method adapts to one video."""
-
-    method: Method = None
-    window: Window = None
-    training: TrainingOptions
-    every: Every = None
-    budget: Budget = None
-    seed: Seed = None
-
-    def overrides(self, precision: Precision) -> AdaptationOverrides:
-        """The given options. Raises UsageError if the window is not valid."""
-        automatic = self.window == "auto"
-        return replace(
-            self.training.overrides(precision),
-            method=self.method,
-            window=None if self.window is None or automatic else parse_window(self.window),
-            auto_window=True if automatic else None,
-            every=self.every,
-            budget=None if self.budget is None else parse_budget(self.budget),
-            seed=self.seed,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComputeOptions:
-    """What the model may be read from, and the device and the number format that it computes in."""
-
-    allow_pickle: AllowPickle = False
-    device: DeviceName = Device.auto
-    precision: PrecisionName = Precision.auto
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameOptions:
-    """Which frames of labeled videos are read, and how large the model sees them."""
-
-    size: Size = None
-    stride: Stride = None
-    max_frames: MaxFrames = None
-    exposure: Exposure = None
-    reader: Reader = None
-    hwaccel: HwAccel = None
-
-    def overrides(self) -> InputOverrides:
-        """The given options."""
-        return InputOverrides(
-            size=self.size,
-            stride=self.stride,
-            max_frames=self.max_frames,
-            exposure=None if self.exposure is None else self.exposure.value,
-            reader=None if self.reader is None else self.reader.value,
-            hwaccel=self.hwaccel,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputOptions(FrameOptions):
-    """Which frames of any video are read, and how large the model sees them."""
-
-    start: Start = None
-    end: End = None
-    fps: Fps = None
-    timeout: Timeout = None
-
-    def overrides(self) -> InputOverrides:
-        """The given options."""
-        return replace(super().overrides(), start=self.start, end=self.end, fps=self.fps, timeout=self.timeout)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Other settings, whether to overwrite files, and what to print."""
-
-    overwrite: Overwrite = False
-    config: Config = None
-    assignments: Assignments = None
-    as_json: Json = False
-    quiet: Quiet = False
-
-    def assigned(self) -> Tables:
-        """What `--set` says. Raises UsageError if it is not SECTION.NAME=VALUE."""
-        return parse_assignments(self.assignments or [])
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoRunOptions(RunOptions):
-    """The same of a run that can be resumed; an evaluation goes on in its folder by itself."""
-
-    resume: Resume = False
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print only a JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=OUTPUT, help="Print only the path of the output.")]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttt_cli.cli import _console
-from ttt_cli.cli import _options as options
+from ttt_cli.cli import _groups as groups
 from ttt_cli.evaluate.figures import UNKNOWN, format_number
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ METHODS_ABREAST = 3
 
 
 def present(
-    outcome: Outcome, folder: Path, run: options.RunOptions, protocol: str, left_out: list[str], videos: bool
+    outcome: Outcome, folder: Path, run: groups.RunOptions, protocol: str, left_out: list[str], videos: bool
 ) -> None:
     """Shows a finished evaluation: tables and the paths of its files, JSON, or only the folder."""
     from ttt_cli.evaluate.results import BY_DETECTRON, LATEX, METRICS, TABLE

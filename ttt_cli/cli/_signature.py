@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator
 from inspect import Parameter
 from typing import Any, get_type_hints
 
+from ttt_cli.cli._options import HelpAll
+
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with each parameter that is a dataclass replaced by the fields of that dataclass, in order.
+    """`command` with each parameter that is a dataclass replaced by the fields of that dataclass, in order, and with
+    `--help-all` at the end.
 
     Nested dataclasses are replaced as well. All parameters are keyword-only, since typer passes them by keyword.
     """
     hints = get_type_hints(command, include_extras=True)
     grouped = inspect.signature(command).parameters
     parameters = [flat for name in grouped for flat in _flattened(name, hints[name], grouped[name].default)]
+    parameters += _flattened("help_all", HelpAll, False)
 
     @functools.wraps(command)
     def flat_command(**values: Any) -> None:

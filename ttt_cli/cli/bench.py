@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ttt_cli.cli import _console
+from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._values import Device
 from ttt_cli.cli.segment import EXIT_CODES, build_request
@@ -46,10 +47,8 @@ def bench(
     from ttt_cli.run.folder import to_json
 
     overrides = Overrides(input=InputOverrides(size=size), adaptation=AdaptationOverrides(method=method))
-    compute = options.ComputeOptions(allow_pickle=allow_pickle, device=device)
-    request = build_request(
-        source, overrides, weights=weights, run=options.VideoRunOptions(), compute=compute, out=None
-    )
+    compute = groups.ComputeOptions(allow_pickle=allow_pickle, device=device)
+    request = build_request(source, overrides, weights=weights, run=groups.VideoRunOptions(), compute=compute, out=None)
     with _console.progress_bar("tttv bench", benchmark.PARTS, "parts", not as_json) as bar:
         measured = benchmark.measure(request, frames, bar.advance)
     given = {

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli.adaptation.settings import AdaptationSettings
+from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions
 from ttt_cli.cli._signature import with_options
@@ -29,38 +30,47 @@ tttv colorize holiday.mp4 --gray-first --smooth"""
 def colorize(
     sources: options.Sources,
     *,
-    adaptation: options.AdaptationOptions,
-    weights: options.WeightsName = COLOR,
     out: options.Out = None,
-    compute: options.ComputeOptions,
-    frames: options.InputOptions,
+    compare: options.Compare = False,
+    weights: options.WeightsName = COLOR,
+    frames: groups.InputOptions,
     crop: Annotated[
         str | None,
         typer.Option(
             "--crop",
             metavar="auto|none|WxH+X+Y",
+            rich_help_panel=options.INPUT,
             help=f"Part of each frame to color; auto leaves dark borders out. (default: {TaskSettings.crop})",
         ),
     ] = None,
+    gray_first: Annotated[
+        bool,
+        typer.Option(
+            "--gray-first",
+            rich_help_panel=options.INPUT,
+            help="Score against the input's own colors; writes metrics.json.",
+        ),
+    ] = False,
+    adaptation: groups.AdaptationOptions,
     saturation: Annotated[
         float | None,
         typer.Option(
             "--saturation",
             metavar="S",
+            rich_help_panel=options.OUTPUT,
             help="Multiply the predicted colors by S: 1 leaves them as they are, pale; 0 is gray. "
             f"(default: {TaskSettings.saturation:g}, or as the weights recommend)",
         ),
     ] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth", help="Average the colors of three frames within a scene.")
-    ] = False,
-    gray_first: Annotated[
         bool,
-        typer.Option("--gray-first", help="Score against the input's own colors; writes metrics.json."),
+        typer.Option(
+            "--smooth", rich_help_panel=options.OUTPUT, help="Average the colors of three frames within a scene."
+        ),
     ] = False,
-    compare: options.Compare = False,
+    run: groups.VideoRunOptions,
+    compute: groups.ComputeOptions,
     many: ManyOptions,
-    run: options.VideoRunOptions,
 ) -> None:
     """Color a black-and-white video with a model that trains itself on the video while it predicts.
 
@@ -74,7 +84,7 @@ def colorize(
     overrides = Overrides(
         input=frames.overrides(),
         task=TaskOverrides(task="colorization", crop=crop, saturation=saturation),
-        adaptation=adaptation.overrides(compute.precision),
+        adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
         output=OutputOverrides(compare=True if compare else None),
         assigned=run.assigned(),

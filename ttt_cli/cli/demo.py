@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ttt_cli.cli import _console
+from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._values import Device
 from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
@@ -27,7 +28,7 @@ tttv demo --out runs/demo"""
 def demo(
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help=f"Folder to write. (default: {DEFAULT_FOLDER}, overwritten)"),
+        typer.Option("--out", "-o", metavar="DIR", help=f"Folder to write. (default: {DEFAULT_FOLDER}, overwritten)"),
     ] = None,
     max_frames: Annotated[
         int, typer.Option("--max-frames", metavar="N", help="Use at most N frames.")
@@ -41,8 +42,8 @@ def demo(
         str(clip()),
         overrides,
         weights=STREET,
-        run=options.VideoRunOptions(overwrite=overwrite or out is None),
-        compute=options.ComputeOptions(device=device),
+        run=groups.VideoRunOptions(overwrite=overwrite or out is None),
+        compute=groups.ComputeOptions(device=device),
         out=out or DEFAULT_FOLDER,
     )
     finished = carry_out(request, shown=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ttt_cli.cli import _console
+from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
@@ -64,32 +65,11 @@ def evaluate(
         ),
     ],
     truth: Annotated[Path, typer.Option("--gt", metavar="DIR", help="The labels, laid out as published.")],
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="The frames, if they are elsewhere.")
-    ] = None,
     task: options.Task = None,
-    split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Part of the data set, such as val.")
-    ] = None,
-    protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="Which scores to show; the files have both.")
-    ] = Protocol.both,
-    evaluator: Annotated[
-        Evaluator,
-        typer.Option("--evaluator", help="detectron2: its evaluators score each pass too."),
-    ] = Evaluator.ours,
-    every: Annotated[
-        int | None, typer.Option("--every", metavar="N", help="Score every Nth frame. (default: as in the paper)")
-    ] = None,
     method: Annotated[
-        str, typer.Option("--method", metavar="A,...|all", help="Methods to run; `docs/methods.md` lists them.")
+        str, typer.Option("--method", metavar="A,...|all", help="Methods to run; tttv methods lists them.")
     ] = "joint,online",
     seeds: Annotated[str, typer.Option("--seeds", metavar="N|A,B", help="A count of seeds (from 0), or a list.")] = "1",
-    window: Annotated[
-        str | None,
-        typer.Option("--window", metavar="K,...", help="Windows to compare, in frames; inf is all so far."),
-    ] = None,
-    training: options.TrainingOptions,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -98,8 +78,6 @@ def evaluate(
             help=f"Weights, by name or by path. (default: {COLOR} for colorization, else {STREET})",
         ),
     ] = None,
-    compute: options.ComputeOptions,
-    frames: options.FrameOptions,
     degrade: Annotated[
         str | None,
         typer.Option(
@@ -108,35 +86,93 @@ def evaluate(
             help="Degrade every frame: low-light, old-film, or a corruption and its severity, such as fog:3.",
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for the results; continues a stopped evaluation there. (default: runs/eval-DATASET)",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", metavar="DIR", rich_help_panel=options.INPUT, help="The frames, if they are elsewhere."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", metavar="NAME", rich_help_panel=options.INPUT, help="Part of the data set, such as val."
+        ),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            "--every",
+            metavar="N",
+            rich_help_panel=options.INPUT,
+            help="Score every Nth frame. (default: as in the paper)",
+        ),
+    ] = None,
+    shuffle: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle",
+            rich_help_panel=options.INPUT,
+            help="Shuffle the frames, which removes what online training relies on.",
+        ),
+    ] = False,
+    frames: groups.FrameOptions,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            "--window",
+            metavar="K,...",
+            rich_help_panel=options.ADAPTATION,
+            help="Windows to compare, in frames; inf is all so far.",
+        ),
+    ] = None,
+    training: groups.TrainingOptions,
+    protocol: Annotated[
+        Protocol,
+        typer.Option("--protocol", rich_help_panel=options.OUTPUT, help="Which scores to show; the files have both."),
+    ] = Protocol.both,
+    evaluator: Annotated[
+        Evaluator,
+        typer.Option(
+            "--evaluator", rich_help_panel=options.OUTPUT, help="detectron2: its evaluators score each pass too."
+        ),
+    ] = Evaluator.ours,
     consistency: Annotated[
         bool,
-        typer.Option("--consistency", help="Also measure how little the predictions flicker (needs OpenCV)."),
+        typer.Option(
+            "--consistency",
+            rich_help_panel=options.OUTPUT,
+            help="Also measure how little the predictions flicker (needs OpenCV).",
+        ),
     ] = False,
     videos: Annotated[
         bool,
-        typer.Option("--videos", help="Write an overlay video of each pass with the first seed."),
+        typer.Option(
+            "--videos",
+            rich_help_panel=options.OUTPUT,
+            help="Write an overlay video of each pass with the first seed.",
+        ),
     ] = False,
-    shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="Shuffle the frames, which removes what online training relies on.")
-    ] = False,
+    run: groups.RunOptions,
+    compute: groups.ComputeOptions,
     workers: Annotated[
         int,
         typer.Option(
             "--workers",
             metavar="N",
             min=1,
-            help="Measure N passes at a time, each in a process with its share of the processor. (default: 1)",
+            rich_help_panel=options.MACHINE,
+            help="Measure N passes at a time, each in a process with its share of the processor.",
         ),
     ] = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for the results; continues a stopped evaluation there. (default: runs/eval-DATASET)",
-        ),
-    ] = None,
-    run: options.RunOptions,
 ) -> None:
     """Score methods on labeled videos by both protocols, and compare their time with the fixed model's.
 
@@ -159,7 +195,7 @@ def evaluate(
     overrides = Overrides(
         input=frames.overrides(),
         task=TaskOverrides(task=task or (default_task(dataset) if run.config is None else None)),
-        adaptation=training.overrides(compute.precision),
+        adaptation=training.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=training.mask_ratio),
         assigned=run.assigned(),
     )

@@ -22,7 +22,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders written by tttv eval or tttv segment.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Page to write. (default: report.html in the first folder)"),
+        typer.Option("--out", "-o", metavar="FILE", help="Page to write. (default: report.html in the first folder)"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE even if it is not a report.")] = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ttt_cli.cli import _console
+from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions, finish_many
 from ttt_cli.cli._signature import with_options
@@ -34,8 +35,6 @@ tttv segment drive.mp4
 
 tttv segment drive.mp4 --compare --start 10 --end 25
 
-tttv segment drive.mp4 --task panoptic
-
 tttv segment frames/ --gt labels/ --out runs/scored"""
 
 
@@ -43,37 +42,57 @@ tttv segment frames/ --gt labels/ --out runs/scored"""
 def segment(
     sources: options.Sources,
     *,
-    task: options.Task = None,
-    adaptation: options.AdaptationOptions,
-    weights: options.WeightsName = STREET,
     out: options.Out = None,
-    compute: options.ComputeOptions,
-    frames: options.InputOptions,
-    classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B,...", help="Draw and write only these classes.")
-    ] = None,
+    compare: options.Compare = False,
+    task: options.Task = None,
+    weights: options.WeightsName = STREET,
+    frames: groups.InputOptions,
     truth: Annotated[
         Path | None,
         typer.Option(
-            "--gt", metavar="DIR", help="Score against label PNGs named like the frames; writes metrics.json."
+            "--gt",
+            metavar="DIR",
+            rich_help_panel=options.INPUT,
+            help="Score against label PNGs named like the frames; writes metrics.json.",
         ),
     ] = None,
-    no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Write no overlay video.")] = False,
-    no_masks: Annotated[bool, typer.Option("--no-masks", help="Write no masks or other label files.")] = False,
+    adaptation: groups.AdaptationOptions,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes", metavar="A,B,...", rich_help_panel=options.OUTPUT, help="Draw and write only these classes."
+        ),
+    ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="A,B,...", help="Formats of label files: palette, coco, kitti-step. (default: by task)"
+            "--format",
+            metavar="A,B,...",
+            rich_help_panel=options.OUTPUT,
+            help="Formats of label files: palette, coco, kitti-step. (default: by task)",
         ),
     ] = None,
+    no_overlay: Annotated[
+        bool, typer.Option("--no-overlay", rich_help_panel=options.OUTPUT, help="Write no overlay video.")
+    ] = False,
+    no_masks: Annotated[
+        bool, typer.Option("--no-masks", rich_help_panel=options.OUTPUT, help="Write no masks or other label files.")
+    ] = False,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", rich_help_panel=options.OUTPUT, help="Write no names in the overlay.")
+    ] = False,
     alpha: Annotated[
         float | None,
-        typer.Option("--alpha", metavar="0..1", help=f"Opacity of the colors. (default: {OutputSettings.alpha})"),
+        typer.Option(
+            "--alpha",
+            metavar="0..1",
+            rich_help_panel=options.OUTPUT,
+            help=f"Opacity of the colors. (default: {OutputSettings.alpha})",
+        ),
     ] = None,
-    no_labels: Annotated[bool, typer.Option("--no-labels", help="Write no names in the overlay.")] = False,
-    compare: options.Compare = False,
+    run: groups.VideoRunOptions,
+    compute: groups.ComputeOptions,
     many: ManyOptions,
-    run: options.VideoRunOptions,
 ) -> None:
     """Segment a video with a model that trains itself on the video while it predicts.
 
@@ -82,7 +101,7 @@ def segment(
     overrides = Overrides(
         input=frames.overrides(),
         task=TaskOverrides(task=task),
-        adaptation=adaptation.overrides(compute.precision),
+        adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
         output=OutputOverrides(
             overlay=False if no_overlay else None,
@@ -99,7 +118,7 @@ def segment(
     finish(sources, request, many, run)
 
 
-def finish(sources: Sequence[str], request: RunRequest, many: ManyOptions, run: options.VideoRunOptions) -> NoReturn:
+def finish(sources: Sequence[str], request: RunRequest, many: ManyOptions, run: groups.VideoRunOptions) -> NoReturn:
     """Makes the run, or all runs if there are many sources; shows its result, and exits with its exit code."""
     from ttt_cli.many.units import are_many
 
@@ -134,8 +153,8 @@ def build_request(
     overrides: Overrides,
     *,
     weights: str,
-    run: options.VideoRunOptions,
-    compute: options.ComputeOptions,
+    run: groups.VideoRunOptions,
+    compute: groups.ComputeOptions,
     out: Path | None,
     truth: Path | None = None,
     gray_first: bool = False,

@@ -32,7 +32,7 @@ tttv train --config recipes/street-plain.toml --data data --out runs/street-plai
 def train(
     config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Recipe, a TOML file.")],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder that contains the recipe's folders.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for checkpoint, log and weights.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for checkpoint, log and weights.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")
     ] = False,

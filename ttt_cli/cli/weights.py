@@ -97,7 +97,8 @@ def import_weights(
         Path, typer.Argument(metavar="FILE.pkl", help="Checkpoint of Mask2Former on Swin, or of the paper's release.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Weights file to write. (default: FILE.safetensors)")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Weights file to write. (default: FILE.safetensors)"),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

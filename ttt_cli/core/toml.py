@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 
 if sys.version_info >= (3, 11):
@@ -59,7 +60,7 @@ def from_table(kind: type[Settings], table: dict[str, Any], where: str) -> Setti
     values = {}
     for name, value in table.items():
         if name not in hints:
-            raise UsageError(f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join(hints)}")
+            raise UsageError(f"{printable(where)}: unknown setting {printable(name)!r}; {choices(name, hints)}")
         values[name] = converted(hints[name], value, f"{where}: {name}")
     missing = [
         field.name

@@ -9,6 +9,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.datasets.camvid import camvid_streams
 from ttt_cli.datasets.coco import coco_streams
@@ -45,14 +46,14 @@ def open_streams(name: str, request: StreamRequest) -> list[Stream]:
     Raises UsageError for an unknown data set, task or split, and whatever the data set's own function raises.
     """
     if name not in DATASETS:
-        raise UsageError(f"data set {printable(name)!r} is unknown; known: {', '.join(DATASETS)}")
+        raise UsageError(f"data set {printable(name)!r} is unknown; {choices(name, DATASETS)}")
     dataset = DATASETS[name]
     if request.task not in dataset.tasks:
         task, known = printable(request.task), ", ".join(dataset.tasks)
         raise UsageError(f"data set {name} has no labels for the task {task!r}; it has them for: {known}")
     if request.split is not None and request.split not in dataset.splits:
-        split, known = printable(request.split), ", ".join(dataset.splits) or "none"
-        raise UsageError(f"data set {name} has no split {split!r}; it has: {known}")
+        split = request.split
+        raise UsageError(f"data set {name} has no split {printable(split)!r}; {choices(split, dataset.splits)}")
     every = dataset.every if request.every is None else request.every
     if every < 1:
         raise UsageError(f"every must be 1 or more, not {every}")

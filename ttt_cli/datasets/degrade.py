@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.frame import Frame
 from ttt_cli.datasets.corruptions import CORRUPTIONS, SEVERITIES
@@ -59,8 +60,7 @@ def parse_degradation(text: str) -> Degradation:
             raise UsageError(f"degradation {name} has no severities: {printable(text)!r}; say {name}")
         return Degradation(name, PLAIN[name])
     if name not in CORRUPTIONS:
-        known = ", ".join((*PLAIN, *CORRUPTIONS))
-        raise UsageError(f"degradation {printable(name)!r} is unknown; known: {known}")
+        raise UsageError(f"degradation {printable(name)!r} is unknown; {choices(name, (*PLAIN, *CORRUPTIONS))}")
     severities = {str(severity): severity for severity in SEVERITIES}
     severity = severities.get(wanted) if colon else DEFAULT_SEVERITY
     if severity is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from ttt_cli.core.checksum import sha256
+from ttt_cli.core.choices import choices
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.pictures import IMAGENET, Exposure, PictureStatistics
@@ -191,8 +192,8 @@ def find(name_or_path: str) -> Path:
         path = Path(name_or_path)
         if path.is_file():
             return path.absolute()
-        known = ", ".join(RELEASES)
-        raise UsageError(f"{printable(name_or_path)}: no such weights file, and no name of weights; known: {known}")
+        shown, known = printable(name_or_path), choices(name_or_path, RELEASES)
+        raise UsageError(f"{shown}: no such weights file, and no name of weights; {known}")
     file = RELEASES[name_or_path].file
     for folder in folders():
         if (folder / file).is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.ranges import require_share, require_within
 
@@ -43,7 +44,7 @@ class EncoderSize:
 
     def __post_init__(self) -> None:
         if self.name not in ENCODERS:
-            raise UsageError(f"encoder {printable(self.name)!r} is unknown; known: {', '.join(ENCODERS)}")
+            raise UsageError(f"encoder {printable(self.name)!r} is unknown; {choices(self.name, ENCODERS)}")
         if not len(self.swin_depths) == len(self.swin_attention_heads) == SWIN_STAGES:
             raise UsageError(f"swin_depths and swin_attention_heads must be {SWIN_STAGES} numbers each")
         if not all(1 <= number <= MOST_LAYERS for number in (*self.swin_depths, *self.swin_attention_heads)):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame
@@ -165,8 +166,7 @@ def check_formats(task: str, wanted: Sequence[str]) -> None:
     """Raises UsageError for a format that the task does not have."""
     for name in wanted:
         if name not in FORMATS[task]:
-            known = ", ".join(FORMATS[task]) or "none"
-            raise UsageError(f"format {printable(name)!r} is none of the task {task}; it has {known}")
+            raise UsageError(f"format {printable(name)!r} is none of the task {task}; {choices(name, FORMATS[task])}")
 
 
 def label_files(task: str, wanted: Sequence[str], folder: LabelPaths, classes: Sequence[Class]) -> list[LabelFile]:

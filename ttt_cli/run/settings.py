@@ -12,6 +12,7 @@ import torch
 
 from ttt_cli.adaptation.methods import check_defined, constants_of, method_named
 from ttt_cli.adaptation.settings import AdaptationSettings
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import from_table, read_toml
 from ttt_cli.model.published.foreign import ForeignWeights
@@ -165,7 +166,7 @@ def _with_constants(method: str, table: dict[str, Any], where: str) -> dict[str,
     for name in table:
         if name not in (*known, *constants):
             raise UsageError(
-                f"{printable(where)}: unknown setting {printable(name)!r}; known: {', '.join((*constants, *known))}"
+                f"{printable(where)}: unknown setting {printable(name)!r}; {choices(name, (*constants, *known))}"
             )
     method_settings = {name: value for name, value in table.items() if name in constants}
     method_named(method, method_settings)  # Checks the types.
@@ -185,7 +186,7 @@ def choose_device(name: str) -> torch.device:
 
 def _check(settings: RunSettings, weights: Weights) -> None:
     if settings.task.task not in TASKS:
-        raise UsageError(f"task {printable(settings.task.task)!r} is unknown; known: {', '.join(TASKS)}")
+        raise UsageError(f"task {printable(settings.task.task)!r} is unknown; {choices(settings.task.task, TASKS)}")
     if settings.task.task not in weights.tasks:
         known = ", ".join(weights.tasks)
         raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
@@ -195,8 +196,6 @@ def _check(settings: RunSettings, weights: Weights) -> None:
     names = [kind.name for kind in weights.classes]
     for name in settings.output.classes:
         if name not in names:
-            raise UsageError(f"class {printable(name)!r} is not one of the weights' classes: {', '.join(names)}")
-    if settings.output.compares and not settings.output.overlay:
-        raise UsageError("compare needs the overlay video: leave out one of --compare and --no-overlay")
+            raise UsageError(f"class {printable(name)!r} is not one of the weights' classes; {choices(name, names)}")
     if settings.output.compares and settings.adaptation.method == "joint":
-        raise UsageError("compare shows the fixed model beside an adapted one: choose another method than joint")
+        raise UsageError("--compare shows the fixed model beside an adapted one: choose another method than joint")

@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.own import OwnWeights, is_own, save_weights
 from ttt_cli.model.split import SplitModel
@@ -25,8 +26,8 @@ class OwnSubject(Subject):
         Raises TttvError if f or h are of another size, or the classes are others.
         """
         if recipe.objective not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
-            raise UsageError(f"objective {printable(recipe.objective)!r} is unknown; known: {known}")
+            known = choices(recipe.objective, OBJECTIVES)
+            raise UsageError(f"objective {printable(recipe.objective)!r} is unknown; {known}")
         if recipe.new_classifier:
             raise UsageError("new_classifier: is only for published models, which start names")
         objective = OBJECTIVES[recipe.objective]

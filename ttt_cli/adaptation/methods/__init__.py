@@ -26,6 +26,7 @@ from ttt_cli.adaptation.methods.prepared import Prepared
 from ttt_cli.adaptation.methods.self_train import SelfTrain
 from ttt_cli.adaptation.methods.tent import Tent
 from ttt_cli.adaptation.predictors import PREDICTORS, Mirror, Smoothing, Vote
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.toml import converted
 from ttt_cli.model.opening import weights_for
@@ -72,7 +73,7 @@ def method_named(name: str, constants: Mapping[str, Any] | None = None) -> Metho
     types = _constant_types(method)
     for constant in constants or {}:
         if constant not in types:
-            known = f"known: {', '.join(types)}" if types else "it has none"
+            known = choices(constant, types)
             raise UsageError(f"method {printable(name)}: unknown constant {printable(constant)!r}; {known}")
     values = {
         constant: converted(types[constant], value, f"method {name}: {constant}")
@@ -103,7 +104,7 @@ def _of_table(name: str) -> Method:
     if base in METHODS and predictor in PREDICTORS:
         return dataclasses.replace(METHODS[base], name=name, predictor=PREDICTORS[predictor])
     raise UsageError(
-        f"method {printable(name)!r} is unknown; known: {', '.join(METHODS)}, and each with "
+        f"method {printable(name)!r} is unknown; {choices(name, METHODS)}, and each with "
         f"{' or '.join('+' + suffix for suffix in PREDICTORS)}"
     )
 

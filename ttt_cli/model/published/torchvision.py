@@ -15,6 +15,7 @@ from torchvision.models import get_model, get_model_weights, list_models, segmen
 from torchvision.transforms.functional import resize
 
 from ttt_cli.core.checksum import sha256
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.known_classes import classes_named
 from ttt_cli.model.most_likely import most_likely
@@ -119,7 +120,7 @@ def read_torchvision(name: str) -> TorchvisionWeights:
     model_name, _, file = name.removeprefix(PREFIX).partition("#")
     names = list_models(module=segmentation)
     if model_name not in names:
-        raise UsageError(f"{printable(name)}: torchvision has no such model; known: {', '.join(names)}")
+        raise UsageError(f"{printable(name)}: torchvision has no such model; {choices(model_name, names)}")
     path = Path(file).absolute() if file else _offered(model_name)
     if not path.is_file():
         raise TttvError(f"{printable(path)}: there is no such file")

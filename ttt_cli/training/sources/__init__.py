@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.ranges import require_not_negative
@@ -94,7 +95,7 @@ def load_split(sources: Sequence[StillsSource], data: Path) -> Split:
 
 def _listed(source: StillsSource, data: Path) -> LabeledStills:
     if source.kind not in SOURCES:
-        raise UsageError(f"sources: kind {printable(source.kind)!r} is unknown; known: {', '.join(SOURCES)}")
+        raise UsageError(f"sources: kind {printable(source.kind)!r} is unknown; {choices(source.kind, SOURCES)}")
     known = SOURCES[source.kind].splits
     if source.split not in known:
         raise UsageError(f"sources: {source.kind} has no split {printable(source.split)!r}; it has: {', '.join(known)}")
