@@ -55,7 +55,7 @@ def lab(colors: np.ndarray) -> np.ndarray:
 
 
 def nearest(classes: Sequence[Class], alpha: float, ground: int) -> tuple[float, str, str]:
-    """The smallest difference between two classes that cover a gray `ground` with opacity `alpha`, and which they are."""
+    """The smallest difference between two classes drawn over a gray `ground` with opacity `alpha`, and their names."""
     colors = np.array([kind.color for kind in classes], float) * alpha + ground * (1 - alpha)
     blended = lab(colors)
     pairs = itertools.combinations(range(len(classes)), 2)

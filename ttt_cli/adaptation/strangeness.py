@@ -1,4 +1,4 @@
-"""How unlike ordinary pictures a frame is to f: in its look, such as fog, and in what it shows, such as another world."""
+"""How unlike ordinary pictures a frame is to f: in its look, such as fog, and in what it shows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 UNKNOWN = 0.1
 """Content beyond this is none that the weights know.
 
-With `street`, drives that it was not trained on lie below 0.02, under corruptions of severity 5 below 0.07 but for contrast
-(0.2), and pictures of other places and things between 0.02 and 0.4 (docs/trials.md).
+With `street`, drives that it was not trained on lie below 0.02, under corruptions of severity 5 below 0.07 but for
+contrast (0.2), and pictures of other places and things between 0.02 and 0.4 (docs/trials.md).
 """
 ASKED_EVERY = 100
 """Frames between questions where asking costs something."""
@@ -38,7 +38,7 @@ class Strangeness:
 
 
 class Measurement:
-    """Of one frame, within `measuring`; `strangeness` is set at its end, None if nothing is known of ordinary pictures."""
+    """What `measuring` finds; `strangeness` is set at its end, None if nothing is known of ordinary pictures."""
 
     strangeness: Strangeness | None = None
 

@@ -11,6 +11,7 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions
+from ttt_cli.cli._output import LayoutOptions
 from ttt_cli.cli._signature import with_options
 from ttt_cli.cli.segment import build_request, finish
 from ttt_cli.model.own import COLOR
@@ -31,7 +32,7 @@ def colorize(
     sources: options.Sources,
     *,
     out: options.Out = None,
-    compare: options.Compare = False,
+    layout: LayoutOptions,
     weights: options.WeightsName = COLOR,
     frames: groups.InputOptions,
     crop: Annotated[
@@ -86,7 +87,7 @@ def colorize(
         task=TaskOverrides(task="colorization", crop=crop, saturation=saturation),
         adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
-        output=OutputOverrides(compare=True if compare else None),
+        output=OutputOverrides(layout=layout.chosen()),
         assigned=run.assigned(),
     )
     request = build_request(

@@ -14,11 +14,11 @@ from ttt_cli.cli import _console
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions, finish_many
+from ttt_cli.cli._output import LayoutOptions, OutputOptions
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.model.own import STREET
-from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
-from ttt_cli.video.settings import OutputSettings
+from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, TaskOverrides
 
 if TYPE_CHECKING:
     from ttt_cli.core.frame import Result, Video
@@ -43,7 +43,7 @@ def segment(
     sources: options.Sources,
     *,
     out: options.Out = None,
-    compare: options.Compare = False,
+    layout: LayoutOptions,
     task: options.Task = None,
     weights: options.WeightsName = STREET,
     frames: groups.InputOptions,
@@ -57,39 +57,7 @@ def segment(
         ),
     ] = None,
     adaptation: groups.AdaptationOptions,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes", metavar="A,B,...", rich_help_panel=options.OUTPUT, help="Draw and write only these classes."
-        ),
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="A,B,...",
-            rich_help_panel=options.OUTPUT,
-            help="Formats of label files: palette, coco, kitti-step. (default: by task)",
-        ),
-    ] = None,
-    no_overlay: Annotated[
-        bool, typer.Option("--no-overlay", rich_help_panel=options.OUTPUT, help="Write no overlay video.")
-    ] = False,
-    no_masks: Annotated[
-        bool, typer.Option("--no-masks", rich_help_panel=options.OUTPUT, help="Write no masks or other label files.")
-    ] = False,
-    no_labels: Annotated[
-        bool, typer.Option("--no-labels", rich_help_panel=options.OUTPUT, help="Write no names in the overlay.")
-    ] = False,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            "--alpha",
-            metavar="0..1",
-            rich_help_panel=options.OUTPUT,
-            help=f"Opacity of the colors. (default: {OutputSettings.alpha})",
-        ),
-    ] = None,
+    output: OutputOptions,
     run: groups.VideoRunOptions,
     compute: groups.ComputeOptions,
     many: ManyOptions,
@@ -103,15 +71,7 @@ def segment(
         task=TaskOverrides(task=task),
         adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
-        output=OutputOverrides(
-            overlay=False if no_overlay else None,
-            compare=True if compare else None,
-            alpha=alpha,
-            labels=False if no_labels else None,
-            masks=False if no_masks else None,
-            formats=_listed(formats),
-            classes=_listed(classes),
-        ),
+        output=output.overrides(layout.chosen()),
         assigned=run.assigned(),
     )
     request = build_request(sources[0], overrides, weights=weights, run=run, compute=compute, out=out, truth=truth)
@@ -142,10 +102,6 @@ def _check_no_live(sources: Sequence[str]) -> None:
     for source in sources:
         if (live := live_source(source)) is not None:
             raise UsageError(f"{printable(live.shown)}: live input is a run of its own; name it alone")
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def build_request(

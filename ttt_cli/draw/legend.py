@@ -24,7 +24,9 @@ class Legend(Resumable):
 
     varying = ("_covered",)
 
-    def __init__(self, classes: Sequence[Class], width: int, most_height: int, text_size: int, predictions: int) -> None:
+    def __init__(
+        self, classes: Sequence[Class], width: int, most_height: int, text_size: int, predictions: int
+    ) -> None:
         """most_height: it takes no more rows of pixels than this. predictions: whose shares are written."""
         self.classes, self.width, self.text_size = tuple(classes), width, text_size
         self._line = line_height(text_size)

@@ -36,9 +36,7 @@ class Tag:
     """The object's color."""
 
 
-def overlay(
-    image: Tensor, ids: Tensor, colors: Sequence[Class], alpha: float, tags: Sequence[Tag] = ()
-) -> np.ndarray:
+def overlay(image: Tensor, ids: Tensor, colors: Sequence[Class], alpha: float, tags: Sequence[Tag] = ()) -> np.ndarray:
     """The frame with every region tinted in its color, and outlined in it: uint8 RGB (H, W, 3).
 
     image: uint8 (3, H, W). ids: uint8 (H, W), indices into `colors`; other ids, such as VOID, are not tinted.

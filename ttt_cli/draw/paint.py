@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from ttt_cli.core.classes import VOID, Class, things_of
-from ttt_cli.core.labels import Instance, Labels, decode
+from ttt_cli.core.labels import Labels, decode
 from ttt_cli.draw.overlay import Tag
 
 HUES, BRIGHTNESSES = (0.0, 0.06, -0.06, 0.11, -0.11), (1.0, 0.72)
@@ -71,5 +71,5 @@ def _tag(seen: np.ndarray, kind: Class) -> Tag | None:
         y, x = (int(values[0]) for values in np.nonzero(seen))
         return Tag(kind.name, x, y, pixels, kind.color)
     inside = distance_transform_edt(np.pad(coarse, 1))[1:-1, 1:-1]
-    y, x = np.unravel_index(int(inside.argmax()), inside.shape)
-    return Tag(kind.name, int(x) * COARSE, int(y) * COARSE, pixels, kind.color)
+    y, x = divmod(int(inside.argmax()), inside.shape[1])
+    return Tag(kind.name, x * COARSE, y * COARSE, pixels, kind.color)

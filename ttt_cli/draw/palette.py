@@ -42,7 +42,7 @@ SAME = {
 
 
 def distinct(classes: Sequence[Class]) -> tuple[Class, ...]:
-    """The classes in colors that differ most, if all of them are of streets; others keep the colors of their data set."""
+    """The classes in colors of STREET, if all of them are there; else in those of their data set."""
     names = [SAME.get(kind.name, kind.name) for kind in classes]
     if not all(name in STREET for name in names):
         return tuple(classes)

@@ -44,7 +44,7 @@ def adjacent_frames(run: SegmentRun) -> list[Picture]:
     If the run used `--compare`, these are the frames where the fixed and the adapted model differ most, else those in
     the middle. Raises TttvError if the overlay cannot be read.
     """
-    compared = bool(run.report["settings"]["output"]["compare"])
+    compared = run.report["settings"]["output"]["layout"] != "overlay"
     video = open_video(run.folder.overlay)
     best = max(1, len(run.frames) // 2) if not compared else 1
     greatest = -1.0

@@ -120,8 +120,8 @@ def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) 
     if totals.strangeness is not None and totals.strangeness > UNKNOWN:
         warnings.append(
             f"these frames look like nothing that {printable(request.weights.name)} was trained on (strangeness "
-            f"{totals.strangeness:.2f}, usually below {UNKNOWN}), so little can be expected; if other weights know such "
-            "scenes, name them: tttv weights list --hub shows some, such as coco (80 things) and ade20k (150 classes)"
+            f"{totals.strangeness:.2f}, usually below {UNKNOWN}), so little can be expected; other weights may know "
+            "such scenes: tttv weights list --hub shows some, such as coco (80 things) and ade20k (150 classes)"
         )
     if totals.has_colors and not request.gray_first:
         warnings.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")

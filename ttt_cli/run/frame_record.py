@@ -45,7 +45,8 @@ class FrameRecord:
         """The line of frames.jsonl; those with a default are left out if they are not set."""
         optional = [field.name for field in dataclasses.fields(self) if field.default is not dataclasses.MISSING]
         values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in optional or (value is not None and value is not False)}
+        unset = [name for name in optional if values[name] is None or values[name] is False]
+        return {name: value for name, value in values.items() if name not in unset}
 
 
 def read_frame_records(path: Path) -> Iterator[FrameRecord]:

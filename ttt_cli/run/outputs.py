@@ -173,7 +173,9 @@ class Outputs:
 
     def _label_files(self, paths: LabelPaths) -> list[LabelFile]:
         settings = self.settings
-        return label_files(settings.task.task, settings.output.formats, paths, self.classes) if settings.output.masks else []
+        if not settings.output.masks:
+            return []
+        return label_files(settings.task.task, settings.output.formats, paths, self.classes)
 
     def _write_checkpoint(self, files: _Files, parts: dict[str, bytes]) -> None:
         began = time.perf_counter()
