@@ -18,7 +18,7 @@ from video_fixtures import make_video
 from ttt_cli.adaptation.methods import constants_of
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.settings import AdaptationSettings
-from ttt_cli.cli import main
+from ttt_cli.cli import _console, main
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.model.feature_statistics import FeatureStatistics
@@ -55,6 +55,12 @@ def new_model(size: ModelSize, classes: int) -> TwoHeadedModel:
     model = TwoHeadedModel(size, classes).eval()
     model.ordinary_features = FeatureStatistics.of(model.channel_statistics(picture(seed)[None]) for seed in range(4))
     return model
+
+
+@pytest.fixture(autouse=True)
+def _no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lines of progress on standard error, however busy the machine is."""
+    monkeypatch.setattr(_console, "SECONDS_BETWEEN_LINES", float("inf"))
 
 
 @pytest.fixture

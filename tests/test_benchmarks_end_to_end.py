@@ -81,7 +81,7 @@ def test_objects_of_classes_that_the_weights_do_not_know_are_left_out(tmp_path: 
     records = json.loads((tmp_path / "out" / "metrics.json").read_text())["records"]
     assert records and all(set(record["by_class"]) == {entry.name for entry in CAMVID} for record in records)
     assert main([*arguments[:-1], str(weights_with(CAMVID[:3], tmp_path / "few.safetensors"))]) == 1
-    assert "which is not what the weights know: building, pole, sky; choose others" in capsys.readouterr().err
+    assert "which the weights do not know; they know building, pole, sky; name the class" in capsys.readouterr().err
 
 
 def test_a_checkpoint_with_other_classes_is_refused(tmp_path: Path, capsys: Capture) -> None:

@@ -83,6 +83,17 @@ def test_errors_say_what_may_be_meant(arguments: list[str], meant: str, clip: Pa
     assert re.search(f"did you mean '?{re.escape(meant.replace('CLIP', str(clip)))}", error, re.IGNORECASE), error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["segment", "absent.mp4"], 1), (["segment", "absent.mp4", "--methd", "online"], 2)]
+)
+def test_json_has_errors_too(arguments: list[str], code: int, capsys: Capture) -> None:
+    assert main([*arguments, "--json"]) == code
+    printed = capsys.readouterr()
+    said = json.loads(printed.out)
+    assert said["exit_code"] == code
+    assert printed.err == f"error: {said['error']}\n"
+
+
 def complete(words: str, home: Path) -> str:
     """What bash is answered that asks how the last of the words may go on."""
     code = "import sys; sys.argv[:1] = ['tttv']; from ttt_cli.cli import main; sys.exit(main())"
@@ -105,6 +116,59 @@ def test_completion(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     subprocess.run(command, env=environment, check=True, timeout=PATIENCE)
     assert "_TTTV_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "tttv.sh").read_text()
+
+
+HEAVY = ("torch", "transformers", "scipy", "torchmetrics", "timm", "torchvision")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["segment", "absent.mp4"], 1),
+        (["segment", "CLIP", "--methd", "online"], 2),
+        (["segment", "CLIP", "--method", "onlin"], 2),
+        (["segment", "CLIP", "--window", "0"], 2),
+        (["segment", "CLIP", "--lr", "2"], 2),
+        (["segment", "CLIP", "--set", "adaptation.windw=3"], 2),
+        (["segment", "CLIP", "--task", "colorization"], 2),
+        (["segment", "CLIP", "--classes", "unicorn"], 2),
+        (["segment", "CLIP", "--start", "100"], 1),
+        (["segment", "CLIP", "--config", "absent.toml"], 2),
+        (["segment", "CLIP", "--weights", "absent"], 2),
+        (["segment", "CLIP", "--gt", "absent"], 1),
+        (["segment", "CLIP", "--out", "TAKEN"], 1),
+        (["colorize", "absent.mp4"], 1),
+        (["eval", "--dataset", "camvid", "--gt", "absent"], 1),
+        (["eval", "--dataset", "camvid", "--gt", "TAKEN", "--method", "onlin"], 2),
+        (["bench", "absent.mp4"], 1),
+    ],
+)
+def test_mistakes_are_told_before_torch_is_imported(
+    arguments: list[str], code: int, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").touch()
+    places = {"CLIP": str(clip), "TAKEN": str(tmp_path)}
+    done = imported([places.get(word, word) for word in arguments])
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.stdout == "imported:\n"
+
+
+def imported(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own, which prints in the end which of HEAVY it has imported."""
+    program = (
+        "import sys; from ttt_cli.cli import main; code = main(sys.argv[1:]); "
+        f"print('imported:', *(name for name in {HEAVY} if name in sys.modules)); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def test_a_run_imports_only_what_it_needs(clip: Path, tmp_path: Path) -> None:
+    arguments = ["segment", str(clip), "--max-frames", "1", "--out", str(tmp_path / "out"), "--quiet"]
+    done = imported(arguments)
+    assert done.returncode == 0, done.stderr
+    assert "torchmetrics" not in done.stdout and " torch " in done.stdout
 
 
 def test_no_command_shows_the_help(capsys: Capture) -> None:

@@ -655,12 +655,17 @@ BAD: list[tuple[str, str, Spoil, str]] = [
     ("folder", "id", lambda root: save_array(root / "labels/000000.png", regions(0, 1, 2)), "holds the id 2"),
     ("folder", "no-classes", lambda root: (root / "classes.json").unlink(), "classes.json: cannot be read"),
     ("folder", "no-class", in_file("classes.json", b"[]"), "has 0 classes"),
-    ("folder", "thing", in_json(lambda c: c[0].pop("is_thing"), "classes.json"), "'is_thing' must be true or false"),
+    (
+        "folder",
+        "thing",
+        in_json(lambda c: c[0].update(is_thing="no"), "classes.json"),
+        "'is_thing' must be true or false",
+    ),
     (
         "folder",
         "color",
-        in_json(lambda c: c[0].pop("color"), "classes.json"),
-        "three numbers from 0 to 255, not None",
+        in_json(lambda c: c[0].update(color="red"), "classes.json"),
+        "three numbers from 0 to 255, not 'red'",
     ),
     ("folder", "no-images", lambda root: (root / "images").rename(root / "frames"), "has no folder images/"),
 ]

@@ -25,7 +25,8 @@ from ttt_cli.tasks.semantic import SemanticTask
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_FILE = ROOT / "README.md"
+README = README_FILE.read_text(encoding="utf-8")
 
 
 def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -95,7 +96,7 @@ def test_the_citation_has_the_version() -> None:
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [__version__]
 
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [README_FILE, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 
 
 def without_code(page: Path) -> str:
@@ -116,10 +117,12 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
+    """Those of the site stay within docs/."""
     dead = []
-    for path, anchor in re.findall(r"\]\((?!https://)([^)#\s]*)(?:#([^)\s]*))?\)", without_code(page)):
+    for path, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)", without_code(page)):
         target = (page.parent / path).resolve() if path else page
-        if not target.exists() or (anchor and anchor not in anchors(target)):
+        outside = page != README_FILE and DOCS not in target.parents
+        if outside or not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(f"{path}#{anchor}")
     assert dead == []
 
@@ -133,6 +136,19 @@ def test_every_page_is_in_the_navigation_once() -> None:
 def test_tables_read_the_same_on_github_and_on_the_site(page: Path) -> None:
     """GitHub takes the backslash out of an escaped bar within code, the site shows it."""
     assert re.findall(r"`[^`\n]*\\\|[^`\n]*`", without_code(page)) == []
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda recipe: recipe.name)
+def test_the_data_of_recipes_can_be_had(recipe: Path) -> None:
+    """docs/data.md names every recipe, and shows every folder that one takes."""
+    data = (DOCS / "data.md").read_text(encoding="utf-8")
+    assert f"`{recipe.name}`" in data
+    layout = data[data.index("```\ndata/") : data.index("Our figures")]
+    for folder in re.findall(r'(?m)^folder = "(.*)"$', recipe.read_text(encoding="utf-8")):
+        first, *rest = folder.split("/")
+        assert re.search(rf"(?m)^  {first}/", layout), f"{folder} is not in docs/data.md"
+        for part in rest[:1]:
+            assert f"{part}/" in layout, f"{folder} is not in docs/data.md"
 
 
 def test_the_readme_is_short() -> None:

@@ -24,10 +24,10 @@ from ttt_cli.core.frame import Frame, Video
 from ttt_cli.tasks.film import picture_area
 from ttt_cli.video import live
 from ttt_cli.video.live import LiveSource, live_source
+from ttt_cli.video.opening import open_input
 from ttt_cli.video.reader import open_video
 from ttt_cli.video.settings import InputSettings
 from ttt_cli.video.threads import prefetch
-from ttt_cli.video.transforms import open_input
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,16 +9,23 @@ import torch
 from conftest import adapter_for, noise_frames, picture, probabilities_of, same, values, video_of
 from torch.nn import functional
 
+from ttt_cli.adaptation import catalog
 from ttt_cli.adaptation.methods import METHODS, method_named
 from ttt_cli.adaptation.methods.class_balance import ClassBalance
 from ttt_cli.adaptation.online import adapt
 from ttt_cli.adaptation.pace import WithinBudget
-from ttt_cli.adaptation.predictors import View, Vote
+from ttt_cli.adaptation.predictors import PREDICTORS, View, Vote
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.errors import UsageError
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.two_headed import TwoHeadedModel
 from ttt_cli.tasks.semantic import SemanticPrediction, confident_classes, cross_entropy
+
+
+def test_the_catalog_has_every_method() -> None:
+    assert list(catalog.SUMMARIES) == list(METHODS)
+    assert list(catalog.ON_TOP) == list(PREDICTORS)
+    assert all("\n" not in text and len(text) < 80 for text in catalog.SUMMARIES.values())
 
 
 def test_offline_learns_from_the_future(tiny_model: TwoHeadedModel) -> None:

@@ -28,7 +28,7 @@ from ttt_cli.run.folder import RunFolder
 from ttt_cli.run.label_files import FORMATS, check_formats, label_files
 from ttt_cli.tasks.instance import MASKS_AT_ONCE, InstanceTask
 from ttt_cli.tasks.panoptic import PanopticTask
-from ttt_cli.tasks.settings import TaskSettings
+from ttt_cli.tasks.settings import TASK_NAMES, TaskSettings
 from ttt_cli.tasks.table import TASKS
 
 Capture = pytest.CaptureFixture[str]
@@ -60,6 +60,10 @@ def box(top: int, left: int, height: int = 8, width: int = 8) -> np.ndarray:
     mask = np.zeros(SIZE, bool)
     mask[top : top + height, left : left + width] = True
     return mask
+
+
+def test_the_settings_know_every_task() -> None:
+    assert tuple(TASKS) == TASK_NAMES
 
 
 def test_instances_are_things_in_order_of_score() -> None:
@@ -291,8 +295,10 @@ def test_the_command_writes_the_files_of_the_task(
     assert sorted(path.name for path in out.iterdir()) == ["frames.jsonl", "overlay.mp4", "run.json"]
 
 
-def test_the_command_refuses_what_the_task_does_not_have(tiny_weights: Path, tmp_path: Path, capsys: Capture) -> None:
-    arguments = ["segment", "absent.mp4", "--weights", str(tiny_weights), "--out", str(tmp_path / "out")]
+def test_the_command_refuses_what_the_task_does_not_have(
+    clip: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = ["segment", str(clip), "--weights", str(tiny_weights), "--out", str(tmp_path / "out")]
     for more, message in (
         (["--task", "depth"], "task 'depth' is unknown; known: semantic, instance, panoptic"),
         (["--task", "panoptic", "--method", "self-train"], "method self-train is not defined for the task panoptic"),

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -70,6 +72,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line, by default that of the process, and returns its exit code. Never raises."""
+    failed = partial(_failed, as_json="--json" in (sys.argv[1:] if arguments is None else arguments))
     _finish_files_when_terminated()
     # The library's log is for programs; the command line tells its user what matters.
     logging.getLogger("ttt_cli").addHandler(logging.NullHandler())
@@ -79,17 +82,17 @@ def main(arguments: list[str] | None = None) -> int:
                 warnings.simplefilter("ignore")  # Warnings of libraries are meant for programmers.
             return int(app(arguments, standalone_mode=False) or 0)
     except TttvError as error:
-        return _failed(str(error), error.exit_code)
+        return failed(str(error), error.exit_code)
     except WrongUsage as error:
-        return _failed(f"{_explained(error)} (see --help)", 2)
+        return failed(f"{_explained(error)} (see --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _failed("interrupted", INTERRUPTED)
+        return failed("interrupted", INTERRUPTED)
     except BrokenPipeError:
         _console.discard_output()
         return 0
     except Exception as error:
         cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return _failed(f"{cause} (unexpected; set {DEBUG_VARIABLE}=1 for details)", 1)
+        return failed(f"{cause} (unexpected; set {DEBUG_VARIABLE}=1 for details)", 1)
 
 
 def _explained(error: Any) -> str:
@@ -115,8 +118,11 @@ def _finish_files_when_terminated() -> None:
             signal.signal(signal.SIGHUP, finish)
 
 
-def _failed(message: str, code: int) -> int:
+def _failed(message: str, code: int, as_json: bool) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exc()
-    _console.error(message.replace("\n", " "))
+    line = message.replace("\n", " ")
+    _console.error(line)
+    if as_json:
+        _console.error_as_json(line, code)
     return code

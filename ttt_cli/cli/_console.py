@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Literal, Protocol
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ttt_cli.core.errors import printable
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Of progress, where there is no terminal."""
 
 
 class Bar(Protocol):
@@ -38,7 +44,7 @@ class Bar(Protocol):
 
 class _Rate(ProgressColumn):
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.unit = unit
 
     def render(self, task: Task) -> Text:
@@ -68,22 +74,79 @@ class _RichBar:
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None, unit: str, shown: bool) -> Iterator[Bar]:
-    """A bar on standard error, removed when it ends. Not shown if that is not a terminal or `shown` is False.
+def spinner(text: str, shown: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner beside a text on standard error, which the function that is yielded changes, removed when it ends.
 
-    total: how many units are expected; None if unknown.
+    Not shown if that is not a terminal or `shown` is False.
     """
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    console = _stderr()
+    if not (shown and console.is_terminal):
+        yield lambda text: None
+        return
+    with console.status(Text(printable(text))) as status:
+        yield lambda text: status.update(Text(printable(text)))
+
+
+class _Lines:
+    """A bar for logs: a line on standard error every few seconds."""
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.text = ""
+        self.done = self.before = 0
+        self.began = self.told = time.monotonic()
+
+    def begin(self, done: int) -> None:
+        self.done = self.before = done
+
+    def advance(self, note: str) -> None:
+        self.done += 1
+        self.note(note)
+
+    def expect(self, total: int) -> None:
+        self.total = total
+
+    def note(self, text: str) -> None:
+        self.text = text
+        now = time.monotonic()
+        if now - self.told >= SECONDS_BETWEEN_LINES:
+            self.told = now
+            self.say(self._line(now - self.began))
+
+    def say(self, text: str) -> None:
+        print(printable(text), file=sys.stderr, flush=True)
+
+    def _line(self, seconds: float) -> str:
+        rate = (self.done - self.before) / seconds
+        total = "" if self.total is None else f" of {self.total}"
+        words = [f"{self.done}{total} {self.unit}"]
+        if rate:
+            words.append(f"{rate:.2f} {self.unit}/s")
+            left = 0.0 if self.total is None else (self.total - self.done) / rate
+            words += [f"{timedelta(seconds=round(left))} left"] if left > 0 else []
+        return f"{self.title}: {', '.join([*words, self.text] if self.text else words)}"
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None, unit: str, shown: bool) -> Iterator[Bar]:
+    """A bar on standard error, removed when it ends; if that is no terminal, a line every few seconds.
+
+    total: how many units are expected; None if unknown. shown: if it is False, there is neither.
+    """
+    console = _stderr()
+    if shown and not console.is_terminal:
+        yield _Lines(title, total, unit)
+        return
     with Progress(
         TextColumn(printable(title), markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         _Rate(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
         transient=True,
-        disable=not (shown and console.is_terminal),
+        disable=not shown,
     ) as progress:
         yield _RichBar(progress, total)
 
@@ -117,6 +180,14 @@ def line(text: object) -> None:
     _stdout().print(Text(printable(text)), soft_wrap=True)
 
 
+def message(text: str, exit_code: int, as_json: bool) -> None:
+    """Prints what ends the program well on standard output, as one line or as a JSON object."""
+    if as_json:
+        raw(json.dumps({"message": text, "exit_code": exit_code}))
+    else:
+        line(text)
+
+
 def raw(text: str) -> None:
     """Prints text on standard output as it is, for programs that read it."""
     try:
@@ -135,6 +206,11 @@ def error(text: object) -> None:
     print(f"error: {printable(text)}", file=sys.stderr)
 
 
+def error_as_json(text: str, exit_code: int) -> None:
+    """Prints an error on standard output, for programs that read JSON there."""
+    raw(json.dumps({"error": text, "exit_code": exit_code}))
+
+
 def warning(text: object) -> None:
     """Prints a warning on standard error, as one line; the program goes on."""
     print(f"warning: {printable(text)}", file=sys.stderr)
@@ -143,6 +219,10 @@ def warning(text: object) -> None:
 class _Output(Console):
     def on_broken_pipe(self) -> None:
         discard_output()
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
 def _stdout() -> Console:

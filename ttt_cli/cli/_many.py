@@ -76,7 +76,7 @@ def finish_many(sources: Sequence[str], request: RunRequest, many: ManyOptions, 
         raise UsageError("--ray leaves it to the cluster how many runs go on at a time: leave --workers out")
     out = request.out or Path("runs")
     shard = None if many.shard is None else parse_shard(many.shard)
-    units = units_of(sources, out, request.kind)
+    units = units_of(sources, out, request.settings.kind)
     if shard is not None:
         units = shard.of(units)
     path = claim_summary(out, shard)

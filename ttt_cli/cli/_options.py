@@ -283,6 +283,16 @@ Timeout = Annotated[
         help=f"Live input that sends nothing for so long has ended. (default: {InputSettings.timeout:g})",
     ),
 ]
+Renames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="LABEL=WEIGHTS",
+        rich_help_panel=INPUT,
+        help="Score a class of the labels as one that the weights name otherwise, such as sidewalk=pavement, "
+        "or not at all: curb=void. May be repeated.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
 Resume = Annotated[
     bool,

@@ -10,8 +10,8 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._run import EXIT_CODES, build_request
 from ttt_cli.cli._values import Device
-from ttt_cli.cli.segment import EXIT_CODES, build_request
 from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides
 
@@ -43,12 +43,19 @@ def bench(
 
     Takes about a minute. Writes nothing that stays.
     """
-    from ttt_cli.run import bench as benchmark
     from ttt_cli.run.folder import to_json
+    from ttt_cli.video.live import live_source
+    from ttt_cli.video.opening import open_input
+    from ttt_cli.video.settings import InputSettings
 
+    if live_source(source) is None:
+        open_input(source, InputSettings())  # Tells of a wrong path before torch is imported.
+    with _console.spinner("loading PyTorch", not as_json):
+        from ttt_cli.run import bench as benchmark
     overrides = Overrides(input=InputOverrides(size=size), adaptation=AdaptationOverrides(method=method))
     compute = groups.ComputeOptions(allow_pickle=allow_pickle, device=device)
-    request = build_request(source, overrides, weights=weights, run=groups.VideoRunOptions(), compute=compute, out=None)
+    run = groups.VideoRunOptions()
+    request = build_request(source, overrides, weights=weights, run=run, compute=compute, out=None, checked=False)
     with _console.progress_bar("tttv bench", benchmark.PARTS, "parts", not as_json) as bar:
         measured = benchmark.measure(request, frames, bar.advance)
     given = {

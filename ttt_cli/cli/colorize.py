@@ -12,8 +12,8 @@ from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions
 from ttt_cli.cli._output import LayoutOptions
+from ttt_cli.cli._run import run_all
 from ttt_cli.cli._signature import with_options
-from ttt_cli.cli.segment import build_request, finish
 from ttt_cli.model.own import COLOR
 from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
 from ttt_cli.tasks.settings import TaskSettings
@@ -90,10 +90,7 @@ def colorize(
         output=OutputOverrides(layout=layout.chosen()),
         assigned=run.assigned(),
     )
-    request = build_request(
-        sources[0], overrides, weights=weights, run=run, compute=compute, out=out, gray_first=gray_first
-    )
-    finish(sources, request, many, run)
+    run_all(sources, overrides, weights=weights, run=run, compute=compute, many=many, out=out, gray_first=gray_first)
 
 
 def _usual_method(weights: str, allow_pickle: bool) -> str:

@@ -11,8 +11,9 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
+from ttt_cli.cli._result import show
+from ttt_cli.cli._run import EXIT_CODES, build_request, carry_out
 from ttt_cli.cli._values import Device
-from ttt_cli.cli.segment import EXIT_CODES, build_request, carry_out, show
 from ttt_cli.core.errors import TttvError
 from ttt_cli.model.own import STREET
 from ttt_cli.run.overrides import InputOverrides, OutputOverrides, Overrides

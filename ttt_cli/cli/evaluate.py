@@ -15,7 +15,8 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
 from ttt_cli.cli._values import parse_window
-from ttt_cli.core.errors import UsageError, printable
+from ttt_cli.core.class_names import parse_renames
+from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.own import COLOR, STREET, shipped_for
 from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, Tables, TaskOverrides
 
@@ -101,6 +102,7 @@ def evaluate(
             "--images", metavar="DIR", rich_help_panel=options.INPUT, help="The frames, if they are elsewhere."
         ),
     ] = None,
+    renames: options.Renames = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -180,7 +182,12 @@ def evaluate(
     for scoring. Finished passes are kept: the same command continues a stopped evaluation, and other methods, windows
     and seeds can be added later.
     """
-    from ttt_cli.adaptation.methods import defined_methods
+    names = [name.strip() for name in method.split(",")]
+    _check_early(truth, [] if method == "all" else names)
+    chosen_seeds = parse_seeds(seeds)
+    visible = not (run.quiet or run.as_json)
+    with _console.spinner("loading PyTorch", visible):
+        from ttt_cli.adaptation.methods import defined_methods
     from ttt_cli.datasets import default_task
     from ttt_cli.datasets.degrade import parse_degradation
     from ttt_cli.datasets.source import StreamSource
@@ -203,18 +210,24 @@ def evaluate(
     method_tables = tables_of_methods(run.config, overrides)
     _check_not_varied(overrides.assigned.get("adaptation", {}), method_tables)
     task_name = common.task.task
-    names = [name.strip() for name in method.split(",")]
     methods, left_out = defined_methods(opened, task_name) if method == "all" else (names, [])
     request = StreamRequest(truth, images, common.input, task_name, every, split)
-    source = StreamSource(dataset, request, opened.classes, degrade, shuffle)
+    class_names = parse_renames(renames or [])
+    source = StreamSource(dataset, request, opened.classes, degrade, shuffle, class_names)
     plan = Experiment(
-        data={"dataset": dataset, "truth": str(truth.resolve()), "split": split, "every": every},
+        data={
+            "dataset": dataset,
+            "truth": str(truth.resolve()),
+            "split": split,
+            "every": every,
+            "map": class_names,
+        },
         streams=source.open(),
         weights=opened,
         settings={name: resolve(opened, run.config, _of_method(overrides, name), device) for name in methods},
         common=common,
         windows=_windows(window, common.adaptation, overrides),
-        seeds=parse_seeds(seeds),
+        seeds=chosen_seeds,
         device=device,
         consistency=consistency,
         videos=videos,
@@ -225,12 +238,21 @@ def evaluate(
     change = None if degrade is None else parse_degradation(degrade).file_name
     parts = ["eval", dataset, "" if task_name == "semantic" else task_name, change, "shuffled" if shuffle else ""]
     folder = out or Path("runs") / "-".join(part for part in parts if part)
-    visible = not (run.quiet or run.as_json)
     for warning in plan.warnings if visible else ():
         _console.warning(warning)
     with _console.progress_bar(dataset, None, "frames", visible) as bar:
         outcome = run_experiment(plan, folder, run.overwrite, _watcher(bar), workers)
     present(outcome, folder, run, protocol.value, left_out, videos)
+
+
+def _check_early(truth: Path, methods: list[str]) -> None:
+    """Raises what would be told later, after torch is imported, of labels that are not there and unknown methods."""
+    from ttt_cli.adaptation.catalog import require_method
+
+    if not truth.exists():
+        raise TttvError(f"{printable(truth)}: there is no such file or folder of labels; check --gt")
+    for name in methods:
+        require_method(name)
 
 
 def _of_method(overrides: Overrides, method: str) -> Overrides:

@@ -1,4 +1,7 @@
-"""The frozen records that flow through the program, from the reader to the writers."""
+"""The frozen records that flow through the program, from the reader to the writers.
+
+Importing this does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from ttt_cli.core.labels import Labels
+    from ttt_cli.core.labels import Labels
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class Segment:
     number: int = 0
 
 
+Part = TypeVar("Part", Instance, Segment)
+
+
 @dataclass(frozen=True)
 class Layers:
     """What is drawn of labels, before colors are chosen."""
@@ -88,6 +91,13 @@ class Labels(ABC):
     @abstractmethod
     def of_classes(self, kept: frozenset[int]) -> Labels:
         """Only the labels whose class is in `kept`."""
+
+    def renamed(self, class_ids: Sequence[int]) -> Labels:
+        """The same labels, with class i replaced by class_ids[i]; what becomes 255 is left out.
+
+        Raises TypeError for labels without classes.
+        """
+        raise TypeError(f"{type(self).__name__} has no classes")
 
     def placed(self, area: Area | None) -> Labels:
         """The labels of the whole frame, if the model saw only `area` of it; None is all of it."""
@@ -126,6 +136,11 @@ class ClassMap(Labels):
         new_ids[list(kept)] = list(kept)
         return ClassMap(torch.from_numpy(new_ids[self.ids.numpy()]))
 
+    def renamed(self, class_ids: Sequence[int]) -> ClassMap:
+        new_ids = np.full(VOID + 1, VOID, np.uint8)
+        new_ids[: len(class_ids)] = class_ids
+        return ClassMap(torch.from_numpy(new_ids[self.ids.numpy()]))
+
     def class_map(self, shown_score: float = 0.0) -> Tensor:
         return self.ids
 
@@ -143,9 +158,7 @@ class Instances(Labels):
         return Instances(tuple(instance for instance in self.objects if instance.class_id in kept), self.size)
 
     def renamed(self, class_ids: Sequence[int]) -> Instances:
-        """The same objects, with class i replaced by class_ids[i]."""
-        renamed = (dataclasses.replace(instance, class_id=class_ids[instance.class_id]) for instance in self.objects)
-        return Instances(tuple(renamed), self.size)
+        return Instances(_of_other_classes(self.objects, class_ids), self.size)
 
     def class_map(self, shown_score: float = 0.0) -> Tensor:
         classes = np.full(self.size, VOID, np.uint8)
@@ -178,7 +191,13 @@ class PanopticMap(Labels):
     """Exactly one for each id in the map except 0."""
 
     def of_classes(self, kept: frozenset[int]) -> PanopticMap:
-        segments = tuple(segment for segment in self.segments if segment.class_id in kept)
+        return self._with(tuple(segment for segment in self.segments if segment.class_id in kept))
+
+    def renamed(self, class_ids: Sequence[int]) -> PanopticMap:
+        return self._with(_of_other_classes(self.segments, class_ids))
+
+    def _with(self, segments: tuple[Segment, ...]) -> PanopticMap:
+        """These of its segments, and no segment where the others were."""
         known = torch.tensor([segment.id for segment in segments], dtype=self.ids.dtype)
         return PanopticMap(self.ids.where(torch.isin(self.ids, known), 0), segments)
 
@@ -239,6 +258,12 @@ class Picture(Labels):
 
     def of_classes(self, kept: frozenset[int]) -> Picture:
         return self
+
+
+def _of_other_classes(parts: Iterable[Part], class_ids: Sequence[int]) -> tuple[Part, ...]:
+    """The objects or segments, with class i replaced by class_ids[i], without those that become 255."""
+    renamed = (dataclasses.replace(part, class_id=class_ids[part.class_id]) for part in parts)
+    return tuple(part for part in renamed if part.class_id != VOID)
 
 
 def encode(mask: np.ndarray) -> Rle:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator
 
+from ttt_cli.core.class_names import check_renames, differs, few, positions_in, unlabeled
 from ttt_cli.core.classes import Class
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Instances, Labels
+from ttt_cli.core.labels import Labels
 from ttt_cli.datasets.degrade import Degradation, parse_degradation
 from ttt_cli.datasets.stream import Stream
 
@@ -80,41 +81,45 @@ def joined(stream: Stream, segments: Sequence[Segment], every: int = 1, max_fram
     return dataclasses.replace(stream, name=f"{stream.name} joined", video=video)
 
 
-def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str) -> list[Stream]:
-    """The streams that weights with these classes can be scored on.
+def fitting(streams: Sequence[Stream], classes: Sequence[Class], task: str, renames: Mapping[str, str]) -> list[Stream]:
+    """The streams that weights with these classes can be scored on, labeled with these classes.
 
-    A stream of objects may have only some of the classes, matched by name. It is left out with a warning if the weights
-    do not know one of them. Raises TttvError if no stream is left, or if pixels are labeled with other classes.
+    renames: the weights' names by those of the labels, where they differ.
+
+    A stream may have only some of the classes, matched by name. One of objects is left out with a warning if the
+    weights do not know one of them. Raises TttvError if no stream is left, or if pixels are labeled with other classes.
     """
     names = [class_.name for class_ in classes]
-    kept, dropped = [], []
+    check_renames(renames, (class_.name for stream in streams for class_ in stream.classes), names)
+    kept, dropped = [], {}
     for stream in streams:
-        labeled = [class_.name for class_ in stream.classes]
-        if labeled == names:
-            kept.append(stream)
-        elif task == "instance" and set(labeled) <= set(names):
-            kept.append(dataclasses.replace(stream, classes=tuple(classes), truth=_renamed(stream, names)))
-        else:
-            dropped.append(f"{printable(stream.name)}: labeled with {_few(set(labeled) - set(names) or set(labeled))}")
+        try:
+            positions = positions_in(names, [class_.name for class_ in stream.classes], renames)
+        except KeyError as error:
+            dropped[stream.name] = error.args
+            continue
+        if positions != list(range(len(names))):
+            missing = unlabeled(names, positions)
+            stream = dataclasses.replace(
+                stream, classes=tuple(classes), truth=_renamed(stream, positions), unlabeled=missing
+            )
+        kept.append(stream)
     if not kept or (dropped and task != "instance"):
-        known = f"which is not what the weights know: {_few(names)}"
-        raise TttvError(f"{dropped[0]}, {known}; choose others with --weights")
-    warnings = [f"{reason}, which the weights do not know: left out" for reason in dropped]
+        name, unknown = next(iter(dropped.items()))
+        raise TttvError(f"{printable(name)}: {differs(unknown, names)}")
+    warnings = [
+        f"{printable(name)}: labeled with {few(unknown)}, which the weights do not know: left out"
+        for name, unknown in dropped.items()
+    ]
     kept[0] = dataclasses.replace(kept[0], warnings=(*kept[0].warnings, *warnings))
     return kept
 
 
-def _renamed(stream: Stream, names: Sequence[str]) -> Callable[[str], Labels | None]:
-    """The stream's truth, with the classes of objects as positions in `names`."""
-    positions = [names.index(known.name) for known in stream.classes]
+def _renamed(stream: Stream, positions: Sequence[int]) -> Callable[[str], Labels | None]:
+    """The stream's truth, with class i replaced by positions[i]."""
 
     def truth(name: str) -> Labels | None:
         labels = stream.truth(name)
-        return None if labels is None else Instances.expect(labels).renamed(positions)
+        return None if labels is None else labels.renamed(positions)
 
     return truth
-
-
-def _few(names: Iterable[str]) -> str:
-    listed = sorted(printable(name) for name in names)
-    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")

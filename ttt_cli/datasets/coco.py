@@ -15,7 +15,7 @@ from ttt_cli.datasets.coco_json import CocoFile, read_coco
 from ttt_cli.datasets.coco_masks import mask_of
 from ttt_cli.datasets.json_file import Record, field, flag, inside
 from ttt_cli.datasets.stream import Stream, StreamRequest, dropped_warnings
-from ttt_cli.video.transforms import open_input
+from ttt_cli.video.opening import open_input
 
 
 def coco_streams(request: StreamRequest) -> list[Stream]:

@@ -14,8 +14,9 @@ from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.stream import Stream, StreamRequest, folders_in
 from ttt_cli.tasks.film import picture_area
 from ttt_cli.video import images
+from ttt_cli.video.opening import open_input
 from ttt_cli.video.settings import InputSettings
-from ttt_cli.video.transforms import open_input, within
+from ttt_cli.video.transforms import within
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 LARGEST_DIFFERENCE_SECONDS = 5.0

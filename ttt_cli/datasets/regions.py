@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from ttt_cli.core.labels import PanopticMap, Segment
@@ -20,6 +19,8 @@ def components(classes: Tensor, things: frozenset[int], smallest: int) -> Tensor
 
     smallest: fewest pixels that a component may have.
     """
+    from scipy import ndimage  # Takes a while, and every run imports this module.
+
     instances = np.zeros(tuple(classes.shape), dtype=np.int32)
     for index in sorted(things):
         labeled, count = ndimage.label((classes == index).numpy())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ttt_cli.core.classes import Class
 from ttt_cli.datasets import open_streams
@@ -23,6 +24,8 @@ class StreamSource:
     degrade: str | None = None
     """As for `parse_degradation`; None leaves the frames as they are."""
     shuffle: bool = False
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """The weights' names of classes by those of the labels, where they differ."""
 
     def open(self) -> list[Stream]:
         """The streams. Raises what `open_streams`, `parse_degradation` and `fitting` raise."""
@@ -32,4 +35,4 @@ class StreamSource:
             streams = [degraded(stream, degradation) for stream in streams]
         if self.shuffle:
             streams = [shuffled(stream) for stream in streams]
-        return fitting(streams, self.classes, self.request.task)
+        return fitting(streams, self.classes, self.request.task, self.renames)

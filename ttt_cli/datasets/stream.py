@@ -12,8 +12,8 @@ from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.core.labels import ClassMap, Labels, PanopticMap
 from ttt_cli.video import images
+from ttt_cli.video.opening import open_input
 from ttt_cli.video.settings import InputSettings
-from ttt_cli.video.transforms import open_input
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Stream:
     """What was left out of the annotations, one line with a count each. The first stream has those of the data set."""
     label_files: tuple[Path, ...] = ()
     """What `truth` reads: files, and folders of files."""
+    unlabeled: frozenset[int] = frozenset()
+    """The classes that the labels do not tell from others: they have no score."""
 
 
 @dataclass(frozen=True)

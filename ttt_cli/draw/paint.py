@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from ttt_cli.core.classes import VOID, Class, things_of
@@ -63,6 +62,8 @@ def object_color(of_class: tuple[int, int, int], number: int) -> tuple[int, int,
 
 def _tag(seen: np.ndarray, kind: Class) -> Tag | None:
     """The object's name where what is seen of it, bool (H, W), is widest; None if others hide it."""
+    from scipy.ndimage import distance_transform_edt  # Takes a while, and is for objects only.
+
     pixels = int(seen.sum())
     if not pixels:
         return None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from scipy.optimize import linear_sum_assignment
 
 from ttt_cli.core.labels import Instance, Labels
 from ttt_cli.core.resumable import Resumable
@@ -76,6 +75,8 @@ class Tracks(Resumable):
         free = [index for index in range(len(objects)) if index not in without]
         if not known or not free:
             return {}
+        from scipy.optimize import linear_sum_assignment  # Takes a while, and is for objects only.
+
         overlaps = self._overlaps(known, [objects[index] for index in free])
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         return {free[column]: known[row].number for row, column in pairs if overlaps[row, column] >= SMALLEST_OVERLAP}

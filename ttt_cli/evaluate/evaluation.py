@@ -190,6 +190,7 @@ def measure(
 
     def tally_of(results: Iterable[Result]) -> PassTally:
         tally = PassTally(prepared.task.new_metric())
+        tally.metric.unlabeled = stream.unlabeled
         shown_score = prepared.task.settings.shown_score
         consistency = Consistency(tally.metric.names, shown_score) if prepared.consistency else None
         for result in results:

@@ -47,6 +47,8 @@ class Metric(ABC):
         self.names = tuple(names)
         self.frame_scores: list[float] = []
         """Headline figure of every frame, 0..1 if the unit is percent; NaN if there was nothing to score."""
+        self.unlabeled: frozenset[int] = frozenset()
+        """Classes that the labels do not tell from others. They have no score of their own; predicting one is wrong."""
 
     @classmethod
     def missing_metrics(cls) -> list[str]:
@@ -80,7 +82,13 @@ class Metric(ABC):
 
     def as_json(self) -> dict[str, Any]:
         """The whole metric, for `metric_from_json` (metrics/table.py)."""
-        return {"key": self.key, "names": self.names, "frame_scores": self.frame_scores, **self.counts()}
+        return {
+            "key": self.key,
+            "names": self.names,
+            "unlabeled": sorted(self.unlabeled),
+            "frame_scores": self.frame_scores,
+            **self.counts(),
+        }
 
 
 def mean_of_known(values: ArrayLike) -> float:

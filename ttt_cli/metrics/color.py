@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ttt_cli.core.color import colored, gray_of, is_colored
 from ttt_cli.core.labels import Chroma, Labels, Picture
@@ -95,6 +94,8 @@ class ColorMetric(Metric):
 
 def distances(predicted: Tensor, truth: Tensor) -> dict[str, float]:
     """PSNR, SSIM and, if its network is present, LPIPS between two pictures, uint8 RGB (3, H, W)."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
     pair = predicted[None].float(), truth[None].float()
     psnr = min(HIGHEST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=255.0)))
     values = {"PSNR": psnr, "SSIM": float(_first(structural_similarity_index_measure(*pair, data_range=255.0)))}

@@ -1,19 +1,21 @@
-"""Average precision of objects, computed by pycocotools."""
+"""Average precision of objects, computed by pycocotools, whose evaluation imports matplotlib: not before it is used."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from ttt_cli.core.labels import Instance, Instances, Labels
 from ttt_cli.metrics.base import Metric, Scores, mean_of_known
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
 AREAS = ("all", "small", "medium", "large")
 
@@ -71,6 +73,8 @@ class InstanceMetric(Metric):
         return metric
 
     def _evaluator(self, prediction: COCO, truth: COCO) -> COCOeval:
+        from pycocotools.cocoeval import COCOeval
+
         evaluator = COCOeval(truth, prediction, "segm")
         evaluator.params.catIds = list(range(len(self.names)))
         evaluator.params.imgIds = [1]
@@ -95,6 +99,8 @@ class InstanceMetric(Metric):
 
 def _coco(instances: tuple[Instance, ...], classes: int) -> COCO:
     """The objects of one frame in the form of pycocotools. Ids begin at 1, because it reads a match with 0 as none."""
+    from pycocotools.coco import COCO
+
     height, width = instances[0].mask["size"] if instances else (0, 0)
     coco = COCO()
     coco.dataset = {

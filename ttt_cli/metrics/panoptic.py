@@ -32,16 +32,23 @@ class PanopticMetric(Metric):
             raise ValueError(f"prediction {sizes} differ in size")
         frame = _matched(predicted, labeled, len(self.names))
         self.tally += frame
-        self.frame_scores.append(mean_of_known(_quality(frame)[0]))
+        self.frame_scores.append(mean_of_known(_quality(self._scored(frame))[0]))
 
     def __iadd__(self, other: PanopticMetric) -> PanopticMetric:
         self.tally += other.tally
         self.frame_scores += other.frame_scores
+        self.unlabeled &= other.unlabeled
         return self
+
+    def _scored(self, tally: np.ndarray) -> np.ndarray:
+        """The tally of the classes that the labels tell from others; the rest do not occur."""
+        scored = tally.copy()
+        scored[:, list(self.unlabeled)] = 0
+        return scored
 
     def compute(self) -> Scores:
         """PQ by both protocols; SQ, RQ, and PQ of things and of stuff."""
-        pq, sq, rq = _quality(self.tally) * 100
+        pq, sq, rq = _quality(self._scored(self.tally)) * 100
         is_thing = np.isin(np.arange(len(self.names)), list(self.things))
         details = {
             "SQ": mean_of_known(sq),

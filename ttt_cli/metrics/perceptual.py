@@ -1,7 +1,8 @@
 """LPIPS, FID and IS: how colors look to pretrained networks, if these are on this machine.
 
 Their weights cannot come with the program. They are expected in torch's folder for downloads,
-$TORCH_HOME/hub/checkpoints, which is ~/.cache/torch/hub/checkpoints unless TORCH_HOME is set.
+$TORCH_HOME/hub/checkpoints, which is ~/.cache/torch/hub/checkpoints unless TORCH_HOME is set. torchmetrics, which
+takes seconds to import, is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from ttt_cli.core.errors import TttvError, printable
 
@@ -74,6 +72,9 @@ class InceptionFeatures:
         """FID and IS over all pictures; what cannot be computed is missing. FID is always too high for few frames."""
         if not self.outputs["found"]:
             return {}
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.inception import InceptionScore
+
         scores: dict[str, float] = {}
         pictures = {name: self.outputs[name] for name in ("found", "true")}
         features = {name: torch.stack(values).double() for name, values in pictures.items() if len(values) > 1}
@@ -129,6 +130,8 @@ def _file(name: str) -> Path:
 
 @cache
 def _alexnet() -> nn.Module | None:
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
     return _opened(ALEXNET, lambda path: LearnedPerceptualImagePatchSimilarity("alex"))
 
 

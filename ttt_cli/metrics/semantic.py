@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from ttt_cli.core.classes import VOID
 from ttt_cli.core.labels import ClassMap, Labels
@@ -29,20 +28,19 @@ class SemanticMetric(Metric):
         predicted, labeled = ClassMap.expect(prediction).ids, ClassMap.expect(truth).ids
         if predicted.shape != labeled.shape:
             raise ValueError(f"prediction {tuple(predicted.shape)} and label {tuple(labeled.shape)} differ in size")
-        counts = multiclass_confusion_matrix(
-            predicted.long(), labeled.long(), num_classes=len(self.names), ignore_index=VOID, validate_args=False
-        )
+        counts = _confusion(predicted[labeled != VOID], labeled[labeled != VOID], len(self.names))
         self.confusion += counts
-        self.frame_scores.append(mean_of_known(_iou(counts)))
+        self.frame_scores.append(mean_of_known(self._iou(counts)))
 
     def __iadd__(self, other: SemanticMetric) -> SemanticMetric:
         self.confusion += other.confusion
         self.frame_scores += other.frame_scores
+        self.unlabeled &= other.unlabeled
         return self
 
     def compute(self) -> Scores:
         """A class that occurs in neither label nor prediction has no IoU."""
-        iou = _iou(self.confusion) * 100
+        iou = self._iou(self.confusion) * 100
         by_class = dict(zip(self.names, iou.tolist(), strict=True))
         return Scores(pooled=mean_of_known(iou), paper=self.paper(), by_class=by_class, details={})
 
@@ -55,7 +53,14 @@ class SemanticMetric(Metric):
         metric.confusion += torch.tensor(content["confusion"], dtype=torch.int64)
         return metric
 
+    def _iou(self, confusion: Tensor) -> Tensor:
+        hits = confusion.diagonal().double()
+        iou = hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
+        iou[list(self.unlabeled)] = torch.nan
+        return iou
 
-def _iou(confusion: Tensor) -> Tensor:
-    hits = confusion.diagonal().double()
-    return hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
+
+def _confusion(predicted: Tensor, labeled: Tensor, classes: int) -> Tensor:
+    """How many of the N pixels have which label and which prediction, both (N,): (labels, predictions), int64."""
+    pairs = labeled.long() * classes + predicted.long()
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes)

@@ -19,4 +19,5 @@ def metric_from_json(content: dict[str, Any]) -> Metric:
     """Reads the output of `Metric.as_json`. Raises KeyError, TypeError or ValueError for anything else."""
     metric = METRICS[content["key"]].from_counts(content)
     metric.frame_scores = [float("nan") if score is None else float(score) for score in content["frame_scores"]]
+    metric.unlabeled = frozenset(content.get("unlabeled", ()))
     return metric

@@ -19,8 +19,9 @@ from ttt_cli.model.opening import open_weights
 from ttt_cli.model.split import SplitModel
 from ttt_cli.report.collect import SegmentRun
 from ttt_cli.run.settings import RunSettings, task_of
+from ttt_cli.video.opening import open_input
 from ttt_cli.video.reader import open_video
-from ttt_cli.video.transforms import open_input, shrink
+from ttt_cli.video.transforms import shrink
 
 WIDEST = 960
 """Largest width of a picture on the page, in pixels."""

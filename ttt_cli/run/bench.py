@@ -34,8 +34,9 @@ from ttt_cli.run.precision import prediction_seconds
 from ttt_cli.run.request import RunRequest
 from ttt_cli.run.runner import run_video
 from ttt_cli.run.settings import task_of
+from ttt_cli.video.opening import open_input
 from ttt_cli.video.threads import prefetch
-from ttt_cli.video.transforms import for_model, open_input, within
+from ttt_cli.video.transforms import for_model, within
 
 MOST_FRAMES, FEWEST_FRAMES = 30, 6
 """Of a whole run, unless a number is asked for."""

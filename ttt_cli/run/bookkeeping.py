@@ -13,7 +13,7 @@ import torch
 from ttt_cli.adaptation.strangeness import UNKNOWN
 from ttt_cli.core.errors import PartialInput, PartialOutput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Video
-from ttt_cli.datasets.labels import class_map, label_truth
+from ttt_cli.datasets.folder import labels_of_run
 from ttt_cli.run.folder import FINISHED, RunFolder, write_json
 from ttt_cli.run.journal import Checkpoint
 from ttt_cli.run.outputs import Outputs
@@ -106,11 +106,13 @@ def _scores(request: RunRequest, video: Video) -> RunScores | None:
         task = TASKS[settings.task.task](classes, settings.task)
         return RunScores(lambda name: None, task, settings.adaptation.method)
     if request.truth is None:
+        if request.renames:
+            raise UsageError("--map is for labels: name their folder with --gt")
         return None
     if settings.task.task != "semantic":
         raise UsageError(f"--gt takes class ids, which do not score the task {settings.task.task}; use tttv eval")
-    truth = label_truth(request.truth, video, lambda path: class_map(path, video.size, len(classes), len(classes)))
-    return RunScores(truth, SemanticTask(classes), settings.adaptation.method)
+    truth, unlabeled = labels_of_run(request.truth, video, classes, request.renames)
+    return RunScores(truth, SemanticTask(classes), settings.adaptation.method, unlabeled)
 
 
 def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) -> list[str]:

@@ -9,10 +9,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.run.lock import LOCK, is_locked, locked
+
+if TYPE_CHECKING:
+    from ttt_cli.core.frame import Video
 
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
@@ -210,6 +213,11 @@ class RunFolder(LabelPaths):
             return [entry for entry in os.listdir(self.path) if entry != LOCK]
         except OSError as error:
             raise TttvError(f"{printable(self.path)}: cannot be read ({error.strerror})") from error
+
+
+def run_folder(out: Path | None, video: Video, kind: str) -> RunFolder:
+    """The folder of a run: `out`, by default runs/NAME-KIND in the current folder. kind: as in RunSettings."""
+    return RunFolder(out or Path("runs") / f"{video.name}-{kind}")
 
 
 def is_report(path: Path) -> bool:

@@ -216,9 +216,15 @@ class RunScores(Resumable):
 
     varying = ("metrics", "without_label")
 
-    def __init__(self, truth: Callable[[str], Labels | None], task: Task, method: str) -> None:
-        """truth: returns the labels of the frame with a given name, or None."""
-        self.truth, self.task, self.method = truth, task, method
+    def __init__(
+        self,
+        truth: Callable[[str], Labels | None],
+        task: Task,
+        method: str,
+        unlabeled: frozenset[int] = frozenset(),
+    ) -> None:
+        """truth: returns the labels of the frame with a given name, or None. unlabeled: see Metric."""
+        self.truth, self.task, self.method, self.unlabeled = truth, task, method, unlabeled
         self.metrics: dict[str, Metric] = {}
         self.without_label = 0
 
@@ -230,7 +236,9 @@ class RunScores(Resumable):
             return
         for method, labels in ((self.method, step.labels), ("joint", step.fixed_labels)):
             if labels is not None:
-                self.metrics.setdefault(method, self.task.new_metric()).update(labels, truth)
+                metric = self.metrics.setdefault(method, self.task.new_metric())
+                metric.unlabeled = self.unlabeled
+                metric.update(labels, truth)
 
     def as_json(self) -> dict[str, Any]:
         """Scores for the method and, if it runs beside, for the fixed model; see Scores in metrics/base.py."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.video.live import LiveSource
 
 if TYPE_CHECKING:
+    import torch
+
     from ttt_cli.model.split import SplitModel
 
 
@@ -38,9 +38,5 @@ class RunRequest:
     """Go on with the run in the folder if it was cut off; if there is none, begin one."""
     load: Callable[[Weights], SplitModel] = Weights.load
     """Gives the model of the weights, once the run needs it; the model comes back as it was."""
-
-    @property
-    def kind(self) -> str:
-        """The end of the names of run folders: the method, and the task unless it is semantic."""
-        method, task = self.settings.adaptation.method, self.settings.task.task
-        return method if task == "semantic" else f"{method}-{task}"
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """The weights' names of classes by those of the labels, where they differ."""

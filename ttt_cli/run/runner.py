@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import torch
 
@@ -24,7 +23,7 @@ from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.run.bookkeeping import Bookkeeping
 from ttt_cli.run.checkpoints import Checkpoints
-from ttt_cli.run.folder import RunFolder, claimed
+from ttt_cli.run.folder import RunFolder, claimed, run_folder
 from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.journal import Checkpoint, Journal, latest_checkpoint
 from ttt_cli.run.label_files import check_formats
@@ -37,7 +36,7 @@ from ttt_cli.run.steps import Step, Steps
 from ttt_cli.run.stopping import Stop, stopped_by_signals
 from ttt_cli.run.subject import check_same, subject_of, subject_of_finished
 from ttt_cli.video.live import LiveSource
-from ttt_cli.video.transforms import open_input
+from ttt_cli.video.opening import open_input
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,13 @@ def run_video(
     on_start: Callable[[Video, int], None] = lambda video, frames_done: None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_offline_step: OnOfflineStep = lambda done, total: None,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Run:
     """Makes one run. Whatever stops it, it leaves finished, playable files, or what it takes to go on.
 
     on_start: called after the first frame; frames_done: by the run that this one resumes. on_step: called after every
-    frame. on_offline_step: called at each step of a method that trains before the first frame.
+    frame. on_offline_step: called at each step of a method that trains before the first frame. on_stage: called with
+    what is loaded next, in a few words, until the first frame is there.
     Raises UsageError for a method that chooses by labels. Raises TttvError if the input, labels, weights or output
     folder cannot be used; if not even the first frame could be predicted, nothing has been written. With `resume`,
     raises AlreadyDone if the run is finished.
@@ -76,7 +77,7 @@ def run_video(
     if request.resume and isinstance(request.source, LiveSource):
         raise UsageError(f"{printable(request.source.shown)}: live input cannot be gone back to; leave out --resume")
     video = open_input(request.source, request.settings.input)
-    folder = RunFolder(request.out or Path("runs") / f"{video.name}-{request.kind}")
+    folder = run_folder(request.out, video, request.settings.kind)
     folder.check(video.path, request.overwrite, request.resume)
     forget_peak(request.device)
     with explained(), ExitStack() as stack:
@@ -85,7 +86,9 @@ def run_video(
         stack.enter_context(_threads_of(saved))
         bookkeeping = Bookkeeping(request, video, journal.subject, saved)
         request, stop = bookkeeping.request, Stop()
+        on_stage(f"loading the weights {request.weights.name}")
         model = Steps(request, video, saved)
+        on_stage("working on the first frame")
         steps = stack.enter_context(closing(model.run(on_offline_step, stop.check)))
         first = next(steps, None)  # None if all frames were done already.
         if saved is None:

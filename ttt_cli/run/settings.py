@@ -1,16 +1,17 @@
-"""The settings of a run, merged from every place that can give them."""
+"""The settings of a run, merged from every place that can give them.
+
+Importing this does not import torch, which takes seconds: most wrong values can be told before (`preview`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ttt_cli.adaptation.methods import check_defined, constants_of, method_named
+from ttt_cli.adaptation.catalog import require_method
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
@@ -19,11 +20,13 @@ from ttt_cli.model.published.foreign import ForeignWeights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import Overrides, Tables
-from ttt_cli.tasks.base import Task
-from ttt_cli.tasks.published import PUBLISHED_TASKS
 from ttt_cli.tasks.settings import TaskSettings
-from ttt_cli.tasks.table import TASKS
 from ttt_cli.video.settings import InputSettings, OutputSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from ttt_cli.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,18 @@ class RunSettings:
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
 
+    @property
+    def kind(self) -> str:
+        """The end of the names of run folders: the method, and the task unless it is semantic."""
+        method, task = self.adaptation.method, self.task.task
+        return method if task == "semantic" else f"{method}-{task}"
+
 
 SECTIONS = [section.name for section in dataclasses.fields(RunSettings)]
+
+
+ForMethod = Callable[[str, dict[str, Any], str], dict[str, Any]]
+"""Makes a table for AdaptationSettings of a method, a table that may have settings of its own, and its origin."""
 
 
 def resolve(
@@ -47,20 +60,39 @@ def resolve(
     file, the weights' recommendations, the dataclasses' defaults.
 
     budget: as in AdaptationSettings, if nothing else says how often to adapt.
-    Raises UsageError for unknown names, wrong types and values out of range.
+    Raises UsageError for unknown names, wrong types and values out of range, and for a method that makes no sense for
+    the task or the weights.
     """
-    file = _file_tables(config)
-    check_tables(overrides.assigned, "--set")
-    check_tables(weights.recommended, str(weights.path))
+    from ttt_cli.adaptation.methods import check_defined
+
+    settings = _merged_settings(weights, config, overrides, device.type, budget, _with_constants)
+    check_defined(settings.adaptation.method, settings.task.task, weights)
+    return settings
+
+
+def preview(weights: Weights, config: Path | None, overrides: Overrides, budget: float = 0.0) -> RunSettings:
+    """The same on a CPU, as far as it can be told without torch: without the settings that only one method has.
+
+    Raises UsageError as `resolve` does, but not for those.
+    """
+    return _merged_settings(weights, config, overrides, "cpu", budget, _without_own)
+
+
+def _merged_settings(
+    weights: Weights, config: Path | None, overrides: Overrides, device: str, budget: float, for_method: ForMethod
+) -> RunSettings:
+    file = _file_tables(config, for_method)
+    check_tables(overrides.assigned, "--set", for_method)
+    check_tables(weights.recommended, str(weights.path), for_method)
     given = {section: _given(getattr(overrides, section)) for section in SECTIONS}
-    by_device: Tables = {"adaptation": {"precision": "bf16" if device.type == "cuda" else "fp32"}}
+    by_device: Tables = {"adaptation": {"precision": "bf16" if device == "cuda" else "fp32"}}
     layers = (by_device, weights.recommended, file, given, overrides.assigned)
     merged: Tables = {section: _merged(layer.get(section, {}) for layer in layers) for section in SECTIONS}
     method = merged["adaptation"].get("method", AdaptationSettings.method)
-    for_method = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
-    if not {"every", "budget"} & for_method.keys():
-        for_method["budget"] = budget
-    merged["adaptation"] = _with_constants(method, for_method, "settings: adaptation")
+    adaptation = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
+    if not {"every", "budget"} & adaptation.keys():
+        adaptation["budget"] = budget
+    merged["adaptation"] = for_method(method, adaptation, "settings: adaptation")
     settings = from_table(RunSettings, merged, "settings")
     _check(settings, weights)
     return settings
@@ -68,6 +100,9 @@ def resolve(
 
 def task_of(weights: Weights, settings: RunSettings) -> Task:
     """The task that the settings name, for these weights."""
+    from ttt_cli.tasks.published import PUBLISHED_TASKS
+    from ttt_cli.tasks.table import TASKS
+
     ordinary = weights.ordinary if settings.input.exposure == "match" else None
     if isinstance(weights, ForeignWeights):
         processing = weights.processing(resizes=settings.input.size is None)
@@ -93,14 +128,14 @@ def tables_of_methods(config: Path | None, overrides: Overrides) -> Tables:
     assigned = overrides.assigned.get("adaptation", {})
     overridden = {*_given(overrides.adaptation), *assigned}
     tables: Tables = {}
-    for method, table in _method_tables(_file_tables(config).get("adaptation", {})).items():
+    for method, table in _method_tables(_file_tables(config, _with_constants).get("adaptation", {})).items():
         tables[method] = {name: value for name, value in table.items() if name not in overridden}
     for method, table in _method_tables(assigned).items():
         tables[method] = {**tables.get(method, {}), **table}
     return {method: tables[method] for method in sorted(tables) if tables[method]}
 
 
-def check_tables(tables: Tables, where: str) -> None:
+def check_tables(tables: Tables, where: str, for_method: ForMethod) -> None:
     """Checks the tables of a config file or of `--set` on their own, so that errors name the source, `where`.
 
     Raises UsageError for unknown names, wrong types and values out of range, including those in tables of methods.
@@ -111,7 +146,7 @@ def check_tables(tables: Tables, where: str) -> None:
         tables = {**tables, "adaptation": {name: adaptation[name] for name in adaptation if name not in methods}}
         for method, table in methods.items():
             try:
-                _check_method_table(method, table)
+                _check_method_table(method, table, for_method)
             except UsageError as error:
                 raise UsageError(f"{printable(where)}: {error}") from error
     from_table(RunSettings, tables, where)
@@ -130,11 +165,11 @@ def settings_record(settings: RunSettings) -> dict[str, Any]:
     return {**dataclasses.asdict(settings), "adaptation": adaptation_record(settings.adaptation)}
 
 
-def _file_tables(config: Path | None) -> Tables:
+def _file_tables(config: Path | None, for_method: ForMethod) -> Tables:
     if config is None:
         return {}
     tables: Tables = read_toml(config)
-    check_tables(tables, str(config))
+    check_tables(tables, str(config), for_method)
     return tables
 
 
@@ -152,17 +187,19 @@ def _method_tables(adaptation: dict[str, Any]) -> Tables:
     return {name: value for name, value in adaptation.items() if isinstance(value, dict) and name != "constants"}
 
 
-def _check_method_table(method: str, table: dict[str, Any]) -> None:
+def _check_method_table(method: str, table: dict[str, Any], for_method: ForMethod) -> None:
     where = f"adaptation.{method}"
     if "method" in table:
         raise UsageError(f"{printable(where)}: a table of a method cannot name another one")
-    from_table(AdaptationSettings, _with_constants(method, table, where), where)
+    from_table(AdaptationSettings, for_method(method, table, where), where)
 
 
 def _with_constants(method: str, table: dict[str, Any], where: str) -> dict[str, Any]:
     """A table for AdaptationSettings, with the method's own settings moved into `constants`."""
+    from ttt_cli.adaptation.methods import constants_of, method_named
+
     constants = constants_of(method)
-    known = [field.name for field in dataclasses.fields(AdaptationSettings) if field.name != "constants"]
+    known = _for_all_methods()
     for name in table:
         if name not in (*known, *constants):
             raise UsageError(
@@ -173,8 +210,20 @@ def _with_constants(method: str, table: dict[str, Any], where: str) -> dict[str,
     return {**{name: value for name, value in table.items() if name not in constants}, "constants": method_settings}
 
 
+def _without_own(method: str, table: dict[str, Any], where: str) -> dict[str, Any]:
+    """A table for AdaptationSettings, without the method's own settings, which only its class knows."""
+    require_method(method)
+    return {name: value for name, value in table.items() if name in _for_all_methods()}
+
+
+def _for_all_methods() -> list[str]:
+    return [field.name for field in dataclasses.fields(AdaptationSettings) if field.name != "constants"]
+
+
 def choose_device(name: str) -> torch.device:
     """The device of this name; "auto" is CUDA if available, else the CPU. Raises UsageError if it is not available."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -185,14 +234,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def _check(settings: RunSettings, weights: Weights) -> None:
-    if settings.task.task not in TASKS:
-        raise UsageError(f"task {printable(settings.task.task)!r} is unknown; {choices(settings.task.task, TASKS)}")
     if settings.task.task not in weights.tasks:
         known = ", ".join(weights.tasks)
         raise UsageError(f"weights {printable(weights.name)} are for {known}, not for the task {settings.task.task}")
     if isinstance(weights, ForeignWeights) and weights.takes_one_size and settings.input.size is not None:
         raise UsageError(f"weights {printable(weights.name)} take pictures of one size only: leave out the size")
-    check_defined(settings.adaptation.method, settings.task.task, weights)
     names = [kind.name for kind in weights.classes]
     for name in settings.output.classes:
         if name not in names:

@@ -29,6 +29,7 @@ def subject_of(request: RunRequest, video: Video) -> dict[str, Any]:
         "device": request.device.type,
         "input": quick_fingerprint(video.path),
         "labels": None if request.truth is None else quick_fingerprint(request.truth),
+        "map": dict(request.renames),
         "gray_first": request.gray_first,
         "weights": request.weights.checksum(),
         "settings": settings_record(request.settings),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ttt_cli.core.area import Area
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.ranges import require_count, require_not_negative, require_share
+
+TASK_NAMES = ("semantic", "instance", "panoptic", "colorization")
+"""Those in TASKS (tasks/table.py)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class TaskSettings:
     """
 
     def __post_init__(self) -> None:
+        if self.task not in TASK_NAMES:
+            raise UsageError(f"task {printable(self.task)!r} is unknown; {choices(self.task, TASK_NAMES)}")
         require_count(self, "largest_count")
         require_share(self, "shown_score", "object_threshold", "overlap_threshold")
         require_not_negative(self, "saturation")

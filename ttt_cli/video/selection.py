@@ -1,4 +1,4 @@
-"""Which frames of an input are read."""
+"""Which frames of an input are read. Torch is imported when frames are, not before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ttt_cli.core.errors import PartialInput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame
@@ -97,6 +96,8 @@ def walk(
 
     first: the index of the first frame from the start on, if the candidates begin after it.
     """
+    import torch
+
     read = 0
     try:
         for candidate in candidates:

@@ -1,6 +1,6 @@
 """The table of methods, one file for each.
 
-To add a method, write a file beside these and add a line to METHODS.
+To add a method, write a file beside these and add a line to METHODS, and one to SUMMARIES in adaptation/catalog.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from ttt_cli.adaptation.catalog import unknown_method
 from ttt_cli.adaptation.methods.align import Align
 from ttt_cli.adaptation.methods.auto import Auto
 from ttt_cli.adaptation.methods.base import Method
@@ -103,10 +104,7 @@ def _of_table(name: str) -> Method:
     base, _, predictor = name.rpartition("+")
     if base in METHODS and predictor in PREDICTORS:
         return dataclasses.replace(METHODS[base], name=name, predictor=PREDICTORS[predictor])
-    raise UsageError(
-        f"method {printable(name)!r} is unknown; {choices(name, METHODS)}, and each with "
-        f"{' or '.join('+' + suffix for suffix in PREDICTORS)}"
-    )
+    raise unknown_method(name)
 
 
 def check_defined(name: str, task: str, weights: Weights) -> None:
