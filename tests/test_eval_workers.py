@@ -34,7 +34,7 @@ from ttt_cli.video.settings import InputSettings
 
 Capture = pytest.CaptureFixture[str]
 KILLS = 2
-MEASURED = ("seconds", "time_ratio", "peak_mebibytes")
+MEASURED = ("seconds", "time_ratio", "peak_mebibytes", "finished")
 """Parts of the names of what differs from one time to the next."""
 UNIX_SIGNALS = pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
 

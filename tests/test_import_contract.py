@@ -26,7 +26,7 @@ ALLOWED = {
     "run": "core model metrics video tasks adaptation draw datasets",
     "many": "core model video run",
     "evaluate": "core model metrics video tasks adaptation draw datasets run",
-    "report": "core model video tasks adaptation run evaluate",
+    "report": "core model video tasks adaptation datasets run evaluate",
     "api": "core model tasks adaptation video run",
     "cli": "core model video tasks adaptation datasets training preparation run many evaluate report",
     "__main__": "cli",

@@ -5,96 +5,255 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 import os
+import queue
 import re
 import shutil
-import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from test_eval import make_drive
 from video_fixtures import make_video
 
 from ttt_cli.cli import main
+from ttt_cli.core.classes import CAMVID, VOID
+from ttt_cli.report.collect import Evaluation, SegmentRun, read
+from ttt_cli.report.evaluation import sections_of
+from ttt_cli.report.gallery import Gallery, thinned
 from ttt_cli.report.page import build
-from ttt_cli.report.plots import Line, along_the_video, over_windows
+from ttt_cli.report.plots import Line, dots, over_windows
+from ttt_cli.report.run_view import view_of
+from ttt_cli.report.tables import best_of
+from ttt_cli.report.watch import watch
+from ttt_cli.run.lock import locked
+from ttt_cli.run.record import command_line
 
 Capture = pytest.CaptureFixture[str]
 
 
 class Page(HTMLParser):
-    """Headings, table entries, and every address that the page names."""
+    """Headings, table entries, the data of runs, and every address that the page names."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.headings: list[str] = []
         self.entries: list[str] = []
         self.addresses: list[str] = []
+        self.runs: list[dict[str, Any]] = []
         self.plots = 0
         self._inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self._inside = tag
-        self.plots += tag == "svg"
+        self._inside = "data" if ("class", "data") in attributes else tag
+        self.plots += ("role", "img") in attributes
         self.addresses += [value or "" for name, value in attributes if name in {"src", "href", "xlink:href"}]
 
     def handle_data(self, data: str) -> None:
-        if self._inside == "h2":
+        if self._inside in ("h2", "h3"):
             self.headings.append(data)
         if self._inside == "td":
             self.entries.append(data)
+        if self._inside == "data":
+            self.runs.append(json.loads(data))
         self._inside = ""
 
 
 @pytest.fixture(scope="module")
 def folders(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A finished evaluation with several windows and a finished run compared with the fixed model."""
+    """A finished evaluation with several windows, and a run of 3 frames that is compared and scored."""
     base = tmp_path_factory.mktemp("runs")
     drive, weights = make_drive(base / "<i>drive & co"), ["--weights", str(tiny_weights)]
     arguments = ["--dataset", "camvid", "--gt", str(drive), *weights, "--out", str(base / "evaluation"), "--quiet"]
     methods = ["--method", "joint,implicit,online,tent", "--window", "1,2,inf", "--seeds", "2"]
     assert main(["eval", *arguments, *methods]) == 0
-    clip = make_video(base / "clip.mp4", seconds=0.3)
-    assert main(["segment", str(clip), *weights, "--compare", "--out", str(base / "run"), "--quiet"]) == 0
+    run = [
+        str(drive / "images"),
+        "--gt",
+        str(drive / "labels"),
+        *weights,
+        "--method",
+        "online",
+        "--compare",
+        "--set",
+        "adaptation.every=1",
+    ]
+    assert main(["segment", *run, "--out", str(base / "run"), "--quiet"]) == 0
+    make_fixed_masks(base / "run")
     return base / "evaluation", base / "run"
 
 
-def test_the_page_has_the_tables_plots_and_pictures(folders: tuple[Path, Path]) -> None:
+def make_fixed_masks(run: Path) -> None:
+    """Masks of the fixed model that differ from the adapted one's in the left of each frame, the more the later."""
+    fixed = run / "masks-fixed"
+    fixed.mkdir(exist_ok=True)
+    for number, path in enumerate(sorted((run / "masks").iterdir())):
+        with Image.open(path) as picture:
+            ids = np.array(picture)
+        ids[: 10 * (number + 1), :20] = (ids[: 10 * (number + 1), :20] + 1) % 11
+        Image.fromarray(ids).save(fixed / path.name)
+
+
+def edited(run: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a run with a changed run.json."""
+    shutil.copytree(run, copy)
+    report = json.loads((copy / "run.json").read_text())
+    change(report)
+    (copy / "run.json").write_text(json.dumps(report))
+    return copy
+
+
+def picture_of(address: str) -> np.ndarray:
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+        return np.array(picture)
+
+
+def test_the_page_has_the_tables_plots_and_the_player(folders: tuple[Path, Path]) -> None:
     page = Page(build(folders))
-    for part in ("methods", "what each memory is worth", "at a glance", "windows", "IoU by class", "along", "adjacent"):
+    for part in ("Methods", "What each memory is worth", "At a glance", "Windows", "IoU by class", "Along", "Classes"):
         assert any(part in heading for heading in page.headings), part
     content = json.loads((folders[0] / "metrics.json").read_text())
     for row in content["summary"]:
         assert any(entry.startswith(f"{row['pooled']:.2f}") for entry in page.entries)
-    assert page.plots == 7
-    pictures = [address for address in page.addresses if address.startswith("data:image/jpeg")]
-    assert len(pictures) == 6
-    for address in pictures:
-        with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
-            picture.load()
+    assert page.plots == 2
+    (data,) = page.runs
+    assert [pane["name"] for pane in data["panes"]] == ["source", "fixed", "adapted"]
+    titles = [chart["title"] for chart in data["charts"]]
+    assert [title.split()[0] for title in titles] == ["mIoU", "Loss:", "Adapted", "Agreement", "Time"]
+    road = data["classes"][3]
+    assert (road["name"], road["color"]) == ("road", "#" + bytes(CAMVID[3].color).hex())
+
+
+def test_the_players_masks_are_those_of_the_run(folders: tuple[Path, Path]) -> None:
+    (data,) = Page(build(folders[1:])).runs
+    for pane, folder in zip(data["panes"][1:], ("masks-fixed", "masks"), strict=True):
+        for name, address in zip(data["names"], pane["pictures"], strict=True):
+            with Image.open(folders[1] / folder / f"{name}.png") as mask:
+                np.testing.assert_array_equal(picture_of(address), np.array(mask))
+    agreement = next(chart for chart in data["charts"] if chart["title"].startswith("Agreement"))
+    (line,) = agreement["lines"]
+    wanted = [100 - 100 * 20 * min(48, 10 * number) / (48 * 64) for number in (1, 2, 3)]
+    assert line["values"] == pytest.approx(wanted, abs=0.01)
+
+
+def test_the_frames_to_look_at_are_the_best_and_the_worst(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (data,) = Page(build(folders[1:])).runs
+    found = {kind["title"]: [frame[0] for frame in kind["frames"]] for kind in data["moments"]}
+    scores = data["scores"]["adapted"]
+    assert scores[2] is None, "the last frame of the drive has no label"
+    assert found["Lowest score"][0] == min((0, 1), key=lambda position: scores[position])
+    unscored = tmp_path / "unscored"
+    shutil.copytree(folders[1], unscored)
+    (unscored / "metrics.json").unlink()
+    (data,) = Page(build([unscored])).runs
+    found = {kind["title"]: [frame[0] for frame in kind["frames"]] for kind in data["moments"]}
+    assert found == {"Fixed and adapted differ most": [2, 1, 0], "They agree most": [0, 1, 2]}
 
 
 def test_the_page_needs_nothing_from_outside(folders: tuple[Path, Path]) -> None:
     text = build(folders)
     assert all(address.startswith(("data:", "#")) for address in Page(text).addresses)
-    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+    assert not re.search(r"url\((?!#)|@import|<script[^>]* src", text)
+    assert "default-src 'none'" in text
     assert "<i>drive" not in text
-    assert "prefers-color-scheme: dark" in text
+
+
+def test_names_cannot_end_the_script(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><!--"
+
+    def rename(report: dict[str, Any]) -> None:
+        report["classes"][3]["name"] = report["warnings"] = report["input"] = evil
+        report["warnings"] = [evil]
+
+    text = build([edited(folders[1], tmp_path / "run", rename)])
+    assert "<script>alert" not in text
+    assert Page(text).runs[0]["classes"][3]["name"] == evil
+
+
+def test_long_videos_are_thinned_evenly() -> None:
+    for frames in (1, 299, 300, 301, 5000):
+        positions = thinned(frames)
+        assert positions[0] == 0 and len(positions) <= 300
+        assert len({after - before for before, after in itertools.pairwise(positions)}) <= 1
+        assert len(positions) >= min(frames, 150)
+    later = {position for position in thinned(1200) if position < 700}
+    assert later <= set(thinned(700)), "what a growing video shows, it has shown before"
+
+
+def test_pictures_of_a_run_are_within_their_budget(folders: tuple[Path, Path]) -> None:
+    run = read(folders[1])
+    assert isinstance(run, SegmentRun)
+    view = view_of(run, Gallery(), budget=1, reconstruct=False)
+    best_and_worst = {moment.position for kind in view.moments for moment in kind.moments}
+    assert set(view.positions) == {0, 2} | best_and_worst
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([50.0, 51.0, 49.0], [False, True, False]),
+        ([50.001, 50.002, 49.0], [True, True, False]),
+        ([50.001, 50.002, float("nan")], [False, False, False]),
+        ([50.0], [False]),
+    ],
+)
+def test_what_shows_as_much_as_the_best_is_marked_and_no_difference_of_zero(
+    values: list[float], best: list[bool]
+) -> None:
+    assert best_of(values, digits=2) == best
+
+
+def test_losses_of_different_kinds_have_plots_of_their_own(folders: tuple[Path, Path]) -> None:
+    evaluation = read(folders[0])
+    assert isinstance(evaluation, Evaluation)
+    along = next(section for section in sections_of(evaluation) if section.title.startswith("Along"))
+    lines = {chart["title"]: {line["name"] for line in chart["lines"]} for chart in along.charts}
+    assert lines["Loss: entropy of the prediction, in nats"] == {"tent"}
+    assert lines["Loss: reconstruction"] == {"online"}
+    assert lines["Time"] == {"joint", "tent", "online"}
 
 
 def test_pictures_that_can_no_longer_be_made_are_reported_missing(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(folders[1], run)
-    (run / "overlay.mp4").unlink()
-    report = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**report, "input": "gone.mp4"}))
+    run = edited(folders[1], tmp_path / "run", lambda report: report.update(input="gone.mp4"))
     text = build([run])
-    assert len(re.findall("left out: ", text)) == 2
+    assert len(re.findall("Left out: ", text)) == 2
     assert "gone.mp4" in text
+    (data,) = Page(text).runs
+    assert [pane["name"] for pane in data["panes"]] == ["fixed", "adapted"]
+
+
+def test_a_run_without_masks_shows_its_overlay(tiny_weights: Path, tmp_path: Path) -> None:
+    clip, out = make_video(tmp_path / "clip.mp4", seconds=0.3), tmp_path / "run"
+    arguments = ["--weights", str(tiny_weights), "--no-masks", "--out", str(out), "--quiet"]
+    assert main(["segment", str(clip), *arguments]) == 0
+    (data,) = Page(build([out])).runs
+    assert [pane["name"] for pane in data["panes"]] == ["source", "overlay"]
+    assert all(picture_of(address).ndim == 3 for pane in data["panes"] for address in pane["pictures"])
+
+
+def test_instances_are_shown_in_their_classes(tiny_weights: Path, tmp_path: Path) -> None:
+    clip, out = make_video(tmp_path / "clip.mp4", seconds=0.2), tmp_path / "run"
+    arguments = ["--task", "instance", "--weights", str(tiny_weights), "--set", "task.shown_score=0", "--quiet"]
+    assert main(["segment", str(clip), *arguments, "--out", str(out)]) == 0
+    objects = json.loads((out / "instances.json").read_text())
+    assert objects
+    (data,) = Page(build([out])).runs
+    ids = picture_of(data["panes"][1]["pictures"][0])
+    assert set(np.unique(ids)) - {VOID} <= {entry["category_id"] for entry in objects if entry["image_id"] == 0}
+    assert (ids != VOID).any()
 
 
 def test_the_command(folders: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
@@ -124,14 +283,14 @@ def test_an_evaluation_that_was_stopped_is_not_reported(folders: tuple[Path, Pat
 
 
 def test_text_and_axes_take_the_color_of_the_page() -> None:
-    for drawing in (
-        along_the_video([Line("online", [0, 1, 2], [0.5, float("nan"), 0.1])], "loss", "a"),
-        over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "mIoU", "b"),
+    for plot in (
+        dots({"joint": (50.0, 0.0), "online": (51.0, 0.5)}, "joint", "mIoU", "drive", "c"),
+        over_windows([Line("online", [1, 4, float("inf")], [50, 51, 52], [1, 1, 1])], "mIoU", "drive", "b"),
     ):
-        assert "currentColor" in drawing
-        assert "#010203" not in drawing
-        assert "#009e73" in drawing
-    assert ">inf<" in drawing
+        assert "currentColor" in plot.svg
+        assert "#010203" not in plot.svg
+        assert "#009e73" in plot.svg
+    assert ">inf<" in plot.svg
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names that Windows does not have")
@@ -153,13 +312,80 @@ def test_names_that_would_do_something_are_shown(tiny_weights: Path, tmp_path: P
     assert rf"=1+1{back}x1b[31m{back} a\${back}frac\$ \textasciitilde{{}}\textasciicircum{{}} &" in latex
 
 
-def test_a_browser_opens_it_without_a_word(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
-    page = tmp_path / "page.html"
-    page.write_text(build(folders), encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    assert done.stdout.count("<h2>") == build(folders).count("<h2>")
+def test_a_run_that_goes_on_is_shown_as_far_as_it_is(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = edited(folders[1], tmp_path / "run", lambda report: report.update(status="running"))
+    lines = (run / "frames.jsonl").read_text()
+    (run / "frames.jsonl").write_text(lines[: lines.rindex("{") + 20])
+    with locked(run):
+        text = build([run])
+    assert "going on" in text
+    assert Page(text).runs[0]["positions"] == [0, 1]
+    assert "cut off" in build([run])
+
+
+def test_watching_ends_with_the_run(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = edited(folders[1], tmp_path / "run", lambda report: report.update(status="running"))
+    lines = (run / "frames.jsonl").read_text().splitlines(keepends=True)
+    (run / "frames.jsonl").write_text(lines[0])
+    addresses: queue.Queue[str] = queue.Queue()
+    pages: list[str] = []
+    watching = threading.Thread(target=lambda: pages.append(watch([run], lambda folder: None, addresses.put)))
+    with locked(run):
+        watching.start()
+        address = addresses.get(timeout=60)
+        assert address.startswith("http://127.0.0.1:")
+        (data,) = Page(got(address)).runs
+        assert data["positions"] == [0]
+        first = data["panes"][0]["pictures"][0]
+        assert got(address[:-1] + first, text=False).startswith(b"\xff\xd8")
+        (run / "frames.jsonl").write_text("".join(lines[:2]))
+        version = got(address + "version")
+        wait_until(lambda: got(address + "version") != version)
+        assert Page(got(address)).runs[0]["positions"] == [0, 1]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": "evil.example"}))
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            got(address + "../../etc/passwd")
+    wait_until(lambda: got(address + "version") == "end")
+    last = got(address)
+    watching.join(timeout=60)
+    assert pages == [last]
+    assert last.count("data:image/png") == 2 * 2
+
+
+def got(address: str, text: bool = True) -> Any:
+    with urllib.request.urlopen(address, timeout=30) as response:
+        content = response.read()
+    return content.decode() if text else content
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_command_line_is_on_record_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["/usr/bin/tttv", "segment", "rtsp://me:secret@camera/1?token=secret", "-o", "a b"]
+    )
+    assert command_line() == ["tttv", "segment", "rtsp://camera/1", "-o", "a b"]
+    monkeypatch.setattr(sys, "argv", ["notebook.py"])
+    assert command_line() is None
+
+
+def test_the_command_can_be_typed_again(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    command = ["tttv", "segment", "my drive.mp4"]
+    run = edited(folders[1], tmp_path / "run", lambda report: report.update(command=command))
+    assert "tttv segment &#39;my drive.mp4&#39;" in build([run])
+
+
+def test_open_shows_the_page_in_the_browser(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)))
+    assert main(["report", str(folders[0]), "--open"]) == 0
+    assert opened == [(folders[0] / "report.html").resolve().as_uri()]
+    assert "no browser found" in capsys.readouterr().err

@@ -1,7 +1,9 @@
-"""`tttv report`: makes an HTML page from finished runs."""
+"""`tttv report`: makes an HTML page of runs and evaluations."""
 
 from __future__ import annotations
 
+import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,21 +17,33 @@ EPILOG = """Examples:
 
 tttv report runs/eval-camvid
 
-tttv report runs/eval-camvid runs/eval-camvid-low-light runs/drive-online --out report.html"""
+tttv report runs/drive-online --open
+
+tttv report runs/drive-online --watch --open
+
+tttv report runs/eval-camvid runs/eval-camvid-low-light --out report.html"""
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders written by tttv eval or tttv segment.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders written by tttv segment, colorize or eval.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Page to write. (default: report.html in the first folder)"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE even if it is not a report.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    watched: Annotated[
+        bool,
+        typer.Option("--watch", help="Serve the page to this machine while a run goes on, and renew it."),
+    ] = False,
 ) -> None:
-    """Make an HTML page of tables, plots and pictures that opens anywhere, even offline.
+    """Make an HTML page that opens anywhere, even offline.
 
-    Evaluations give the paper's tables and curves. Runs of segment give loss and time along the video, adjacent frames
-    and reconstructions; for the reconstructions, the input and the weights must still exist.
+    Runs of segment and colorize give a player with the input, the fixed and the adapted model in step, curves that lead
+    into it, and the frames worth looking at; for some of that the input and the weights must still exist. Evaluations
+    give the paper's tables and curves.
     """
     from ttt_cli.run.folder import REPORT, is_report
 
@@ -38,9 +52,32 @@ def report(
         raise TttvError(f"{printable(path)}: exists and is no report; add --overwrite, or name another with --out")
     try:
         from ttt_cli.report.page import build
+        from ttt_cli.report.watch import watch
     except ModuleNotFoundError as error:
         raise TttvError(f'{error.name} is not installed; python -m pip install "tttv[report]"') from error
-    page = build(runs)
+    try:
+        page = watch(runs, _waiting, partial(_watching, show)) if watched else build(runs)
+    except KeyboardInterrupt:
+        if watched:
+            return  # That is how the user ends it.
+        raise
     with replacing(path, remedy="choose another --out") as temporary:
         temporary.write_text(page, encoding="utf-8")
     _console.line(path)
+    if show and not watched:
+        _open(path.resolve().as_uri())
+
+
+def _waiting(folder: Path) -> None:
+    _console.line(f"{printable(folder)}: no run yet, waiting for one (Ctrl-C ends)")
+
+
+def _watching(show: bool, address: str) -> None:
+    _console.line(f"{address} shows the run while it goes on (Ctrl-C ends)")
+    if show:
+        _open(address)
+
+
+def _open(address: str) -> None:
+    if not webbrowser.open(address):
+        _console.warning(f"no browser found; open {address}")

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from ttt_cli.evaluate.results import (
 from ttt_cli.model.opening import weights_for
 from ttt_cli.run.folder import write_json
 from ttt_cli.run.lock import locked
-from ttt_cli.run.record import machine, versions
+from ttt_cli.run.record import command_line, machine, versions
 from ttt_cli.run.settings import adaptation_record
 
 
@@ -153,6 +154,8 @@ def _outcome(experiment: Experiment, subject: dict[str, Any], tallies: Mapping[C
     ]
     content = {
         **subject,
+        "command": command_line(),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "warnings": [*experiment.warnings, *ran_out],
         "score": next(iter(tallies.values())).metric.title,
         "unit": next(iter(tallies.values())).metric.unit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,79 +44,84 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "legend.frameon": False,
 }
+
+
+SMALLEST_SPAN = 2.0
+"""An axis of scores is at least so many of their units long, lest nothing look like much."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of the page."""
+
+    svg: str
+    legend: Sequence[tuple[str, str]] = ()
+    """Names and colors, which the page writes above the plot, where none of them is cut off."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve of one method along the video or over windows."""
+    """A curve of one method over windows."""
 
     name: str
     """Name in the legend; a method's name also decides the color."""
     x: Sequence[float]
-    """Frames or window sizes."""
+    """Window sizes."""
     y: Sequence[float]
     """The value at each x; NaN leaves a gap."""
     spread: Sequence[float] | None = None
     """Half the length of the error bar at each x."""
 
 
-def bars(groups: Sequence[str], series: Mapping[str, Sequence[float]], score: str, label: str) -> str:
-    """Bars side by side, one group for each stream (the paper's Figure 2)."""
-    colors = _colors(list(series))
-    # A number such as 12.3 must fit above every bar.
-    across = min(14.0, max(7.0, 0.55 * len(series) * len(groups)))
-    with _axes(width=across, height=3.2, label=label) as (figure, axes):
-        width = 0.8 / max(3, len(series))
-        for index, (name, values) in enumerate(series.items()):
-            positions = [group + (index - (len(series) - 1) / 2) * width for group in range(len(groups))]
-            drawn = axes.bar(positions, values, width * 0.92, label=name, color=colors[name])
-            axes.bar_label(drawn, fmt="%.1f", fontsize=8, color=INK, padding=2)
-        lowest = min(value for values in series.values() for value in values)
-        axes.set_ylim(bottom=max(0.0, lowest - 15))
-        axes.set_xticks(range(len(groups)), [_text(group) for group in groups])
-        axes.set_ylabel(f"{score}, pooled")
-        _legend(axes)
-        return _svg(figure, label)
+def dots(
+    values: Mapping[str, tuple[float, float]], baseline: str | None, quantity: str, title: str, label: str
+) -> Plot:
+    """A dot for each method on a stream, with its deviation (the paper's Figure 2).
+
+    values: by method, value and deviation. baseline: the method through whose dot there is a line. title: the stream's.
+    """
+    colors = colors_of(values)
+    with _axes(width=4.4, height=1.1 + 0.36 * len(values), label=label) as (figure, axes):
+        if baseline is not None:
+            axes.axvline(values[baseline][0], color=colors[baseline], linewidth=1, alpha=0.7)
+        for row, (name, (value, deviation)) in enumerate(values.items()):
+            axes.errorbar(value, row, xerr=deviation or None, fmt="o", capsize=3, color=colors[name])
+            axes.annotate(f"{value:.1f}", (value, row), (0, 6), textcoords="offset points", ha="center", fontsize=9)
+        axes.set_ylim(len(values) - 0.4, -0.9)
+        axes.set_yticks(range(len(values)), [_text(name) for name in values])
+        axes.tick_params(left=False)
+        middle, half = sum(axes.get_xlim()) / 2, (axes.get_xlim()[1] - axes.get_xlim()[0]) / 2
+        half = max(1.15 * half, SMALLEST_SPAN / 2)
+        axes.set_xlim(middle - half, middle + half)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_title(_text(title), fontsize=11, loc="left")
+        axes.set_xlabel(quantity)
+        return Plot(_svg(figure, label))
 
 
-def over_windows(lines: Sequence[Line], score: str, label: str) -> str:
+def over_windows(lines: Sequence[Line], quantity: str, title: str, label: str) -> Plot:
     """Score against window size on a log axis (the paper's Figure 4). An infinite window holds every frame so far."""
     sizes = sorted({size for line in lines for size in line.x})
-    colors = _colors([line.name for line in lines])
+    colors = colors_of([line.name for line in lines])
     largest = max((size for size in sizes if size < math.inf), default=1.0)
 
     def position(size: float) -> float:
         return min(size, 2 * largest)
 
-    with _axes(width=7.0, height=3.2, label=label) as (figure, axes):
+    with _axes(width=4.8, height=3.0, label=label) as (figure, axes):
         for line in lines:
             positions = [position(size) for size in line.x]
-            axes.errorbar(
-                positions, line.y, line.spread, marker="o", capsize=3, label=line.name, color=colors[line.name]
-            )
+            axes.errorbar(positions, line.y, line.spread, marker="o", capsize=3, color=colors[line.name])
         axes.set_xscale("log", base=2)
         axes.set_xticks([position(size) for size in sizes], [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("window in frames")
-        axes.set_ylabel(f"{score}, pooled")
-        _legend(axes)
-        return _svg(figure, label)
-
-
-def along_the_video(lines: Sequence[Line], quantity: str, label: str) -> str:
-    """A quantity of every frame."""
-    colors = _colors([line.name for line in lines])
-    with _axes(width=9.0, height=2.6, label=label) as (figure, axes):
-        for line in lines:
-            axes.plot(line.x, line.y, label=line.name, color=colors[line.name], linewidth=1.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("frame")
         axes.set_ylabel(quantity)
-        axes.margins(x=0.01)
-        _legend(axes)
-        return _svg(figure, label)
+        axes.set_title(_text(title), fontsize=11, loc="left")
+        axes.grid(axis="y", alpha=0.25)
+        return Plot(_svg(figure, label), list(colors.items()))
 
 
 def _text(name: str) -> str:
@@ -124,14 +129,10 @@ def _text(name: str) -> str:
     return printable(name).replace("$", r"\$")
 
 
-def _colors(names: Sequence[str]) -> dict[str, str]:
+def colors_of(names: Iterable[str]) -> dict[str, str]:
     """A color for each name. Known methods have the same color in every plot."""
     other_colors = itertools.cycle(OTHERS)
     return {name: COLORS.get(name) or next(other_colors) for name in names}
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, fontsize=9, borderaxespad=0.2)
 
 
 @contextmanager
@@ -139,9 +140,7 @@ def _axes(width: float, height: float, label: str) -> Iterator[tuple[Figure, Axe
     # Ids inside an SVG apply to the whole page, so each plot needs its own.
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": printable(label)}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        axes.grid(axis="y", alpha=0.25)
-        yield figure, axes
+        yield figure, figure.subplots()
 
 
 def _svg(figure: Figure, label: str) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import statistics
+import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +54,10 @@ class Report:
     versions: dict[str, str]
     started: str
     """Date and time in UTC."""
+    command: list[str] | None = None
+    """The command line, as `command_line` returns it."""
+    classes: list[dict[str, str]] = field(default_factory=list)
+    """Name and color, as #rrggbb, of each class id in the masks; none in colorization."""
     depends_on: dict[str, Any] = field(default_factory=dict)
     """What else the files depend on (run/subject.py): versions, and checksums of input, labels and weights."""
     resumed_at: list[int] = field(default_factory=list)
@@ -107,7 +114,17 @@ def new_report(video: Video, weights: Weights, settings: RunSettings, device: to
         machine=machine(device),
         versions=versions(),
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=command_line(),
+        classes=[{"name": kind.name, "color": "#" + bytes(kind.color).hex()} for kind in weights.classes],
     )
+
+
+def command_line() -> list[str] | None:
+    """The words that the program was called by, without passwords in addresses; None in another program than tttv."""
+    program, *words = sys.argv
+    if Path(program).stem not in ("tttv", "__main__"):
+        return None
+    return ["tttv", *(re.sub(r"(://)[^/@]*@|\?.*", r"\1", word) if "://" in word else word for word in words)]
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -214,7 +231,7 @@ class RunTotals(Resumable):
 class RunScores(Resumable):
     """Scores predictions against ground truth, for metrics.json."""
 
-    varying = ("metrics", "without_label")
+    varying = ("metrics", "scored_frames", "without_label")
 
     def __init__(
         self,
@@ -226,6 +243,7 @@ class RunScores(Resumable):
         """truth: returns the labels of the frame with a given name, or None. unlabeled: see Metric."""
         self.truth, self.task, self.method, self.unlabeled = truth, task, method, unlabeled
         self.metrics: dict[str, Metric] = {}
+        self.scored_frames: list[int] = []
         self.without_label = 0
 
     def update(self, step: Step) -> None:
@@ -234,6 +252,7 @@ class RunScores(Resumable):
         if truth is None:
             self.without_label += 1
             return
+        self.scored_frames.append(step.frame.index)
         for method, labels in ((self.method, step.labels), ("joint", step.fixed_labels)):
             if labels is not None:
                 metric = self.metrics.setdefault(method, self.task.new_metric())
@@ -241,13 +260,23 @@ class RunScores(Resumable):
                 metric.update(labels, truth)
 
     def as_json(self) -> dict[str, Any]:
-        """Scores for the method and, if it runs beside, for the fixed model; see Scores in metrics/base.py."""
+        """Scores for the method and, if it runs beside, for the fixed model; see Scores in metrics/base.py.
+
+        "scored_frames" are the indices of the frames that "frame_scores" of each method belong to.
+        """
+        empty = self.task.new_metric()
+        scale = 100 if empty.unit == "percent" else 1
         return {
-            "score": self.task.new_metric().title,
-            "unit": self.task.new_metric().unit,
+            "score": empty.title,
+            "unit": empty.unit,
             "frames_without_label": self.without_label,
+            "scored_frames": self.scored_frames,
             "methods": {
-                method: {**dataclasses.asdict(metric.compute()), "frames_scored": len(metric.frame_scores)}
+                method: {
+                    **dataclasses.asdict(metric.compute()),
+                    "frames_scored": len(metric.frame_scores),
+                    "frame_scores": [round(scale * score, 3) for score in metric.frame_scores],
+                }
                 for method, metric in self.metrics.items()
             },
         }
