@@ -67,6 +67,7 @@ class Legend(Resumable):
         middle = line // 4 + row * line + line // 2
         side = round(line * 0.56)
         x = left + size // 2
-        ImageDraw.Draw(canvas).rectangle((x, middle - side // 2, x + side, middle + side - side // 2), kind.color)
+        square = (x, middle - side // 2, x + side, middle + side - side // 2)
+        ImageDraw.Draw(canvas).rectangle(square, kind.color, outline=FAINT)
         write(canvas, shortened(kind.name, size, self._name_room), x + line, middle, size, BRIGHT)
         write(canvas, self._shares_text(shares), x + line + self._name_room + size // 2, middle, size, FAINT)
