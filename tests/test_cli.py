@@ -18,9 +18,11 @@ from conftest import PATIENCE, error_of
 from PIL import Image
 
 from ttt_cli import __version__
+from ttt_cli.adaptation.methods import METHODS
 from ttt_cli.adaptation.methods.online import MaskedReconstruction
-from ttt_cli.cli import demo, main
+from ttt_cli.cli import _console, demo, main
 from ttt_cli.cli.train import _stop_asked
+from ttt_cli.core.errors import printable
 
 Capture = pytest.CaptureFixture[str]
 NAMES = ("segment", "bench", "eval", "train", "demo", "weights", "doctor")
@@ -58,6 +60,18 @@ def test_the_help_of_segment_fits_two_screens(capsys: Capture, monkeypatch: pyte
     everything = capsys.readouterr().out
     assert "--mask-ratio" in everything
     assert set(re.findall("--[a-z-]+", short)) < set(re.findall("--[a-z-]+", everything))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("eval", '"pooled" is one score'), ("weights import", "19 are Cityscapes'")]
+)
+def test_the_terminal_breaks_the_lines_of_help(
+    name: str, words: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main([*name.split(), "--help"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if words in line)
+    assert line.rstrip().endswith(".") and line.count(". ") >= 1
 
 
 @pytest.mark.parametrize(
@@ -109,6 +123,7 @@ def complete(words: str, home: Path) -> str:
 def test_completion(tmp_path: Path) -> None:
     assert complete("tttv seg", tmp_path).split() == ["segment"]
     assert "--weights" in complete("tttv segment clip.mp4 --wei", tmp_path)
+    assert "online+self-train" in complete("tttv segment clip.mp4 --method onl", tmp_path)
     assert "street-plain" in complete("tttv segment clip.mp4 --weights str", tmp_path)
 
     code = "import sys; sys.argv[:1] = ['tttv']; from ttt_cli.cli import main; sys.exit(main())"
@@ -258,6 +273,43 @@ def test_demo_without_its_clip(monkeypatch: pytest.MonkeyPatch, capsys: Capture)
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     assert main(["demo"]) == 1
     assert 'pip install "tttv[demo]"' in error_of(capsys)
+
+
+def test_methods_are_listed(tiny_weights: Path, capsys: Capture) -> None:
+    assert main(["methods", "--weights", str(tiny_weights)]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^  {re.escape(name)}\b", shown, re.MULTILINE) for name in METHODS)
+    assert re.findall(r"(\S+) \(default\)", shown) == ["online"]
+    assert re.search(r"prepared +the fixed model .*needs a\s+prepared encoder\s+\(not there\)", shown, re.DOTALL)
+
+    assert main(["methods", "--weights", str(tiny_weights), "--json"]) == 0
+    listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)["methods"]}
+    assert list(listed) == list(METHODS)
+    assert {name for name, row in listed.items() if row["trains"]} >= {"online", "tent", "align", "offline"}
+    assert not any(listed[name]["trains"] for name in ("joint", "clamp", "auto", "ln-adapt", "mirror"))
+    assert listed["align"]["needs"] == ["the features of ordinary pictures"] and listed["align"]["lacking"] == []
+    assert "colorization" in listed["tent"]["not_for"]
+
+
+def test_tables_fit_80_columns(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    classes = ["sky", "sign symbol", "traffic light"]
+    titles = ("online+self-train, window 16", "online+ln-adapt, window 16", "temporal-smoothing")
+    _console.table("by class", ("", *titles), [(name, "53.37 ± 0.02", "55.10 ± 0.02", "7") for name in classes])
+    columns = ("method", "pooled", "gain", "paper", "s/frame", "x joint", "MiB")
+    _console.table("scores", columns, [(titles[0], "53.37 ± 0.02", "+55.10", "0.21 ± 0.02", "0.321", "12.23", "1234")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in classes:
+        assert any(re.match(f"  {name}  .* 7$", line.rstrip()) for line in lines), name
+    for column in columns:
+        assert any(re.search(rf"\b{column}\b", line) for line in lines), column
+
+
+def test_addresses_keep_both_slashes(capsys: Capture) -> None:
+    assert main(["report", "https://localhost/run"]) == 1
+    assert error_of(capsys).startswith("error: https://localhost/run: ")
+    assert printable(Path("a:/b")) == "a:/b" and printable("https:/a") == "https:/a"
 
 
 def test_doctor(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

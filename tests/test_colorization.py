@@ -203,7 +203,7 @@ def test_the_colors_of_the_input_can_be_the_truth(color_weights: Path, tmp_path:
 
 
 def test_methods_and_tasks_that_do_not_fit_are_refused(
-    color_weights: Path, tiny_weights: Path, tmp_path: Path, capsys: Capture
+    clip: Path, color_weights: Path, tiny_weights: Path, capsys: Capture
 ) -> None:
     for arguments, message in (
         (
@@ -213,7 +213,7 @@ def test_methods_and_tasks_that_do_not_fit_are_refused(
         (["--weights", str(tiny_weights), "--task", "colorization"], "not for the task colorization"),
         (["--weights", str(color_weights), "--task", "colorization", "--method", "tent"], "a color has none"),
     ):
-        assert main(["segment", str(tmp_path / "absent.mp4"), *arguments]) == 2
+        assert main(["segment", str(clip), *arguments]) == 2
         assert message in capsys.readouterr().err
 
 

@@ -254,9 +254,19 @@ def test_files_of_such_names_are_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(open_video(name).frames())) == 10
 
 
-@pytest.mark.parametrize("name", ["http:x.mp4", "ftp://host/a.mp4", "concat:a|b", "file:///etc/passwd", "a.mp4", "-x"])
+@pytest.mark.parametrize("name", ["http:x.mp4", "concat:a|b", "file:/etc/passwd", "a.mp4", "-x"])
 def test_other_names_are_never_live(name: str) -> None:
     assert live_source(name) is None
+
+
+@pytest.mark.parametrize("text", ["ftp://localhost/a.mp4", "httsp://localhost/a.mp4", "file:///etc/passwd"])
+def test_addresses_that_are_not_read(text: str) -> None:
+    with pytest.raises(UsageError, match="is no address that is read; .*known: http, https, rtsp"):
+        live_source(text)
+
+
+def test_schemes_in_capitals() -> None:
+    assert live_source("HTTPS://localhost/a.mp4") == live_source("https://localhost/a.mp4")
 
 
 def test_only_the_command_line_opens_addresses(served: Serve) -> None:

@@ -22,7 +22,7 @@ from ttt_cli.core.errors import UsageError
 from ttt_cli.model.opening import open_weights
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, Overrides, TaskOverrides, parse_assignments
-from ttt_cli.run.settings import SECTIONS, RunSettings, resolve
+from ttt_cli.run.settings import SECTIONS, RunSettings, preview, resolve
 
 Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
@@ -212,6 +212,39 @@ def test_the_settings_of_a_run_are_a_config_file(weights: Weights, tmp_path: Pat
     config.write_text('[adaptation]\nmethod = "online"\n\n[adaptation.constants]\nmomentum = 0.7\n')
     with pytest.raises(UsageError, match="unknown setting 'momentum'"):
         resolve(weights, config, Overrides(), CPU)
+
+
+def test_a_file_takes_what_the_command_line_takes(weights: Weights, tmp_path: Path) -> None:
+    words = config_of(tmp_path, '[adaptation]\nwindow = "auto"\nbudget = "none"\n[adaptation.tent]\nwindow = "inf"\n')
+    adaptation = resolve(weights, words, Overrides(), CPU, budget=1.1).adaptation
+    assert (adaptation.auto_window, adaptation.window, adaptation.budget) == (True, 16, 0.0)
+    tent = Overrides(adaptation=AdaptationOverrides(method="tent"))
+    assert resolve(weights, words, tent, CPU).adaptation.window == 0
+    for text, window in (("inf", 0), ("auto", 16), ("8", 8)):
+        assigned = Overrides(assigned=parse_assignments([f"adaptation.window={text}", "adaptation.budget=none"]))
+        adaptation = resolve(weights, None, assigned, CPU, budget=1.1).adaptation
+        assert (adaptation.window, adaptation.auto_window, adaptation.budget) == (window, text == "auto", 0.0)
+    with pytest.raises(UsageError, match="window: must be int, not 'all'"):
+        resolve(weights, config_of(tmp_path, '[adaptation]\nwindow = "all"\n'), Overrides(), CPU)
+
+
+def test_how_often_to_adapt_is_said_by_who_says_it_last(weights: Weights, tmp_path: Path) -> None:
+    config = config_of(tmp_path, "[adaptation]\nbudget = 2.0\n")
+    every = Overrides(adaptation=AdaptationOverrides(every=4))
+    assert resolve(weights, config, every, CPU).adaptation.budget == 0
+    budget = Overrides(adaptation=AdaptationOverrides(budget=1.5))
+    adaptation = resolve(weights, config_of(tmp_path, "[adaptation]\nevery = 4\n"), budget, CPU).adaptation
+    assert (adaptation.every, adaptation.budget) == (1, 1.5)
+    with pytest.raises(UsageError, match="every and budget both say"):
+        resolve(weights, config_of(tmp_path, "[adaptation]\nevery = 4\nbudget = 2.0\n"), Overrides(), CPU)
+
+
+def test_a_preview_is_what_a_run_gets_but_for_constants(weights: Weights, tmp_path: Path) -> None:
+    text = "[adaptation]\nmethod = 'ln-adapt'\nwindow = 4\n[adaptation.ln-adapt]\nmomentum = 0.7\n"
+    config = config_of(tmp_path, text)
+    settings = resolve(weights, config, Overrides(), CPU)
+    without = dataclasses.replace(settings.adaptation, constants={})
+    assert preview(weights, config, Overrides()) == dataclasses.replace(settings, adaptation=without)
 
 
 def test_wrong_constants_are_named() -> None:

@@ -29,10 +29,11 @@ from test_eval import make_drive
 from video_fixtures import make_video
 
 from ttt_cli.cli import main
-from ttt_cli.core.classes import CAMVID, VOID
+from ttt_cli.core.classes import VOID
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.evaluation import sections_of
 from ttt_cli.report.gallery import Gallery, thinned
+from ttt_cli.report.moments import by_change, by_loss, by_score
 from ttt_cli.report.page import build
 from ttt_cli.report.plots import Line, dots, over_windows
 from ttt_cli.report.run_view import view_of
@@ -105,6 +106,10 @@ def make_fixed_masks(run: Path) -> None:
             ids = np.array(picture)
         ids[: 10 * (number + 1), :20] = (ids[: 10 * (number + 1), :20] + 1) % 11
         Image.fromarray(ids).save(fixed / path.name)
+    lines = [json.loads(line) for line in (run / "frames.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("agreement", None)  # It is that of the masks that the run wrote.
+    (run / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def edited(run: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -132,9 +137,11 @@ def test_the_page_has_the_tables_plots_and_the_player(folders: tuple[Path, Path]
     (data,) = page.runs
     assert [pane["name"] for pane in data["panes"]] == ["source", "fixed", "adapted"]
     titles = [chart["title"] for chart in data["charts"]]
-    assert [title.split()[0] for title in titles] == ["mIoU", "Loss:", "Adapted", "Agreement", "Time"]
-    road = data["classes"][3]
-    assert (road["name"], road["color"]) == ("road", "#" + bytes(CAMVID[3].color).hex())
+    known = [title.split()[0] for title in titles if not title.startswith("How unlike")]  # Only some frames are asked.
+    assert known == ["mIoU", "Loss:", "Adapted", "Agreement", "Time"]
+    wanted = json.loads((folders[1] / "run.json").read_text())["classes"][3]
+    assert wanted["name"] == "road"
+    assert {name: data["classes"][3][name] for name in wanted} == wanted
 
 
 def test_the_players_masks_are_those_of_the_run(folders: tuple[Path, Path]) -> None:
@@ -199,6 +206,18 @@ def test_pictures_of_a_run_are_within_their_budget(folders: tuple[Path, Path]) -
     view = view_of(run, Gallery(), budget=1, reconstruct=False)
     best_and_worst = {moment.position for kind in view.moments for moment in kind.moments}
     assert set(view.positions) == {0, 2} | best_and_worst
+
+
+def test_what_is_worth_looking_at() -> None:
+    losses = [None, 0.5, 0.1, 0.9, None]
+    high, low = by_loss(losses)
+    assert [moment.position for moment in high.moments] == [3, 1, 2]
+    assert low.moments[0].position == 2
+    assert by_loss([None, 0.5]) == []
+    helped, *_ = by_score("mIoU", " %", adapted=[50.0, 60.0, None], fixed=[51.0, 40.0, None])
+    assert (helped.title, helped.moments[0].caption) == ("Adapting helped most", "mIoU 40.0 → 60.0 %")
+    (changes,) = by_change([None, *([0.1] * 100), 0.9, *([0.1] * 100), 0.8])
+    assert [moment.position for moment in changes.moments[:2]] == [101, 202], "neighbors look the same"
 
 
 @pytest.mark.parametrize(
@@ -310,6 +329,23 @@ def test_names_that_would_do_something_are_shown(tiny_weights: Path, tmp_path: P
     latex = (out / "metrics.tex").read_text(encoding="utf-8")
     back = r"\textbackslash{}"
     assert rf"=1+1{back}x1b[31m{back} a\${back}frac\$ \textasciitilde{{}}\textasciicircum{{}} &" in latex
+
+
+def test_the_colors_of_both_models_are_cut_out_of_the_film(color_weights: Path, tmp_path: Path) -> None:
+    clip, out = make_video(tmp_path / "clip.mp4", seconds=0.3, size="96x64"), tmp_path / "run"
+    arguments = ["--weights", str(color_weights), "--method", "online", "--compare", "--out", str(out), "--quiet"]
+    assert main(["colorize", str(clip), *arguments]) == 0
+    (data,) = Page(build([out])).runs
+    assert [pane["name"] for pane in data["panes"]] == ["source", "fixed", "adapted"]
+    source, fixed, adapted = (picture_of(pane["pictures"][0]).astype(float) for pane in data["panes"])
+    assert fixed.shape == adapted.shape == (64, 96, 3)
+    luminance = np.array([0.2126, 0.7152, 0.0722])
+    below = np.s_[24:]  # What the models are called may stand above.
+    for colored in (fixed, adapted):
+        assert np.abs((colored - source)[below]).mean() > 5, "the colors are the model's, not the input's"
+        correlated = np.corrcoef((source @ luminance)[below].ravel(), (colored @ luminance)[below].ravel())[0, 1]
+        assert correlated > 0.9, "the picture is where the source has it"
+    assert data["moments"][0]["title"] == "Fixed and adapted differ most"
 
 
 def test_a_run_that_goes_on_is_shown_as_far_as_it_is(folders: tuple[Path, Path], tmp_path: Path) -> None:

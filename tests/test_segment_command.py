@@ -256,6 +256,24 @@ def make_bad(kind: str, folder: Path) -> Path:
     return path
 
 
+def test_a_run_is_repeated_from_its_record(segment: Callable[..., int], clip: Path, capsys: Capture) -> None:
+    chosen = ("--method", "online+self-train", "--window", "inf", "--budget", "none", "--stride", 2, "--classes", "car")
+    constants = ("--set", "adaptation.online+self-train.weight=2.0")
+    assert segment(clip, "--out", "first", *chosen, *constants) == 0
+    assert segment(clip, "--out", "again", "--config", "first/run.json") == 0
+    first, again = (json.loads(Path(name, "run.json").read_text())["settings"] for name in ("first", "again"))
+    assert first == again and first["adaptation"]["constants"]["weight"] == 2.0
+    assert segment(clip, "--out", "other", "--config", "first/run.json", "--method", "tent", "--every", 3) == 0
+    other = json.loads(Path("other/run.json").read_text())["settings"]["adaptation"]
+    assert (other["method"], other["window"], other["every"]) == ("tent", 0, 3) and "constants" not in other
+
+    capsys.readouterr()
+    for text, message in (("{", "not valid JSON"), ("[]", "has no settings"), ('{"settings": 1}', "has no settings")):
+        Path("bad.json").write_text(text)
+        assert segment(clip, "--config", "bad.json") == 2
+        assert error_of(capsys).startswith("error: bad.json: " + message)
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "audio only", "zero frames", "folder without pictures"])
 def test_bad_input_is_one_line_and_leaves_nothing(
     segment: Callable[..., int], tmp_path: Path, capsys: Capture, kind: str

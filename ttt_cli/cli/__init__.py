@@ -5,6 +5,7 @@ Torch is imported inside commands, so that help appears at once.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ttt_cli.cli import _console, bench, colorize, demo, doctor, evaluate, report, segment, train, weights
+from ttt_cli.cli import _console, bench, colorize, demo, doctor, evaluate, methods, report, segment, train, weights
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.version import __version__
 
@@ -53,11 +54,17 @@ app.command("segment", epilog=segment.EPILOG)(segment.segment)
 app.command("colorize", epilog=colorize.EPILOG)(colorize.colorize)
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("bench", epilog=bench.EPILOG)(bench.bench)
+app.command("methods", epilog=methods.EPILOG)(methods.methods)
 app.command("report", epilog=report.EPILOG)(report.report)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
+for _group in (app, weights.app):
+    for _command in _group.registered_commands:
+        # Typer keeps the line breaks of a docstring, which are not those of the terminal.
+        _paragraphs = inspect.cleandoc(_command.callback.__doc__ or "").split("\n\n")
+        _command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in _paragraphs)
 
 
 @app.callback(invoke_without_command=True)

@@ -23,6 +23,12 @@ SECONDS_BETWEEN_LINES = 5.0
 """Of progress, where there is no terminal."""
 
 
+WIDTH_BETWEEN = 3
+"""Of the columns of a table."""
+WHOLE_HEADING = 7
+"""Headings that are no longer are not broken."""
+
+
 class Bar(Protocol):
     """A running progress bar."""
 
@@ -152,7 +158,10 @@ def progress_bar(title: str, total: int | None, unit: str, shown: bool) -> Itera
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table on standard output; all columns but the first are aligned to the right."""
+    """Prints a table on standard output; all columns but the first are aligned to the right.
+
+    Where it is too wide, headings are broken first, then names in the first column, and never numbers.
+    """
     drawn = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE_HEAD)
     _fill(drawn, columns, rows, "right")
 
@@ -167,12 +176,18 @@ Side = Literal["left", "right"]
 
 
 def _fill(drawn: Table, columns: Sequence[str], rows: Sequence[Sequence[str]], justify: Side) -> None:
-    for index, column in enumerate(columns):
-        side = justify if index else "left"
-        drawn.add_column(Text(column), justify=side, overflow="fold", no_wrap=side == "right")
+    console = _stdout()
+    names, *others = [
+        max(min(len(column), WHOLE_HEADING), *(len(printable(row[index])) for row in rows), 0)
+        for index, column in enumerate(columns)
+    ]
+    kept = others if justify == "right" else [0 for _ in others]
+    room = console.width - sum(kept) - WIDTH_BETWEEN * len(columns) - 1
+    for index, (column, width) in enumerate(zip(columns, [min(names, room), *kept], strict=True)):
+        drawn.add_column(Text(column), justify=justify if index else "left", overflow="fold", min_width=max(width, 1))
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
-    _stdout().print(drawn)
+    console.print(drawn)
 
 
 def line(text: object) -> None:

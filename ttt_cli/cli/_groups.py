@@ -63,7 +63,7 @@ class AdaptationOptions:
             self.training.overrides(compute),
             method=self.method,
             window=None if self.window is None or automatic else parse_window(self.window),
-            auto_window=True if automatic else None,
+            auto_window=None if self.window is None else automatic,
             every=self.every,
             budget=None if self.budget is None else parse_budget(self.budget),
             seed=self.seed,

@@ -13,7 +13,7 @@ import typer
 from ttt_cli.cli import _console
 from ttt_cli.cli._groups import VideoRunOptions
 from ttt_cli.cli._options import MACHINE
-from ttt_cli.core.errors import UsageError
+from ttt_cli.core.errors import UsageError, printable
 from ttt_cli.core.repeated import repeated
 
 if TYPE_CHECKING:
@@ -69,12 +69,15 @@ def finish_many(sources: Sequence[str], request: RunRequest, many: ManyOptions, 
     """Makes the runs of all inputs, shows how they ended, and exits with the exit code for all of them."""
     from ttt_cli.many.summary import claim_summary, exit_code, write_summary
     from ttt_cli.many.units import parse_shard, units_of
+    from ttt_cli.run.naming import names_video
 
     if request.truth is not None:
         raise UsageError("--gt scores one video: name one input, or use tttv eval")
     if many.ray is not None and many.workers > 1:
         raise UsageError("--ray leaves it to the cluster how many runs go on at a time: leave --workers out")
     out = request.out or Path("runs")
+    if names_video(out):
+        raise UsageError(f"{printable(out)}: is one video, and there are many inputs; name a folder with --out")
     shard = None if many.shard is None else parse_shard(many.shard)
     units = units_of(sources, out, request.settings.kind)
     if shard is not None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ttt_cli.adaptation.catalog import SUMMARIES
 from ttt_cli.adaptation.settings import BUDGET, AdaptationSettings
 from ttt_cli.cli._values import AtCuts, Device, ExposureName, Moves, Precision, ReaderName
 from ttt_cli.model.own import RELEASES
@@ -93,11 +94,18 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
+        autocompletion=lambda: list(SUMMARIES),
         help=f"How to adapt (tttv methods). {_OR} {AdaptationSettings.method})",
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write. (default: runs/INPUT-METHOD)")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR|FILE.mp4",
+        help="Folder to write, or a video with its folder beside it. (default: runs/INPUT-METHOD)",
+    ),
 ]
 Start = Annotated[float | None, typer.Option("--start", metavar="SECONDS", help="Skip everything before this time.")]
 End = Annotated[float | None, typer.Option("--end", metavar="SECONDS", help="Stop at this time.")]

@@ -25,9 +25,11 @@ def show(finished: Run, *, as_json: bool, quiet: bool) -> None:
         _console.raw(to_json({"folder": str(folder.path), **report.as_json(), "metrics": metrics}))
         return
     if quiet:
-        _console.line(folder.path)
+        _console.line(folder.video or folder.path)
         return
     _console.facts(f"{report.status}: {folder.path}", _rows(finished))
+    if folder.video is not None and folder.video.exists():
+        _console.line(folder.video)
     for name in report.files:
         _console.line(folder.path / name)
     if report.status == "interrupted" and folder.unfinished.exists():

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePath
+
+ADDRESS = re.compile(r"\b([a-z][a-z0-9+]+:/)(?=[^/])", re.IGNORECASE)
+"""The beginning of an address, such as https://, of which a path keeps one slash."""
+
 
 class TttvError(Exception):
     """The input or the run failed. The message is one line: the file, the cause, and what to do. Exit code 1."""
@@ -50,8 +56,11 @@ class PartialOutput(TttvError):
 
 
 def printable(text: object) -> str:
-    """`text` with every character that could control a terminal (escape, bell, bidi override ...) escaped."""
-    shown = str(text)
+    """`text` with every character that could control a terminal (escape, bell, bidi override ...) escaped.
+
+    A path that was made of an address is shown as the address.
+    """
+    shown = ADDRESS.sub(r"\1/", str(text)) if isinstance(text, PurePath) else str(text)
     if shown.isprintable():
         return shown
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)

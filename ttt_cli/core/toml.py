@@ -37,7 +37,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise UsageError(f"{printable(path)}: has more than {LARGEST_BYTES} bytes; name a TOML file")
         text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{printable(path)}: cannot be read ({error}); name a TOML file") from error
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{printable(path)}: cannot be read ({cause}); name a TOML file") from error
     return parse_toml(text, str(path))
 
 

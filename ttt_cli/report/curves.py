@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ttt_cli.report.collect import SegmentRun, Values
+from ttt_cli.report.seen import Seen
 
 LOSS_OF = {
     "tent": "entropy of the prediction, in nats",
@@ -29,8 +30,8 @@ def loss_kind(method: str) -> str:
     return LOSS_OF[max(names, key=len)] if names else "reconstruction"
 
 
-def charts_of(run: SegmentRun, agreement: Values | None) -> list[Chart]:
-    """All charts that the run has values for. agreement: of the fixed and the adapted model, 0..1, if it is known."""
+def charts_of(run: SegmentRun, seen: Seen) -> list[Chart]:
+    """All charts that the run has values for."""
     frames = run.frames
     score = "" if run.metrics is None else run.metrics["score"]
     losses = [frame["loss"] for frame in frames]
@@ -39,7 +40,8 @@ def charts_of(run: SegmentRun, agreement: Values | None) -> list[Chart]:
         chart_of(f"{score} of the frame", run.unit, run.frame_scores()),
         chart_of(f"Loss: {loss_kind(run.method)}", "", {"loss": losses}),
         _steps(frames),
-        chart_of("Agreement of fixed and adapted", "%", {"agreement": _percent(agreement or ())}),
+        chart_of("Agreement of fixed and adapted", "%", {"agreement": _percent(seen.agreement or ())}),
+        chart_of("Difference of fixed and adapted", "of 255", {"difference": seen.difference or ()}, from_zero=True),
         chart_of("How unlike ordinary pictures", "", {"strangeness": strangeness}),
         chart_of("Features kept within", "spreads", {"limit": [frame.get("dead_zone") for frame in frames]}),
         chart_of("Time", "ms", _times(frames), from_zero=True),

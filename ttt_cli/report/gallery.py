@@ -102,8 +102,8 @@ class Gallery:
         return Pane(name, pictures, has_ids)
 
 
-def ids_of(picture: bytes) -> np.ndarray:
-    """The class ids of a picture of a pane that has them: uint8 (H, W)."""
+def pixels_of(picture: bytes) -> np.ndarray:
+    """The pixels of a picture of a pane: RGB, uint8 (H, W, 3), or class ids, uint8 (H, W)."""
     return np.asarray(Image.open(io.BytesIO(picture)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ttt_cli.report.collect import SegmentRun, Values
+from ttt_cli.report.seen import Seen
 
 SHOWN = 4
 """Moments of a kind at most."""
@@ -32,20 +33,16 @@ class Moments:
     moments: Sequence[Moment]
 
 
-def moments_of(run: SegmentRun, agreement: Values | None, changes: Values | None = None) -> list[Moments]:
-    """By the scores if there are any, else by what else is known: the agreement of the models, the loss, or changes.
-
-    agreement, changes: shares of the pixels, 0..1, the latter of those that have another class than before.
-    """
+def moments_of(run: SegmentRun, seen: Seen) -> list[Moments]:
+    """By the scores if there are any, else by how far the models differ, else by the loss or what changes."""
     scores = run.frame_scores()
     if run.metrics is not None and "adapted" in scores:
         return by_score(run.metrics["score"], f" {run.unit}", scores["adapted"], scores.get("fixed"))
-    if agreement is not None:
-        return by_agreement(agreement)
-    losses = [frame["loss"] for frame in run.frames]
-    if changes is None or sum(loss is not None for loss in losses) > 1:
-        return by_loss(losses)
-    return by_change(changes)
+    if seen.agreement is not None:
+        return by_agreement(seen.agreement)
+    if seen.difference is not None:
+        return by_difference(seen.difference)
+    return by_loss([frame["loss"] for frame in run.frames]) or by_change(seen.change or ())
 
 
 def by_score(name: str, unit: str, adapted: Values, fixed: Values | None) -> list[Moments]:
@@ -75,8 +72,17 @@ def by_agreement(agreement: Values) -> list[Moments]:
     )
 
 
+def by_difference(differences: Values) -> list[Moments]:
+    """Where the colors of the fixed and the adapted model differ most and least, in 0..255."""
+    captions = ["" if value is None else f"{value:.1f} of 255 on average" for value in differences]
+    return _found(
+        _moments("Fixed and adapted differ most", differences, captions, highest=True),
+        _moments("They differ least", differences, captions, highest=False),
+    )
+
+
 def by_loss(losses: Values) -> list[Moments]:
-    """Where the loss was highest and lowest."""
+    """Where the loss was highest and lowest, if there are several."""
     if sum(loss is not None for loss in losses) < 2:
         return []
     captions = ["" if loss is None else f"loss {loss:.4g}" for loss in losses]

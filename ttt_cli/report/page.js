@@ -6,7 +6,7 @@ let players = [];
 let active = null;
 
 function fresh() {
-  return { place: 0, masks: true, differences: false, opacity: 0.55, hidden: new Set(), wipe: 0.5, speed: 1, view: undefined };
+  return { place: 0, masks: true, brighten: true, differences: false, opacity: 0.45, hidden: new Set(), wipe: 0.5, speed: 1, view: undefined };
 }
 
 function mount(article, kept) {

@@ -2,6 +2,9 @@
 // The pictures of a run: decoding them when they are due, and coloring class ids.
 
 const DECODED = 48; // Frames kept decoded.
+const BRIGHT_ENOUGH = 0.35; // Mean of a frame's pixels, 0..1; darker ones can be brightened under the masks.
+const OF_DIFFERENCES = 1.8; // Times as opaque are masks that show only differences.
+const MOST_ADDED = 2; // Times a frame's own light that are added at most.
 
 class Pictures {
   // Decodes the pictures of a run: for each pane an image, or the class id of every pixel.
@@ -25,7 +28,7 @@ class Pictures {
     image.src = address;
     await image.decode();
     const size = { width: image.naturalWidth, height: image.naturalHeight };
-    if (!pane.hasIds) return { ...size, image };
+    if (!pane.hasIds) return { ...size, image, added: missingLight(image) };
     const canvas = element("canvas", size);
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
@@ -36,6 +39,30 @@ class Pictures {
   }
 }
 
+function missingLight(image) {
+  // How many times its own light a picture lacks to be bright enough.
+  const canvas = element("canvas", { width: 16, height: 12 });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, 16, 12);
+  const pixels = context.getImageData(0, 0, 16, 12).data;
+  let sum = 0;
+  pixels.forEach((value, at) => { if (at % 4 < 3) sum += value; });
+  const light = sum / (255 * 3 * 16 * 12);
+  return Math.min(MOST_ADDED, Math.max(0, BRIGHT_ENOUGH / Math.max(light, 0.01) - 1));
+}
+
+function drawBrightened(context, picture, added) {
+  // Draws a picture over the whole canvas, and so many times more on top, as light.
+  context.drawImage(picture.image, 0, 0, context.canvas.width, context.canvas.height);
+  context.globalCompositeOperation = "lighter";
+  for (let left = added; left > 0; left -= 1) {
+    context.globalAlpha = Math.min(1, left);
+    context.drawImage(picture.image, 0, 0, context.canvas.width, context.canvas.height);
+  }
+  context.globalAlpha = 1;
+  context.globalCompositeOperation = "source-over";
+}
+
 function tinted(mask, other, look) {
   // The mask as a picture to lay over the source. other: the ids to leave out where they are the same, or null.
   const { width, height, ids } = mask;
@@ -43,7 +70,7 @@ function tinted(mask, other, look) {
   const pixels = new Uint32Array(tint.data.buffer);
   const tints = new Uint32Array(256);
   look.colors.forEach(([red, green, blue], id) => {
-    const alpha = look.hidden.has(id) ? 0 : Math.round(255 * look.opacity);
+    const alpha = look.hidden.has(id) ? 0 : Math.round(255 * Math.min(1, look.opacity * (other ? OF_DIFFERENCES : 1)));
     tints[id] = ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   });
   const edge = (Math.round(255 * Math.min(1, look.opacity * 1.4)) << 24) | 0xffffff;

@@ -47,6 +47,7 @@ class Player {
     this.differences = this.comparing && this.masked ? toggle("only where they differ", "differences") : null;
     const bar = element("div", { class: "bar" }, this.comparing ? this.views : null,
       this.masked ? toggle("masks", "masks") : null, this.differences,
+      this.masked ? toggle("brighten dark frames", "brighten") : null,
       this.masked ? element("label", {}, "opacity", opacity) : null);
     this.panes = element("div", { class: "panes" });
     this.scrub = element("input", {
@@ -65,7 +66,7 @@ class Player {
     const transport = element("div", { class: "transport" }, buttons, this.scrub, this.where);
     const keys = element("p", { class: "keys" });
     [["space", "play"], ["← →", "a frame"], ["shift ← →", "ten"], ["Home End", "first, last"], ["f", "full screen"],
-      ...(this.masked ? [["m", "masks"]] : []), ...(this.comparing ? [["w", "wipe"]] : []),
+      ...(this.masked ? [["m", "masks"], ["b", "brighten"]] : []), ...(this.comparing ? [["w", "wipe"]] : []),
       ...(this.differences ? [["d", "differences"]] : [])]
       .forEach(([key, text]) => keys.append(element("kbd", {}, key), ` ${text}   `));
     this.legend = this.buildLegend();
@@ -242,17 +243,17 @@ class Player {
     for (let next = place + 1; next <= place + AHEAD && next < data.positions.length; next++) this.pictures.at(next);
   }
 
-  layers(name, pictures, look) {
-    // What is drawn for a pane, from below.
+  drawModel(context, name, pictures, look) {
+    // Draws what a pane shows: a picture, or a mask over the source.
     const picture = pictures[this.index[name]];
-    if (!picture) return [];
-    if (picture.image) return [picture.image];
+    if (!picture) return;
+    if (picture.image) return drawBrightened(context, picture, 0);
     const source = pictures[this.index.source];
-    const fixed = pictures[this.index.fixed];
-    const other = this.state.differences && name === "adapted" && fixed && fixed.ids ? fixed.ids : null;
-    const fixedOther = this.state.differences && name === "fixed" ? pictures[this.index.adapted] : null;
-    const mask = this.state.masks ? tinted(picture, other || (fixedOther && fixedOther.ids), look) : null;
-    return [source && source.image, mask].filter(Boolean);
+    if (source) drawBrightened(context, source, this.state.masks && this.state.brighten ? source.added : 0);
+    if (!this.state.masks) return;
+    const rival = pictures[this.index[name === "fixed" ? "adapted" : "fixed"]];
+    const mask = tinted(picture, this.state.differences && rival ? rival.ids : null, look);
+    context.drawImage(mask, 0, 0, context.canvas.width, context.canvas.height);
   }
 
   drawPane(pane, pictures, look) {
@@ -260,7 +261,10 @@ class Player {
     if (!size) return;
     const { canvas } = pane;
     const own = pictures[this.index[pane.names[0]]] || size;
-    if (canvas.width !== own.width || canvas.height !== own.height) Object.assign(canvas, { width: own.width, height: own.height });
+    if (canvas.width !== own.width || canvas.height !== own.height) {
+      Object.assign(canvas, { width: own.width, height: own.height });
+      canvas.parentElement.style.setProperty("--ratio", own.width / own.height);
+    }
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, canvas.width, canvas.height);
     const border = Math.round(this.state.wipe * canvas.width);
@@ -271,7 +275,7 @@ class Player {
         context.rect(at ? border : 0, 0, at ? canvas.width : border, canvas.height);
         context.clip();
       }
-      for (const layer of this.layers(name, pictures, look)) context.drawImage(layer, 0, 0, canvas.width, canvas.height);
+      this.drawModel(context, name, pictures, look);
       context.restore();
     });
     if (pane.names.length > 1) drawBorder(context, border, canvas, pane.figure);
@@ -303,6 +307,7 @@ class Player {
     const actions = {
       " ": () => this.toggle(), ArrowLeft: () => this.step(-by), ArrowRight: () => this.step(by), Home: () => this.step(-Infinity),
       End: () => this.step(Infinity), f: () => this.full(), m: () => this.masked && this.set("masks", !this.state.masks),
+      b: () => this.masked && this.set("brighten", !this.state.brighten),
       w: () => this.comparing && this.view(this.state.view === "wipe" ? "panes" : "wipe"),
       d: () => this.differences && this.set("differences", !this.state.differences),
     };
@@ -315,9 +320,9 @@ class Player {
     // Draws a frame small: the source with the masks over it, half of each model if both are there.
     const pictures = await this.pictures.at(this.data.positions.indexOf(position));
     const names = this.comparing ? ["fixed", "adapted"] : [this.names[this.names.length - 1]];
-    const look = { colors: this.colors, hidden: new Set(), opacity: 0.6, borders: false };
+    const look = { colors: this.colors, hidden: new Set(), opacity: 0.5, borders: false };
     const state = this.state;
-    this.state = { ...state, masks: true, differences: false, wipe: 0.5 };
+    this.state = { ...state, masks: true, brighten: true, differences: false, wipe: 0.5 };
     this.drawPane({ names, canvas }, pictures, look);
     this.state = state;
   }

@@ -5,21 +5,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from ttt_cli.core.classes import VOID, distinct_color
+from ttt_cli.core.classes import distinct_color
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.report.class_table import ClassTable, class_table
-from ttt_cli.report.collect import SegmentRun, Values
+from ttt_cli.report.collect import SegmentRun
 from ttt_cli.report.curves import charts_of
-from ttt_cli.report.gallery import MOST_BYTES, MOST_FRAMES, Gallery, Pane, data_uri, ids_of, thinned
+from ttt_cli.report.gallery import MOST_BYTES, Gallery, Pane, data_uri, thinned
 from ttt_cli.report.moments import Moments, moments_of
 from ttt_cli.report.provenance import Provenance, date_of, shown_command, shown_settings
 from ttt_cli.report.reconstruction import Picture, reconstructions
+from ttt_cli.report.seen import Seen, logged_of, seen_in, shares_of
 
 Address = Callable[[str, str, int, bytes], str]
 """Where the page finds a picture: of the run's place on it, the pane's name, the frame's position, and the picture."""
@@ -46,8 +45,7 @@ class RunView:
     positions: Sequence[int]
     """Of the frames in the player among those of the run."""
     moments: Sequence[Moments]
-    agreement: Values | None
-    """The share of pixels on which the models agree, 0..1, of the frames for which it is known."""
+    seen: Seen
     missing: Sequence[str]
     """What could not be shown, and why."""
     reconstructed: Sequence[Picture] = ()
@@ -81,7 +79,7 @@ class RunView:
         """The figures that matter most."""
         report, frames = self.run.report, self.run.frames
         tiles = self._score_tiles()
-        if known := [value for value in self.agreement or () if value is not None]:
+        if known := [value for value in self.seen.agreement or () if value is not None]:
             note = "of the pixels, on average"
             tiles.append(Tile("Fixed and adapted agree on", f"{100 * statistics.fmean(known):.1f} %", note))
         losses = sum(frame["loss"] is not None for frame in frames)
@@ -116,7 +114,7 @@ class RunView:
     @property
     def classes(self) -> ClassTable:
         """The classes that occur."""
-        shares = {pane.name: _shares(pane) for pane in self.panes if pane.has_ids}
+        shares = {pane.name: shares_of(pane) for pane in self.panes if pane.has_ids}
         return class_table(self.named_classes(), shares, {name: of["by_class"] for name, of in self.run.scores.items()})
 
     @property
@@ -148,7 +146,7 @@ class RunView:
 
     def _present(self) -> set[int]:
         """The ids of the classes that occur in the player."""
-        return {int(number) for pane in self.panes if pane.has_ids for number in np.flatnonzero(_shares(pane))}
+        return {int(number) for pane in self.panes if pane.has_ids for number in np.flatnonzero(shares_of(pane))}
 
     def data(self, place: str, address: Address) -> dict[str, Any]:
         """What the scripts of the page need. place: of this run on the page."""
@@ -173,7 +171,7 @@ class RunView:
                 for number, kind in enumerate(self.named_classes())
             ],
             "scores": {"name": (self.run.metrics or {}).get("score"), **self.run.frame_scores()},
-            "charts": charts_of(self.run, self.agreement),
+            "charts": charts_of(self.run, self.seen),
             "moments": [
                 {"title": kind.title, "frames": [[moment.position, moment.caption] for moment in kind.moments]}
                 for kind in self.moments
@@ -184,14 +182,10 @@ class RunView:
 
 def view_of(run: SegmentRun, gallery: Gallery, budget: int = MOST_BYTES, reconstruct: bool = True) -> RunView:
     """Reads the pictures of a run. budget: bytes of them at most. reconstruct: with what the model reconstructs."""
-    logged: Values = [frame.get("agreement") for frame in run.frames]
-    agreement = logged if any(value is not None for value in logged) else None
-    moments, base = moments_of(run, agreement), thinned(len(run.frames))
+    moments, base = moments_of(run, logged_of(run)), thinned(len(run.frames))
     panes = gallery.panes(run, _shown(base, moments))
-    missing = list(gallery.missing)
-    if agreement is None:
-        agreement = _seen_agreement(panes, len(run.frames))
-        moments = moments_of(run, agreement, _seen_changes(panes, len(run.frames)))
+    missing, seen = list(gallery.missing), seen_in(panes, run)
+    moments = moments_of(run, seen)
     while len(base) > 2 and _size(panes, _shown(base, moments)) > budget:
         base = base[::2]
     positions = _shown(base, moments)
@@ -205,50 +199,11 @@ def view_of(run: SegmentRun, gallery: Gallery, budget: int = MOST_BYTES, reconst
             reconstructed = reconstructions(run)
         except TttvError as error:
             missing.append(f"reconstruction: {error}")
-    return RunView(run, kept, positions, moments, agreement, missing, reconstructed)
+    return RunView(run, kept, positions, moments, seen, missing, reconstructed)
 
 
 def _shown(base: Sequence[int], moments: Sequence[Moments]) -> list[int]:
     return sorted({*base, *(moment.position for kind in moments for moment in kind.moments)})
-
-
-def _seen_agreement(panes: Sequence[Pane], frames: int) -> Values | None:
-    """The share of pixels on which the models agree, in the frames that there are class maps of."""
-    maps = {pane.name: pane.pictures for pane in panes if pane.has_ids}
-    if not {"fixed", "adapted"} <= maps.keys():
-        return None
-    values: list[float | None] = [None] * frames
-    for position in maps["fixed"].keys() & maps["adapted"].keys():
-        values[position] = _agreement(maps["fixed"][position], maps["adapted"][position])
-    return values
-
-
-def _seen_changes(panes: Sequence[Pane], frames: int) -> Values | None:
-    """The share of pixels with another class than in the frame before, of frames that there are class maps of."""
-    maps = next((pane.pictures for pane in panes if pane.has_ids and pane.name == "adapted"), None)
-    if maps is None:
-        return None
-    values: list[float | None] = [None] * frames
-    for before, position in pairwise(sorted(maps)):
-        values[position] = 1 - _agreement(maps[before], maps[position])
-    return values
-
-
-@lru_cache(2 * MOST_FRAMES)
-def _agreement(one: bytes, other: bytes) -> float:
-    return float((ids_of(one) == ids_of(other)).mean())
-
-
-def _shares(pane: Pane) -> np.ndarray:
-    """The share of each class id in all pictures of a pane: float (255)."""
-    counts = np.sum([_counts(picture) for picture in pane.pictures.values()], axis=0)
-    shares: np.ndarray = counts[:VOID] / counts.sum()
-    return shares
-
-
-@lru_cache(3 * MOST_FRAMES)
-def _counts(picture: bytes) -> np.ndarray:
-    return np.bincount(ids_of(picture).ravel(), minlength=VOID + 1)
 
 
 def _size(panes: Sequence[Pane], positions: Sequence[int]) -> int:

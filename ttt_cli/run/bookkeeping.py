@@ -74,6 +74,7 @@ class Bookkeeping:
     def recorded(self, folder: RunFolder, outputs: Outputs) -> Iterator[None]:
         """Writes run.json at the beginning and, however the run ends, at its end, with metrics.json if it is scored."""
         self.report.files = folder.names()
+        self.report.video_file = None if folder.video is None else str(folder.video.absolute())
         with _status_recorded(self.report, folder, is_live=self.video.path is None):
             write_json(folder.run, self.report.as_json())
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.run.folder import run_folder
+from ttt_cli.run.naming import run_folder
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.video.live import LiveSource
 from ttt_cli.video.opening import open_input
@@ -22,4 +22,4 @@ def check_early(
         raise TttvError(f"{printable(truth)}: there is no such folder of labels; check --gt")
     if not isinstance(source, LiveSource):
         video = open_input(source, settings.input)
-        run_folder(out, video, settings.kind).check(video.path, overwrite, resume)
+        run_folder(out, video, settings).check(video.path, overwrite, resume)

@@ -9,13 +9,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
+from ttt_cli.core.replacing import replacing
 from ttt_cli.run.lock import LOCK, is_locked, locked
-
-if TYPE_CHECKING:
-    from ttt_cli.core.frame import Video
 
 REPORT = "report.html"
 REPORT_MARK = b"<title>tttv report</title>"
@@ -62,10 +60,14 @@ class LabelPaths:
 
 
 class RunFolder(LabelPaths):
-    """The paths of a run's files."""
+    """The paths of a run's files.
 
-    def __init__(self, path: Path) -> None:
+    video: where the overlay is put as well, beside the folder, if the user named a video; None if not.
+    """
+
+    def __init__(self, path: Path, video: Path | None = None) -> None:
         super().__init__(path)
+        self.video = video
         self.fixed = LabelPaths(path, "-fixed")  # What the fixed model predicts, if it runs beside.
         self.overlay = path / "overlay.mp4"
         self.frames = path / "frames.jsonl"
@@ -85,6 +87,8 @@ class RunFolder(LabelPaths):
             raise TttvError(f"{shown}: is a file; name a folder with --out")
         if source is not None and source.resolve().is_relative_to(self.path.resolve()):
             raise TttvError(f"{shown}: the input lies in the output folder; name another with --out")
+        if self.video is not None:
+            self._check_video(self.video, source, overwrite, resume)
         if not self._entries():
             return
         if not (overwrite or resume):
@@ -100,6 +104,23 @@ class RunFolder(LabelPaths):
                     f"{printable(path)}: is not on the record of the run in this folder (files in run.json), so it is "
                     "not overwritten; move it away, or name another folder with --out"
                 )
+
+    def _check_video(self, video: Path, source: Path | None, overwrite: bool, resume: bool) -> None:
+        if source is not None and source.resolve() == video.resolve():
+            raise TttvError(f"{printable(video)}: is the input; name another --out")
+        is_ours = resume and (self.record() or {}).get("video_file") == str(video.absolute())
+        if not (overwrite or is_ours) and (video.exists() or video.is_symlink()):
+            raise TttvError(f"{printable(video)}: exists; add --overwrite, or name another --out")
+
+    def put_video(self) -> None:
+        """Puts the overlay where the user wants it, too: as another name of the same file, or as a copy."""
+        if self.video is None or not self.overlay.is_file():
+            return
+        with replacing(self.video, remedy=f"the video is {printable(self.overlay)}") as temporary:
+            try:
+                temporary.hardlink_to(self.overlay)
+            except OSError:  # Not every file system has links.
+                shutil.copy2(self.overlay, temporary)
 
     def clear(self) -> None:
         """Puts what a finished run wrote here aside until another one is finished, too; what else one wrote is deleted.
@@ -213,11 +234,6 @@ class RunFolder(LabelPaths):
             return [entry for entry in os.listdir(self.path) if entry != LOCK]
         except OSError as error:
             raise TttvError(f"{printable(self.path)}: cannot be read ({error.strerror})") from error
-
-
-def run_folder(out: Path | None, video: Video, kind: str) -> RunFolder:
-    """The folder of a run: `out`, by default runs/NAME-KIND in the current folder. kind: as in RunSettings."""
-    return RunFolder(out or Path("runs") / f"{video.name}-{kind}")
 
 
 def is_report(path: Path) -> bool:

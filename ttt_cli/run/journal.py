@@ -32,6 +32,7 @@ RECORDS: list[Any] = [
     Seen,
     SemanticMetric,
     SemanticPrediction,
+    frozenset,
 ]
 """What a state may hold besides numbers, texts, tensors, lists and dicts. Nothing else is made when it is read."""
 STATES_KEPT = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +121,24 @@ def assigned_tables(values: Mapping[str, Any]) -> Tables:
                 raise UsageError(f"--set: {printable(method)!r} is a setting of adaptation, not a method")
             table = table[method]
         table[name] = value
-    return tables
+    return {section: in_numbers(table) for section, table in tables.items()}
+
+
+def in_numbers(table: dict[str, Any]) -> dict[str, Any]:
+    """A section with numbers for the words that the command line takes: window auto and inf, budget none."""
+    numbers: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):  # Of a method.
+            numbers[name] = in_numbers(value)
+        elif name == "window" and value == "auto":
+            numbers["auto_window"] = True
+        elif name == "window" and value in ("inf", math.inf):
+            numbers[name] = 0
+        elif name == "budget" and value == "none":
+            numbers[name] = 0.0
+        else:
+            numbers[name] = value
+    return numbers
 
 
 def _parsed(text: str) -> Any:

@@ -94,6 +94,8 @@ class Report:
     """By stage, and of the whole run ("total"). Stages overlap, so they may add up to more than the total."""
     peak_memory_mib: float | None = None
     """The most memory that the run held, in MiB: on CUDA that of the device, else of the process; None if unknown."""
+    video_file: str | None = None
+    """Where the overlay is as well, if the user named a video."""
     files: list[str] = field(default_factory=list)
     """What was written, relative to the run's folder; until the end, all that the run may write."""
 

@@ -27,7 +27,10 @@ class RunRequest:
     settings: RunSettings
     device: torch.device
     out: Path | None = None
-    """Folder to write. None is runs/NAME-METHOD (or NAME-METHOD-TASK) in the current folder."""
+    """Folder to write. None is runs/NAME-METHOD (or NAME-METHOD-TASK) in the current folder.
+
+    NAME.mp4 is where the overlay is put, beside the folder NAME.
+    """
     truth: Path | None = None
     """Folder of labels named like the frames."""
     gray_first: bool = False

@@ -23,11 +23,12 @@ from ttt_cli.core.errors import AlreadyDone, UsageError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.run.bookkeeping import Bookkeeping
 from ttt_cli.run.checkpoints import Checkpoints
-from ttt_cli.run.folder import RunFolder, claimed, run_folder
+from ttt_cli.run.folder import RunFolder, claimed
 from ttt_cli.run.frame_record import FrameRecord, read_frame_records
 from ttt_cli.run.journal import Checkpoint, Journal, latest_checkpoint
 from ttt_cli.run.label_files import check_formats
 from ttt_cli.run.lock import locked
+from ttt_cli.run.naming import run_folder
 from ttt_cli.run.outputs import Outputs
 from ttt_cli.run.peak_memory import forget_peak
 from ttt_cli.run.record import Report, RunScores
@@ -77,7 +78,7 @@ def run_video(
     if request.resume and isinstance(request.source, LiveSource):
         raise UsageError(f"{printable(request.source.shown)}: live input cannot be gone back to; leave out --resume")
     video = open_input(request.source, request.settings.input)
-    folder = run_folder(request.out, video, request.settings.kind)
+    folder = run_folder(request.out, video, request.settings)
     folder.check(video.path, request.overwrite, request.resume)
     forget_peak(request.device)
     with explained(), ExitStack() as stack:
@@ -103,6 +104,7 @@ def run_video(
                 bookkeeping.update(step)
                 checkpoints.after(bookkeeping.totals.frames)
                 on_step(step)
+    folder.put_video()
     return Run(folder, bookkeeping.report, bookkeeping.scores)
 
 

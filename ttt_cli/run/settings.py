@@ -15,10 +15,11 @@ from ttt_cli.adaptation.catalog import require_method
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.core.toml import from_table, read_toml
+from ttt_cli.core.toml import from_table
 from ttt_cli.model.published.foreign import ForeignWeights
 from ttt_cli.model.settings import ReconstructionSettings
 from ttt_cli.model.weights import Weights
+from ttt_cli.run.config import read_config
 from ttt_cli.run.overrides import Overrides, Tables
 from ttt_cli.tasks.settings import TaskSettings
 from ttt_cli.video.settings import InputSettings, OutputSettings
@@ -89,7 +90,13 @@ def _merged_settings(
     layers = (by_device, weights.recommended, file, given, overrides.assigned)
     merged: Tables = {section: _merged(layer.get(section, {}) for layer in layers) for section in SECTIONS}
     method = merged["adaptation"].get("method", AdaptationSettings.method)
-    adaptation = _merged(table_for(method, layer.get("adaptation", {})) for layer in layers)
+    adaptation: dict[str, Any] = {}
+    for layer in layers:
+        table = table_for(method, layer.get("adaptation", {}))
+        for how_often, otherwise in (("every", "budget"), ("budget", "every")):
+            if how_often in table and otherwise not in table:
+                adaptation.pop(otherwise, None)
+        adaptation |= table
     if not {"every", "budget"} & adaptation.keys():
         adaptation["budget"] = budget
     merged["adaptation"] = for_method(method, adaptation, "settings: adaptation")
@@ -168,7 +175,7 @@ def settings_record(settings: RunSettings) -> dict[str, Any]:
 def _file_tables(config: Path | None, for_method: ForMethod) -> Tables:
     if config is None:
         return {}
-    tables: Tables = read_toml(config)
+    tables = read_config(config)
     check_tables(tables, str(config), for_method)
     return tables
 

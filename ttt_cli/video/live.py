@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.video import ffmpeg
@@ -56,7 +57,7 @@ class LiveSource:
 def live_source(text: str) -> LiveSource | None:
     """What `-`, `camera:0` or an address means on the command line; None for a file, also for one of such a name.
 
-    Raises UsageError if no camera is named, or if standard input is a terminal.
+    Raises UsageError if no camera is named, if standard input is a terminal, and for addresses that are not read.
     """
     if text == "-":
         if sys.stdin is None or sys.stdin.isatty():
@@ -67,9 +68,12 @@ def live_source(text: str) -> LiveSource | None:
         return None
     if scheme == "camera":
         return _camera(rest)
-    if scheme in PROTOCOLS and rest.startswith("//"):
-        return _address(text, scheme)
-    return None
+    if not rest.startswith("//"):
+        return None
+    if scheme.lower() not in PROTOCOLS:
+        known = choices(scheme, PROTOCOLS)
+        raise UsageError(f"{printable(scheme)}:// is no address that is read; {known}; or download the file first")
+    return _address(f"{scheme.lower()}:{rest}", scheme.lower())
 
 
 def _camera(which: str) -> LiveSource:

@@ -33,6 +33,11 @@ from ttt_cli.core.toml import converted
 from ttt_cli.model.opening import weights_for
 from ttt_cli.model.weights import Weights
 
+ORDINARY_FEATURES = "the features of ordinary pictures"
+PREPARED_ENCODER = "a prepared encoder"
+RECONSTRUCTION_HEAD = "a reconstruction head"
+"""What a method may need of weights."""
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -107,19 +112,32 @@ def _of_table(name: str) -> Method:
     raise unknown_method(name)
 
 
+def needs_of(method: Method) -> list[str]:
+    """What weights must have for a method, in words."""
+    needs = {
+        ORDINARY_FEATURES: method.needs_ordinary_features,
+        PREPARED_ENCODER: method.needs_preparation,
+        RECONSTRUCTION_HEAD: method.needs_reconstruction,
+    }
+    return [what for what, is_needed in needs.items() if is_needed]
+
+
+def what_is_there(weights: Weights) -> list[str]:
+    """What weights have of that which a method may need."""
+    companion = weights.companion
+    there = {
+        ORDINARY_FEATURES: weights.has_ordinary_features,
+        PREPARED_ENCODER: companion is not None and companion.head is not None and companion.has_encoder,
+        RECONSTRUCTION_HEAD: weights.has_reconstruction,
+    }
+    return [what for what, is_there in there.items() if is_there]
+
+
 def check_defined(name: str, task: str, weights: Weights) -> None:
     """Raises UsageError if the method makes no sense for the task, or needs what the weights do not have."""
-    method, companion = method_named(name), weights.companion
-    is_prepared = companion is not None and companion.head is not None and companion.has_encoder
-    missing = [
-        what
-        for what, needed, there in (
-            ("the features of ordinary pictures", method.needs_ordinary_features, weights.has_ordinary_features),
-            ("a prepared encoder", method.needs_preparation, is_prepared),
-            ("a reconstruction head", method.needs_reconstruction, weights.has_reconstruction),
-        )
-        if needed and not there
-    ]
+    method = method_named(name)
+    there = what_is_there(weights)
+    missing = [what for what in needs_of(method) if what not in there]
     if missing:
         shown = printable(weights.name)
         raise UsageError(

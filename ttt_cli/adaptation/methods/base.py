@@ -101,6 +101,11 @@ class Method:
         return type(self).finds_familiar is not Method.finds_familiar
 
     @property
+    def trains(self) -> bool:
+        """Whether it takes gradient steps."""
+        return type(self).loss is not Method.loss or type(self).encode_with_loss is not Method.encode_with_loss
+
+    @property
     def looks_at_frames(self) -> bool:
         """Whether it does something before a prediction besides taking steps."""
         return type(self).before_step is not Method.before_step
