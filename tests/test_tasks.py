@@ -276,7 +276,16 @@ def test_the_table_has_a_format_for_every_task() -> None:
 
 @pytest.mark.parametrize(
     ("task", "expected"),
-    [("instance", ["coco.json", "instances.json"]), ("panoptic", ["masks", "panoptic", "panoptic.json"])],
+    [
+        ("instance", ["coco.json", "coco-fixed.json", "instances.json", "instances-fixed.json"]),
+        (
+            "panoptic",
+            [
+                *("masks", "masks-fixed", "panoptic", "panoptic-fixed"),
+                *("panoptic.json", "panoptic-fixed.json"),
+            ],
+        ),
+    ],
 )
 def test_the_command_writes_the_files_of_the_task(
     task: str, expected: list[str], tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,11 +17,11 @@ from ttt_cli.model.split import SplitModel
 if TYPE_CHECKING:
     from ttt_cli.adaptation.online import Adapter
 
-UNKNOWN = 0.1
-"""Content beyond this is none that the weights know.
+USUAL = {"street": 0.1}
+"""How strange in content a frame may be that the weights know, for those weights of which this was measured.
 
-With `street`, drives that it was not trained on lie below 0.02, under corruptions of severity 5 below 0.07 but for
-contrast (0.2), and pictures of other places and things between 0.02 and 0.4 (docs/trials.md).
+Drives that `street` was not trained on lie below 0.02, also under corruptions of severity 5 below 0.07 but for contrast
+(0.2), and pictures of other places and things between 0.02 and 0.4 (docs/trials.md).
 """
 ASKED_EVERY = 100
 """Frames between questions where asking costs something."""

@@ -24,18 +24,11 @@ Layout = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayoutOptions:
-    """What the overlay video shows."""
-
-    compare: Compare = False
-    layout: Layout = None
-
-    def chosen(self) -> str | None:
-        """The layout; None if none was given. Raises UsageError if two were."""
-        if self.compare and self.layout not in (None, LayoutName.compare):
-            raise UsageError("--compare is one layout, --layout names another: leave out one of them")
-        return LayoutName.compare.value if self.compare else None if self.layout is None else self.layout.value
+def chosen_layout(compare: bool, layout: LayoutName | None) -> str | None:
+    """What the overlay video shows; None if nothing was said. Raises UsageError if two layouts were named."""
+    if compare and layout not in (None, LayoutName.compare):
+        raise UsageError("--compare is one layout, --layout names another: leave out one of them")
+    return LayoutName.compare.value if compare else None if layout is None else layout.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +66,7 @@ class OutputOptions:
             help=f"Opacity of the colors. (default: {OutputSettings.alpha})",
         ),
     ] = None
+    layout: Layout = None
     palette: Annotated[
         PaletteName | None,
         typer.Option(
@@ -92,11 +86,11 @@ class OutputOptions:
         ),
     ] = None
 
-    def overrides(self, layout: str | None) -> OutputOverrides:
-        """The given options."""
+    def overrides(self, compare: bool) -> OutputOverrides:
+        """The given options. Raises UsageError if they contradict `compare`."""
         return OutputOverrides(
             overlay=False if self.no_overlay else None,
-            layout=layout,
+            layout=chosen_layout(compare, self.layout),
             palette=None if self.palette is None else self.palette.value,
             alpha=self.alpha,
             lift=self.lift,

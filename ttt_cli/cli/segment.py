@@ -10,7 +10,7 @@ import typer
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions
-from ttt_cli.cli._output import LayoutOptions, OutputOptions
+from ttt_cli.cli._output import Compare, OutputOptions
 from ttt_cli.cli._run import run_all
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.class_names import parse_renames
@@ -31,7 +31,7 @@ def segment(
     sources: options.Sources,
     *,
     out: options.Out = None,
-    layout: LayoutOptions,
+    compare: Compare = False,
     task: options.Task = None,
     weights: options.WeightsName = STREET,
     frames: groups.InputOptions,
@@ -60,7 +60,7 @@ def segment(
         task=TaskOverrides(task=task),
         adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
-        output=output.overrides(layout.chosen()),
+        output=output.overrides(compare),
         assigned=run.assigned(),
     )
     run_all(

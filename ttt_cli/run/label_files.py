@@ -22,7 +22,7 @@ from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Instances, Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
 from ttt_cli.run.appended_log import AppendedLog
-from ttt_cli.run.folder import LabelPaths
+from ttt_cli.run.label_paths import LabelPaths
 
 
 class LabelFile(ABC):

@@ -15,10 +15,11 @@ from types import TracebackType
 from ttt_cli.core.classes import Class
 from ttt_cli.core.frame import Frame, Video
 from ttt_cli.run.appended_log import AppendedLog
-from ttt_cli.run.folder import LabelPaths, RunFolder, to_json
+from ttt_cli.run.folder import RunFolder, to_json
 from ttt_cli.run.frame_record import FrameRecord
 from ttt_cli.run.journal import Checkpoint, Journal, fsync, packed
 from ttt_cli.run.label_files import LabelFile, label_files
+from ttt_cli.run.label_paths import LabelPaths
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.run.steps import Step
 from ttt_cli.run.views import View, Views
