@@ -319,8 +319,8 @@ def test_a_run_ends_with_one_line_the_second_time(
 def test_memory_that_runs_out_elsewhere_is_one_line_too(
     segment: Callable[..., int], frames: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = Scarce(Drawing.pictures, 2, 1)
-    monkeypatch.setattr(Drawing, "pictures", lambda drawing, *arguments: calls(drawing, *arguments))
+    calls = Scarce(Drawing.picture, 2, 1)
+    monkeypatch.setattr(Drawing, "picture", lambda drawing, *arguments: calls(drawing, *arguments))
     assert segment(frames, "--out", "out", "--method", "joint") == 1
     assert "memory ran out" in error_of(capsys)
     assert "memory ran out" in report()["reason"]

@@ -63,13 +63,13 @@ class Outer:
 def test_fields_become_parameters_in_order_and_come_back_in_the_dataclass() -> None:
     came: list[Any] = []
 
-    def command(source: options.Source, *, outer: Outer, compare: options.Compare = False) -> None:
+    def command(source: options.Source, *, outer: Outer, quick: options.Json = False) -> None:
         """Does it."""
-        came.extend([source, outer, compare])
+        came.extend([source, outer, quick])
 
-    command.__annotations__ = {"source": options.Source, "outer": Outer, "compare": options.Compare}
+    command.__annotations__ = {"source": options.Source, "outer": Outer, "quick": options.Json}
     flat = with_options(command)
-    assert list(inspect.signature(flat).parameters) == ["source", "steps", "seed", "quiet", "compare", "help_all"]
+    assert list(inspect.signature(flat).parameters) == ["source", "steps", "seed", "quiet", "quick", "help_all"]
     assert flat.__doc__ == "Does it."
     program = typer.Typer(pretty_exceptions_enable=False)
     program.command()(flat)

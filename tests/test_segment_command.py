@@ -137,7 +137,27 @@ def test_large_frames_are_made_smaller_only_for_the_model(
 
 def test_compare_shows_both_models(segment: Callable[..., int], clip: Path) -> None:
     assert segment(clip, "--compare", "--max-frames", 2, "--out", "out") == 0
-    assert "128x48" in describe(Path("out/overlay.mp4"))
+    size = re.search(r" (\d+)x(\d+)[, ]", describe(Path("out/overlay.mp4")))
+    assert size and int(size[1]) == 64 + 2 + 64 and int(size[2]) > 48, "two pictures, and titles above them"
+    masks, fixed = (sorted(path.name for path in Path("out", name).iterdir()) for name in ("masks", "masks-fixed"))
+    assert masks == fixed == ["000000.png", "000001.png"]
+    records = [json.loads(line) for line in Path("out/frames.jsonl").read_text().splitlines()]
+    for record in records:
+        ours, theirs = (np.array(Image.open(f"out/{name}/{record['name']}.png")) for name in ("masks", "masks-fixed"))
+        assert record["agreement"] == pytest.approx((ours == theirs).mean(), abs=1e-4)
+        assert record["strangeness"] > 0
+    assert report_in(Path("out"))["strangeness"] > 0
+
+
+def test_masks_of_both_models_need_no_overlay(segment: Callable[..., int], clip: Path) -> None:
+    assert segment(clip, "--compare", "--no-overlay", "--max-frames", 1, "--out", "out") == 0
+    names = ["frames.jsonl", "masks", "masks-fixed", "run.json"]
+    assert sorted(path.name for path in Path("out").iterdir()) == names
+
+
+def test_panes_show_the_video_too(segment: Callable[..., int], clip: Path) -> None:
+    assert segment(clip, "--layout", "panes", "--no-labels", "--max-frames", 1, "--out", "out") == 0
+    assert f"{3 * 64 + 2 * 2}x48" in describe(Path("out/overlay.mp4"))
 
 
 def test_classes_left_out_are_void_in_the_masks(segment: Callable[..., int], clip: Path) -> None:
@@ -199,7 +219,7 @@ def test_command_line_over_file_over_weights_over_defaults(
         (("--start", "5", "--end", "4"), "must be after the start"),
         (("--method", "magic"), "method 'magic' is unknown; known: main-only, joint, prepared"),
         (("--classes", "car,unicorn"), "class 'unicorn' is not one of the weights' classes"),
-        (("--compare", "--no-overlay"), "compare needs the overlay"),
+        (("--compare", "--layout", "panes"), "leave out one of them"),
         (("--compare", "--method", "joint"), "choose another method"),
         (("--fps", "nan"), "fps: must be a finite number"),
         (("--window", "many"), "inf or auto, not 'many'"),
@@ -332,10 +352,10 @@ def test_an_output_folder_that_cannot_be(segment: Callable[..., int], clip: Path
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_full_disk_is_one_clear_error(tiny_weights: Path, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "video.mp4", seconds=3)
+    video = make_video(tmp_path / "video.mp4", seconds=6)
     code = (
         "import resource, sys; from ttt_cli.cli import main; "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); sys.exit(main(sys.argv[1:]))"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["segment", str(video), "--weights", str(tiny_weights), "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=PATIENCE)

@@ -179,9 +179,10 @@ def test_unsure_objects_are_kept_but_neither_followed_nor_drawn() -> None:
 def test_an_object_is_painted_in_the_color_of_its_number() -> None:
     far, near = Instance(1, encode(box(0, 0)), 0.6, number=7), Instance(1, encode(box(4, 4)), 0.9, number=2)
     drawn = paint(Instances((near, far), SIZE), CLASSES, 0.5)
-    assert drawn.colors[drawn.ids[0, 0]].color == object_color(7)
-    assert drawn.colors[drawn.ids[6, 6]].color == object_color(2), "the surer object lies on top"
-    assert len({object_color(number) for number in range(1, 40)}) == 39
+    of_class = CLASSES[1].color
+    assert drawn.colors[drawn.ids[0, 0]].color == object_color(of_class, 7)
+    assert drawn.colors[drawn.ids[6, 6]].color == object_color(of_class, 2), "the surer object lies on top"
+    assert len({object_color(of_class, number) for number in range(1, 11)}) == 10
 
 
 def write_all(folder: Path, task: str, labels: list[Labels]) -> RunFolder:
@@ -275,7 +276,16 @@ def test_the_table_has_a_format_for_every_task() -> None:
 
 @pytest.mark.parametrize(
     ("task", "expected"),
-    [("instance", ["coco.json", "instances.json"]), ("panoptic", ["masks", "panoptic", "panoptic.json"])],
+    [
+        ("instance", ["coco.json", "coco-fixed.json", "instances.json", "instances-fixed.json"]),
+        (
+            "panoptic",
+            [
+                *("masks", "masks-fixed", "panoptic", "panoptic-fixed"),
+                *("panoptic.json", "panoptic-fixed.json"),
+            ],
+        ),
+    ],
 )
 def test_the_command_writes_the_files_of_the_task(
     task: str, expected: list[str], tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -113,7 +113,6 @@ Fps = Annotated[
     float | None,
     typer.Option("--fps", metavar="RATE", rich_help_panel=INPUT, help="Frames a second of a folder. (default: 10)"),
 ]
-Compare = Annotated[bool, typer.Option("--compare", help="Show the fixed and the adapted model side by side.")]
 Task = Annotated[
     str | None,
     typer.Option(

@@ -41,6 +41,21 @@ class ReaderName(str, Enum):
     decord = "decord"
 
 
+class LayoutName(str, Enum):
+    """What the overlay video shows."""
+
+    overlay = "overlay"
+    compare = "compare"
+    panes = "panes"
+
+
+class PaletteName(str, Enum):
+    """The colors of classes in the overlay video."""
+
+    distinct = "distinct"
+    official = "official"
+
+
 class AtCuts(str, Enum):
     """What happens to the window at a cut between scenes."""
 

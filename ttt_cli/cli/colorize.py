@@ -11,6 +11,7 @@ from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions
+from ttt_cli.cli._output import Compare, Layout, chosen_layout
 from ttt_cli.cli._run import run_all
 from ttt_cli.cli._signature import with_options
 from ttt_cli.model.own import COLOR
@@ -31,7 +32,7 @@ def colorize(
     sources: options.Sources,
     *,
     out: options.Out = None,
-    compare: options.Compare = False,
+    compare: Compare = False,
     weights: options.WeightsName = COLOR,
     frames: groups.InputOptions,
     crop: Annotated[
@@ -52,6 +53,7 @@ def colorize(
         ),
     ] = False,
     adaptation: groups.AdaptationOptions,
+    layout: Layout = None,
     saturation: Annotated[
         float | None,
         typer.Option(
@@ -86,7 +88,7 @@ def colorize(
         task=TaskOverrides(task="colorization", crop=crop, saturation=saturation),
         adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
-        output=OutputOverrides(compare=True if compare else None),
+        output=OutputOverrides(layout=chosen_layout(compare, layout)),
         assigned=run.assigned(),
     )
     run_all(sources, overrides, weights=weights, run=run, compute=compute, many=many, out=out, gray_first=gray_first)

@@ -38,7 +38,7 @@ def demo(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Segment a street clip with the fixed and the adapted model side by side, and say where to look."""
-    overrides = Overrides(input=InputOverrides(max_frames=max_frames), output=OutputOverrides(compare=True))
+    overrides = Overrides(input=InputOverrides(max_frames=max_frames), output=OutputOverrides(layout="compare"))
     request = build_request(
         str(clip()),
         overrides,

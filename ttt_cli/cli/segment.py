@@ -10,12 +10,12 @@ import typer
 from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._many import ManyOptions
+from ttt_cli.cli._output import Compare, OutputOptions
 from ttt_cli.cli._run import run_all
 from ttt_cli.cli._signature import with_options
 from ttt_cli.core.class_names import parse_renames
 from ttt_cli.model.own import STREET
-from ttt_cli.run.overrides import OutputOverrides, Overrides, ReconstructionOverrides, TaskOverrides
-from ttt_cli.video.settings import OutputSettings
+from ttt_cli.run.overrides import Overrides, ReconstructionOverrides, TaskOverrides
 
 EPILOG = """Examples:
 
@@ -31,7 +31,7 @@ def segment(
     sources: options.Sources,
     *,
     out: options.Out = None,
-    compare: options.Compare = False,
+    compare: Compare = False,
     task: options.Task = None,
     weights: options.WeightsName = STREET,
     frames: groups.InputOptions,
@@ -46,39 +46,7 @@ def segment(
     ] = None,
     renames: options.Renames = None,
     adaptation: groups.AdaptationOptions,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes", metavar="A,B,...", rich_help_panel=options.OUTPUT, help="Draw and write only these classes."
-        ),
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="A,B,...",
-            rich_help_panel=options.OUTPUT,
-            help="Formats of label files: palette, coco, kitti-step. (default: by task)",
-        ),
-    ] = None,
-    no_overlay: Annotated[
-        bool, typer.Option("--no-overlay", rich_help_panel=options.OUTPUT, help="Write no overlay video.")
-    ] = False,
-    no_masks: Annotated[
-        bool, typer.Option("--no-masks", rich_help_panel=options.OUTPUT, help="Write no masks or other label files.")
-    ] = False,
-    no_labels: Annotated[
-        bool, typer.Option("--no-labels", rich_help_panel=options.OUTPUT, help="Write no names in the overlay.")
-    ] = False,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            "--alpha",
-            metavar="0..1",
-            rich_help_panel=options.OUTPUT,
-            help=f"Opacity of the colors. (default: {OutputSettings.alpha})",
-        ),
-    ] = None,
+    output: OutputOptions,
     run: groups.VideoRunOptions,
     compute: groups.ComputeOptions,
     many: ManyOptions,
@@ -92,15 +60,7 @@ def segment(
         task=TaskOverrides(task=task),
         adaptation=adaptation.overrides(compute),
         reconstruction=ReconstructionOverrides(mask_ratio=adaptation.training.mask_ratio),
-        output=OutputOverrides(
-            overlay=False if no_overlay else None,
-            compare=True if compare else None,
-            alpha=alpha,
-            labels=False if no_labels else None,
-            masks=False if no_masks else None,
-            formats=_listed(formats),
-            classes=_listed(classes),
-        ),
+        output=output.overrides(compare),
         assigned=run.assigned(),
     )
     run_all(
@@ -114,7 +74,3 @@ def segment(
         truth=truth,
         renames=parse_renames(renames or []),
     )
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,39 +28,35 @@ class Seen:
 
 
 class Tracks(Resumable):
-    """Tracks the objects of one video; numbers count from 1.
+    """Tracks the objects of one video; numbers count from `first_number`.
 
     things: ids of the classes that have instances. shown_score: instances below it are not tracked.
     """
 
     varying = ("_seen", "_frame", "_last_number")
 
-    def __init__(self, things: frozenset[int], shown_score: float) -> None:
+    def __init__(self, things: frozenset[int], shown_score: float, first_number: int = 1) -> None:
         self.things, self.shown_score = things, shown_score
         self._seen: dict[int, Seen] = {}
         self._frame = 0
-        self._last_number = 0
+        self._last_number = first_number - 1
 
-    def numbered(self, labels: Labels) -> Labels:
-        """The labels of the next frame, with the `number` of each object set."""
-        return labels.numbered(self._tracked, self.things, self.shown_score)
+    def numbered(self, labels: Labels, beside: Labels | None = None) -> Labels:
+        """The labels of the next frame, with the `number` of each object set.
 
-    def _tracked(self, objects: Sequence[Instance]) -> tuple[Instance, ...]:
-        """Gives each object the number of the known object of its class that it overlaps best, or a new number.
-
-        Pairs are chosen to maximize the sum of the overlaps.
+        beside: numbered labels of the same frame by another model; what is the same object has the same number there.
         """
-        known = list(self._seen)
-        matches: dict[int, int] = {}
-        if known and objects:
-            from scipy.optimize import linear_sum_assignment  # Takes a while, and is for objects only.
+        others = () if beside is None else beside.objects_shown(self.things, self.shown_score)
+        return labels.numbered(lambda objects: self._tracked(objects, others), self.things, self.shown_score)
 
-            overlaps = self._overlaps([self._seen[number].instance for number in known], objects)
-            for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
-                if overlaps[row, column] >= SMALLEST_OVERLAP:
-                    matches[int(column)] = known[row]
+    def _tracked(self, objects: Sequence[Instance], others: Sequence[Instance]) -> tuple[Instance, ...]:
+        """Gives each object the number of the other, or else the known, object that it overlaps best, or a new one."""
+        numbers: dict[int, int] = {}
+        for known in (others, [seen.instance for seen in self._seen.values()]):
+            taken = set(numbers.values())
+            numbers |= self._matched([old for old in known if old.number not in taken], objects, numbers.keys())
         numbered = tuple(
-            dataclasses.replace(instance, number=matches.get(index) or self._next())
+            dataclasses.replace(instance, number=numbers.get(index) or self._next())
             for index, instance in enumerate(objects)
         )
         self._frame += 1
@@ -68,6 +64,22 @@ class Tracks(Resumable):
         oldest = self._frame - FRAMES_REMEMBERED
         self._seen = {number: seen for number, seen in self._seen.items() if seen.frame > oldest}
         return numbered
+
+    def _matched(
+        self, known: Sequence[Instance], objects: Sequence[Instance], without: Collection[int]
+    ) -> dict[int, int]:
+        """The number of the known object of its class that each object is paired with, by the object's index.
+
+        Pairs are chosen to maximize the sum of the overlaps. without: indices of objects that are left out.
+        """
+        free = [index for index in range(len(objects)) if index not in without]
+        if not known or not free:
+            return {}
+        from scipy.optimize import linear_sum_assignment  # Takes a while, and is for objects only.
+
+        overlaps = self._overlaps(known, [objects[index] for index in free])
+        pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
+        return {free[column]: known[row].number for row, column in pairs if overlaps[row, column] >= SMALLEST_OVERLAP}
 
     def _next(self) -> int:
         self._last_number += 1

@@ -18,7 +18,7 @@ from ttt_cli.core.frame import Result
 from ttt_cli.core.workers import Work
 from ttt_cli.datasets.source import StreamSource
 from ttt_cli.datasets.stream import Stream
-from ttt_cli.draw.drawing import Drawing
+from ttt_cli.draw.drawing import Drawing, Pane
 from ttt_cli.draw.tracks import Tracks
 from ttt_cli.evaluate.detectron import DetectronEvaluation
 from ttt_cli.evaluate.evaluation import Cell, PassTally, PreparedMethod, measure, prepare_methods
@@ -83,7 +83,7 @@ class PreparedExperiment:
         evaluation = None
         if self.experiment.detectron and not _is_oracle(cell):
             evaluation = DetectronEvaluation(prepared.task.name, prepared.task.classes)
-        with explained(), _recording(self.experiment, stream, self.folder, video_of(self.experiment, cell)) as record:
+        with explained(), _recording(self.experiment, stream, cell, self.folder) as record:
 
             def on_frame(result: Result) -> None:
                 record(result)
@@ -151,23 +151,24 @@ def _title(cell: Cell) -> str:
 
 
 @contextmanager
-def _recording(experiment: Experiment, stream: Stream, folder: Path, name: str | None) -> Iterator[OnFrame]:
-    """A function that writes frames with their overlay to the video `name`, or does nothing if that is None."""
+def _recording(experiment: Experiment, stream: Stream, cell: Cell, folder: Path) -> Iterator[OnFrame]:
+    """A function that writes frames with their overlay to the cell's video, or does nothing if it needs none."""
+    name = video_of(experiment, cell)
     if name is None:
         yield lambda result: None
         return
     settings, size = experiment.common, stream.video.size
     tracks = Tracks(things_of(stream.classes), settings.task.shown_score)
-    drawing = Drawing(stream.classes, settings.output, settings.task.shown_score)
+    drawing = Drawing(stream.classes, replace(settings.output, layout="overlay"), settings.task.shown_score, size)
     pieces = folder / UNFINISHED / name
     shutil.rmtree(pieces, ignore_errors=True)  # A process that was killed may have left some.
     pieces.mkdir()
     try:
-        with VideoWriter(folder / name, stream.video.fps, size, folder=pieces) as writer:
+        with VideoWriter(folder / name, stream.video.fps, drawing.size, folder=pieces) as writer:
 
             def record(result: Result) -> None:
                 labels = tracks.numbered(result.prediction.at_size(size))
-                writer.write(drawing.pictures(result.frame.whole().image, [labels])[0])
+                writer.write(drawing.picture(result.frame.whole().image, [Pane(cell.method, labels)]))
 
             yield record
     finally:

@@ -53,15 +53,19 @@ class FeatureStatistics(nn.Module):
             yield self.get_buffer(f"mean_{block}"), self.get_buffer(f"spread_{block}")
 
     def distance(self, measured: Sequence[Tensor], dead_zone: float) -> Tensor:
-        """How far features lie outside of what is usual: a scalar, 0 on most ordinary pictures.
+        """How far features lie outside of what is usual: a scalar, 0 on most ordinary pictures; see `distances`."""
+        return self.distances(measured, dead_zone).mean()
+
+    def distances(self, measured: Sequence[Tensor], dead_zone: float) -> Tensor:
+        """The distance of each block of f, (blocks,).
 
         measured: see `measured_channels`. The distance of a channel from its mean, in spreads, counts from `dead_zone`
-        on. It is averaged over the channels of a block, then over blocks.
+        on. It is averaged over the channels of a block.
         """
         distances = []
         for values, (mean, spread) in zip(measured, self.blocks(), strict=True):
             distances.append((((values - mean) / spread).abs() - dead_zone).clamp(min=0).mean())
-        return torch.stack(distances).mean()
+        return torch.stack(distances)
 
 
 def channels_of(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ttt_cli.adaptation.strangeness import USUAL
 from ttt_cli.core.errors import PartialInput, PartialOutput, TttvError, UsageError, printable
 from ttt_cli.core.frame import Video
 from ttt_cli.datasets.folder import labels_of_run
@@ -119,6 +120,13 @@ def _warnings(request: RunRequest, totals: RunTotals, scores: RunScores | None) 
     warnings = list(totals.out_of_memory)
     if scores is not None:
         warnings += scores.task.new_metric().missing_metrics()
+    usual = USUAL.get(request.weights.name)
+    if usual is not None and totals.strangeness is not None and totals.strangeness > usual:
+        warnings.append(
+            f"what these frames show is unlike all that {printable(request.weights.name)} was trained on (strangeness "
+            f"{totals.strangeness:.2f}, usually below {usual}): look at the result before you trust it; other weights "
+            "may know such scenes: tttv weights list --hub shows some, such as coco and ade20k"
+        )
     if totals.has_colors and not request.gray_first:
         warnings.append("the input's own colors are not used; tttv colorize --gray-first scores the result by them")
     if totals.frames and totals.gray_frames == totals.frames:

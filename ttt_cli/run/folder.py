@@ -13,6 +13,7 @@ from typing import Any
 
 from ttt_cli.core.errors import TttvError, printable
 from ttt_cli.core.replacing import replacing
+from ttt_cli.run.label_paths import LabelPaths
 from ttt_cli.run.lock import LOCK, is_locked, locked
 
 REPORT = "report.html"
@@ -37,26 +38,21 @@ KEYS_OF_0_1 = frozenset(
 """What every run.json of tttv 0.1 has, which does not say whose it is."""
 
 
-class RunFolder:
+class RunFolder(LabelPaths):
     """The paths of a run's files.
 
     video: where the overlay is put as well, beside the folder, if the user named a video; None if not.
     """
 
     def __init__(self, path: Path, video: Path | None = None) -> None:
-        self.path, self.video = path, video
+        super().__init__(path)
+        self.video = video
+        self.fixed = LabelPaths(path, "-fixed")  # What the fixed model predicts, if it runs beside.
         self.overlay = path / "overlay.mp4"
-        self.masks = path / "masks"
-        self.panoptic = path / "panoptic"
-        self.kitti_step = path / "kitti_step"
-        self.panoptic_json = path / "panoptic.json"
-        self.instances = path / "instances.json"
-        self.coco = path / "coco.json"
         self.frames = path / "frames.jsonl"
         self.metrics = path / "metrics.json"
         self.run = path / "run.json"
         self.report = path / REPORT
-        self.unfinished = path / "unfinished"
         self.pictures = self.unfinished / "pictures.txt"
 
     def check(self, source: Path | None, overwrite: bool, resume: bool = False) -> None:
@@ -165,11 +161,11 @@ class RunFolder:
                 (folder / f"{name}.png").unlink(missing_ok=True)
 
     def _picture_folders(self) -> tuple[Path, ...]:
-        return self.masks, self.panoptic, self.kitti_step
+        return *self.picture_folders(), *self.fixed.picture_folders()
 
     def _files(self) -> tuple[Path, ...]:
         """All but run.json."""
-        return self.overlay, self.panoptic_json, self.instances, self.coco, self.frames, self.metrics
+        return self.overlay, *self.collections(), *self.fixed.collections(), self.frames, self.metrics
 
     def was_cut_off(self) -> bool:
         """Whether there is a run here that is not finished; it may still be going on."""

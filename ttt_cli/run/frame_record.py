@@ -36,11 +36,17 @@ class FrameRecord:
     """How far f's channels could lie from ordinary ones, in spreads, if the method `auto` chose to clamp them."""
     adapted: str | None = None
     """Why the model was adapted to the frame: "scene", "change" or "interval", see adaptation/pace.py."""
+    agreement: float | None = None
+    """The share of pixels to which the fixed model gives the same class, if it runs beside."""
+    strangeness: float | None = None
+    """How unlike ordinary pictures the frame is, if that was asked (adaptation/strangeness.py)."""
 
     def as_json(self) -> dict[str, Any]:
         """The line of frames.jsonl; those with a default are left out if they are not set."""
         optional = [field.name for field in dataclasses.fields(self) if field.default is not dataclasses.MISSING]
-        return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in optional}
+        values = dataclasses.asdict(self)
+        unset = [name for name in optional if values[name] is None or values[name] is False]
+        return {name: value for name, value in values.items() if name not in unset}
 
 
 def read_frame_records(path: Path) -> Iterator[FrameRecord]:

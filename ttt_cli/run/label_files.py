@@ -22,13 +22,13 @@ from ttt_cli.core.frame import Frame
 from ttt_cli.core.labels import Instances, Labels, PanopticMap, Rle, encode
 from ttt_cli.draw.overlay import palette_png
 from ttt_cli.run.appended_log import AppendedLog
-from ttt_cli.run.folder import RunFolder
+from ttt_cli.run.label_paths import LabelPaths
 
 
 class LabelFile(ABC):
     """Writes all frames of a video in one format."""
 
-    def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
+    def __init__(self, folder: LabelPaths, classes: Sequence[Class]) -> None:
         self.folder, self.classes = folder, classes
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Palette(LabelFile):
 class CocoResults(LabelFile):
     """instances.json, in COCO's results format, and coco.json, which lists the pictures and categories it refers to."""
 
-    def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
+    def __init__(self, folder: LabelPaths, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
         self.results, self._images = _entries(folder, "results"), _entries(folder, "images")
 
@@ -97,7 +97,7 @@ class CocoResults(LabelFile):
 class CocoPanoptic(LabelFile):
     """panoptic/NAME.png, with segment ids as R + 256 G + 65536 B, and panoptic.json, which describes the segments."""
 
-    def __init__(self, folder: RunFolder, classes: Sequence[Class]) -> None:
+    def __init__(self, folder: LabelPaths, classes: Sequence[Class]) -> None:
         super().__init__(folder, classes)
         self.annotations, self._images = _entries(folder, "annotations"), _entries(folder, "images")
 
@@ -169,15 +169,15 @@ def check_formats(task: str, wanted: Sequence[str]) -> None:
             raise UsageError(f"format {printable(name)!r} is none of the task {task}; {choices(name, FORMATS[task])}")
 
 
-def label_files(task: str, wanted: Sequence[str], folder: RunFolder, classes: Sequence[Class]) -> list[LabelFile]:
+def label_files(task: str, wanted: Sequence[str], folder: LabelPaths, classes: Sequence[Class]) -> list[LabelFile]:
     """The writers for the formats in `wanted`, or for the task's default formats if it is empty."""
     names = wanted or [name for name in FORMATS[task] if name not in NOT_BY_DEFAULT]
     return [FORMATS[task][name](folder, classes) for name in names]
 
 
-def _entries(folder: RunFolder, name: str) -> AppendedLog:
+def _entries(folder: LabelPaths, name: str) -> AppendedLog:
     """A list of a COCO file, an entry a line, in a file, so that memory does not grow with the length of the video."""
-    return AppendedLog(folder.unfinished / f"{name}.jsonl")
+    return AppendedLog(folder.unfinished / f"{name}{folder.suffix}.jsonl")
 
 
 def _picture(frame: Frame) -> dict[str, Any]:

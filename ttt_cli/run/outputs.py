@@ -12,22 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
-from ttt_cli.core.classes import Class, things_of
+from ttt_cli.core.classes import Class
 from ttt_cli.core.frame import Frame, Video
-from ttt_cli.core.labels import Labels
-from ttt_cli.core.resumable import Resumable
-from ttt_cli.draw.drawing import Drawing
-from ttt_cli.draw.overlay import side_by_side
-from ttt_cli.draw.tracks import Tracks
 from ttt_cli.run.appended_log import AppendedLog
 from ttt_cli.run.folder import RunFolder, to_json
 from ttt_cli.run.frame_record import FrameRecord
 from ttt_cli.run.journal import Checkpoint, Journal, fsync, packed
 from ttt_cli.run.label_files import LabelFile, label_files
+from ttt_cli.run.label_paths import LabelPaths
 from ttt_cli.run.settings import RunSettings
 from ttt_cli.run.steps import Step
+from ttt_cli.run.views import View, Views
 from ttt_cli.video.images import is_image
 from ttt_cli.video.writer import VideoWriter
 
@@ -45,16 +40,22 @@ class _Files:
     """The names of all pictures that are written."""
     labels: list[LabelFile]
     """The label files."""
+    fixed: list[LabelFile]
+    """Those of the fixed model, if it runs beside."""
     writer: VideoWriter | None = None
     """Of the overlay."""
 
     def logs(self) -> list[AppendedLog]:
         """All text files that grow."""
-        return [self.frames, self.pictures, *(log for file in self.labels for log in file.collections())]
+        return [self.frames, self.pictures, *(log for file in self.all_labels() for log in file.collections())]
+
+    def all_labels(self) -> list[LabelFile]:
+        """The label files of both models."""
+        return [*self.labels, *self.fixed]
 
     def picture_folders(self) -> list[Path]:
         """The folders that get a picture of every frame."""
-        return [folder for file in self.labels if (folder := file.pictures()) is not None]
+        return [folder for file in self.all_labels() if (folder := file.pictures()) is not None]
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,7 @@ class Outputs:
         self.milliseconds: Counter[str] = Counter()
         self.audio_note: str | None = None
         self.missing: list[str] = []
-        names = settings.output.classes
-        self._kept = frozenset(index for index, kind in enumerate(classes) if not names or kind.name in names)
-        self._drawing = Drawing(classes, settings.output, settings.task.shown_score)
-        self._tracks, self._fixed_tracks = (Tracks(things_of(classes), settings.task.shown_score) for _ in range(2))
+        self._views = Views(video, classes, settings)
         self._state = None if saved is None else saved.parts["outputs"]
         self._not_on_disk: list[Path] = []  # Pictures since the last checkpoint.
         self._pieces_on_disk = 0
@@ -156,27 +154,29 @@ class Outputs:
 
     def _open(self, stack: ExitStack) -> _Files:
         """Opens all files but the overlay, which begins with the first frame, and goes on from an earlier state."""
-        labels: list[LabelFile] = []
-        if self.settings.output.masks:
-            labels = label_files(self.settings.task.task, self.settings.output.formats, self.folder, self.classes)
-        files = _Files(AppendedLog(self.folder.frames), AppendedLog(self.folder.pictures), labels)
+        logs = (AppendedLog(self.folder.frames), AppendedLog(self.folder.pictures))
+        fixed = self._label_files(self.folder.fixed) if self.settings.output.compares else []
+        files = _Files(*logs, self._label_files(self.folder), fixed)
         for log in files.logs():
             stack.callback(log.close)
-        for file in labels:
+        for file in files.all_labels():
             stack.callback(file.close)
         state = self._state
         if state is not None:
             for log, size in zip(files.logs(), state["sizes"], strict=True):
                 log.cut(size)
             self.frames, self.milliseconds = state["frames"], Counter(state["milliseconds"])
-            for part, its_state in zip(self._parts(), state["parts"], strict=True):
+            for part, its_state in zip(self._views.parts(), state["parts"], strict=True):
                 part.resume(its_state)
             if state["start_seconds"] is not None:
                 files.writer = stack.enter_context(self._writer(state["start_seconds"], state["pieces"]))
         return files
 
-    def _parts(self) -> tuple[Resumable, ...]:
-        return self._tracks, self._fixed_tracks, self._drawing
+    def _label_files(self, paths: LabelPaths) -> list[LabelFile]:
+        settings = self.settings
+        if not settings.output.masks:
+            return []
+        return label_files(settings.task.task, settings.output.formats, paths, self.classes)
 
     def _write_checkpoint(self, files: _Files, parts: dict[str, bytes]) -> None:
         began = time.perf_counter()
@@ -186,7 +186,7 @@ class Outputs:
         state = {
             "frames": self.frames,
             "milliseconds": dict(self.milliseconds),
-            "parts": [part.state() for part in self._parts()],
+            "parts": [part.state() for part in self._views.parts()],
             "sizes": [log.size for log in files.logs()],
             "pictures_size": files.pictures.size,
             "start_seconds": None if files.writer is None else files.writer.start_seconds,
@@ -205,7 +205,7 @@ class Outputs:
         """What was written and is not there any more, as phrases."""
         log = self.folder.frames
         whole = [log, *([self.folder.overlay] if files.writer else [])]
-        whole += [path for file in files.labels for path in file.files()]
+        whole += [path for file in files.all_labels() for path in file.files()]
         missing = [f"{path.name} is gone" for path in whole if not path.is_file()]
         folders = files.picture_folders()
         for folder in folders if log.is_file() else []:  # The log says which pictures there should be.
@@ -215,12 +215,11 @@ class Outputs:
         return missing
 
     def _writer(self, start_seconds: float, pieces: list[str]) -> VideoWriter:
-        height, width = self.video.size
         path = self.video.path
         return VideoWriter(
             self.folder.overlay,
             self.video.fps,
-            (height, width * 2 if self.settings.output.compare else width),
+            self._views.size,
             audio_from=path if path is not None and path.is_file() and not is_image(path) else None,
             start_seconds=start_seconds,
             folder=self.folder.unfinished,
@@ -232,14 +231,14 @@ class Outputs:
         result, frame = step.result, step.frame
         spent: dict[str, float] = {}
         with _timed("masks", spent):
-            labels = self._tracks.numbered(step.labels.of_classes(self._kept))
+            view = self._views.of(step)
         if files.writer is not None:
             with _timed("draw", spent):
-                picture = self._drawn(step, labels)
+                picture = self._views.picture(step, view)
             with _timed("encode", spent):
                 files.writer.write(picture)
         with _timed("masks", spent):
-            self._write_labels(frame, labels, files)
+            self._write_labels(frame, view, files)
         self.milliseconds.update(spent)
         record = FrameRecord(
             index=frame.index,
@@ -252,27 +251,23 @@ class Outputs:
             window_estimate=result.window_estimate,
             dead_zone=result.dead_zone,
             adapted=result.adapted,
+            agreement=None if view.agreement is None else round(view.agreement, 4),
+            strangeness=None if step.strangeness is None else round(step.strangeness.look, 4),
         )
         files.frames.add(to_json(record.as_json()))
         files.frames.flush()
         self.frames += 1
 
-    def _write_labels(self, frame: Frame, labels: Labels, files: _Files) -> None:
+    def _write_labels(self, frame: Frame, view: View, files: _Files) -> None:
         # First the name, so that however the run ends, it is known which pictures are its own.
         files.pictures.add(frame.name)
         files.pictures.flush()
         for file in files.labels:
-            file.write(frame, labels)
+            file.write(frame, view.labels)
+        if view.fixed is not None:
+            for file in files.fixed:
+                file.write(frame, view.fixed)
         self._not_on_disk += [folder / f"{frame.name}.png" for folder in files.picture_folders()]
-
-    def _drawn(self, step: Step, labels: Labels) -> np.ndarray:
-        """The overlay of a step: uint8 (H, W, 3), or twice as wide with `compare`."""
-        image = step.frame.image
-        if step.fixed_labels is None:
-            return self._drawing.pictures(image, [labels])[0]
-        fixed = self._fixed_tracks.numbered(step.fixed_labels.of_classes(self._kept))
-        left, right = self._drawing.pictures(image, [fixed, labels])
-        return side_by_side(left, right, ("fixed", self.settings.adaptation.method))
 
 
 @contextmanager

@@ -70,8 +70,10 @@ class OutputOverrides:
     """Fields as in OutputSettings; None means not given."""
 
     overlay: bool | None = None
-    compare: bool | None = None
+    layout: str | None = None
+    palette: str | None = None
     alpha: float | None = None
+    lift: bool | None = None
     labels: bool | None = None
     masks: bool | None = None
     formats: list[str] | None = None

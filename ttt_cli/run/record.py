@@ -83,6 +83,9 @@ class Report:
     """With the method `auto`: frames predicted with clamped features."""
     adapted: dict[str, int] = field(default_factory=dict)
     """How many frames were adapted to, by why: "scene", "change" or "interval"."""
+    strangeness: float | None = None
+    """How unlike all that the weights know the frames are in content (adaptation/strangeness.py), the mean over those
+    that were asked; None if that is not known."""
     times_prediction: float | None = None
     """Time of all steps and predictions, over that of as many predictions of frames that were not adapted to."""
     warnings: list[str] = field(default_factory=list)
@@ -153,7 +156,7 @@ class RunTotals(Resumable):
     varying = (
         *("frames", "skipped_steps", "milliseconds", "cuts", "gray_frames", "clamped_frames", "adapted"),
         *("out_of_memory", "has_colors", "_model_milliseconds", "_predictions_alone", "_milliseconds_alone"),
-        *("_first_losses", "_last_losses"),
+        *("_first_losses", "_last_losses", "_strangeness", "_frames_asked"),
     )
 
     def __init__(self) -> None:
@@ -162,6 +165,8 @@ class RunTotals(Resumable):
         self.cuts: list[int] = []
         self.gray_frames = self.clamped_frames = 0
         self.adapted: Counter[str] = Counter()
+        self._strangeness = 0.0
+        self._frames_asked = 0
         self._model_milliseconds = 0.0
         self._predictions_alone = 0
         self._milliseconds_alone = 0.0
@@ -177,6 +182,9 @@ class RunTotals(Resumable):
         self.skipped_steps += result.skipped_steps
         self.milliseconds.update(step.milliseconds)
         self.clamped_frames += result.dead_zone is not None
+        if step.strangeness is not None:
+            self._strangeness += step.strangeness.content
+            self._frames_asked += 1
         self._time(result)
         if result.out_of_memory is not None:
             self.out_of_memory.append(result.out_of_memory)
@@ -190,6 +198,11 @@ class RunTotals(Resumable):
             self._last_losses.append(result.loss)
             if len(self._first_losses) < LOSSES_AVERAGED:
                 self._first_losses.append(result.loss)
+
+    @property
+    def strangeness(self) -> float | None:
+        """As in Report."""
+        return round(self._strangeness / self._frames_asked, 4) if self._frames_asked else None
 
     def _time(self, result: Result) -> None:
         timing = result.timing
@@ -206,6 +219,7 @@ class RunTotals(Resumable):
         report.cuts, report.gray_frames = self.cuts, self.gray_frames
         report.clamped_frames = self.clamped_frames
         report.adapted = dict(self.adapted)
+        report.strangeness = self.strangeness
         if self._milliseconds_alone:
             of_one = self._milliseconds_alone / self._predictions_alone
             report.times_prediction = round(self._model_milliseconds / (of_one * self.frames), 3)
@@ -248,7 +262,7 @@ class RunScores(Resumable):
                 metric.update(labels, truth)
 
     def as_json(self) -> dict[str, Any]:
-        """Scores for the method and, with `compare`, for the fixed model; see Scores in metrics/base.py.
+        """Scores for the method and, if it runs beside, for the fixed model; see Scores in metrics/base.py.
 
         "scored_frames" are the indices of the frames that "frame_scores" of each method belong to.
         """

@@ -250,7 +250,5 @@ def _check(settings: RunSettings, weights: Weights) -> None:
     for name in settings.output.classes:
         if name not in names:
             raise UsageError(f"class {printable(name)!r} is not one of the weights' classes; {choices(name, names)}")
-    if settings.output.compare and not settings.output.overlay:
-        raise UsageError("compare needs the overlay video: leave out one of --compare and --no-overlay")
-    if settings.output.compare and settings.adaptation.method == "joint":
-        raise UsageError("compare shows the fixed model beside an adapted one: choose another method than joint")
+    if settings.output.compares and settings.adaptation.method == "joint":
+        raise UsageError("--compare shows the fixed model beside an adapted one: choose another method than joint")

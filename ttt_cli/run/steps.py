@@ -12,6 +12,7 @@ from typing import Any
 from ttt_cli.adaptation.offline import OnOfflineStep
 from ttt_cli.adaptation.online import Adapter, adapt
 from ttt_cli.adaptation.resuming import resume, state_of
+from ttt_cli.adaptation.strangeness import ASKED_EVERY, Strangeness, measuring, strangeness_to_trained
 from ttt_cli.core.frame import Frame, Result, Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.run.journal import Checkpoint
@@ -32,9 +33,11 @@ class Step:
     labels: Labels
     """The prediction, at the size of the input's frame."""
     fixed_labels: Labels | None
-    """The fixed model's prediction, at the same size; None without `compare`."""
+    """The fixed model's prediction, at the same size; None if it does not run beside."""
     milliseconds: dict[str, float]
     """Time by stage, so far."""
+    strangeness: Strangeness | None = None
+    """How unlike ordinary pictures the frame is to the fixed model; None if that is not known, or was not asked."""
 
     @property
     def frame(self) -> Frame:
@@ -43,7 +46,7 @@ class Step:
 
 
 class Steps:
-    """Adapts a model to the frames of a video and predicts them; with `compare`, the fixed model predicts them too.
+    """Adapts a model to the frames of a video and predicts them; the fixed model predicts them too, if wanted.
 
     saved: of an earlier run, with its `state` as part "model"; this one goes on from there.
     """
@@ -62,7 +65,7 @@ class Steps:
         model = request.load(request.weights).to(device)
         self.task = task_of(request.weights, settings)
         self.fixed: Adapter | None = None
-        if settings.output.compare:
+        if settings.output.compares:
             fixed_settings = dataclasses.replace(settings.adaptation, method="joint")
             self.fixed = Adapter(copy.deepcopy(model), self.task, fixed_settings, settings.reconstruction, device)
             if state is not None:
@@ -94,11 +97,16 @@ class Steps:
                 "adapt": result.timing.adapt_milliseconds,
                 "predict": result.timing.predict_milliseconds,
             }
-            fixed_labels = None
+            fixed_labels = strangeness = None
             if self.fixed is not None:
-                fixed_result = self.fixed.step(result.frame)
+                with measuring(self.fixed.model) as measurement:
+                    fixed_result = self.fixed.step(result.frame)
+                strangeness = measurement.strangeness
                 fixed_labels = fixed_result.prediction.at_size(video.size).placed(area)
                 milliseconds["predict_fixed"] = fixed_result.timing.predict_milliseconds
                 notes = (result.out_of_memory, fixed_result.out_of_memory)
                 result = dataclasses.replace(result, out_of_memory=next(filter(None, notes), None))
-            yield Step(result, result.prediction.at_size(video.size).placed(area), fixed_labels, milliseconds)
+            elif self.adapter.frames % ASKED_EVERY == 1:
+                strangeness = strangeness_to_trained(self.adapter, result.frame)
+            labels = result.prediction.at_size(video.size).placed(area)
+            yield Step(result, labels, fixed_labels, milliseconds, strangeness)

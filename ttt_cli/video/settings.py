@@ -13,6 +13,10 @@ from ttt_cli.core.ranges import require_count, require_share
 SMALLEST_SIZE = 32
 Reader = Literal["ffmpeg", "decord"]
 """What decodes a video file."""
+Layout = Literal["overlay", "compare", "panes"]
+"""The prediction over the video; the fixed model's beside it; or, before these two, the video as it is."""
+Palette = Literal["distinct", "official"]
+"""Colors that can be told apart when the video shows through them, or those of the classes' data set."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,16 @@ class OutputSettings:
 
     overlay: bool = True
     """Write a video with the prediction drawn over it."""
-    compare: bool = False
-    """Show the fixed model's prediction beside it."""
-    alpha: float = 0.55
-    """Opacity of the colors in the overlay, 0..1."""
+    layout: Layout = "overlay"
+    """What that video shows. Whatever has the fixed model in it runs the fixed model too."""
+    palette: Palette = "distinct"
+    """The colors of classes in it."""
+    alpha: float = 0.45
+    """Opacity of the colors, 0..1."""
+    lift: bool = True
+    """Brighten dark frames for the eye under the colors."""
     labels: bool = True
-    """Write names in the overlay."""
+    """Write names in it, and put a legend below."""
     masks: bool = True
     """Write the prediction of every frame to label files."""
     formats: tuple[str, ...] = ()
@@ -72,6 +80,11 @@ class OutputSettings:
     """Only these classes are drawn and written; empty means all."""
     checkpoint_frames: int = 50
     """Frames between points from which a run that was cut off can go on; the overlay is written in pieces as long."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether the fixed model runs beside the one that adapts."""
+        return self.layout != "overlay"
 
     def __post_init__(self) -> None:
         require_share(self, "alpha")
