@@ -6,14 +6,14 @@ To add a degradation that has no severities, write a function and add a line to 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ttt_cli.core.choices import choices
 from ttt_cli.core.errors import UsageError, printable
-from ttt_cli.core.frame import Frame
+from ttt_cli.core.frame import Frame, Video
 from ttt_cli.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from ttt_cli.datasets.low_light import low_light
 from ttt_cli.datasets.old_film import old_film
@@ -70,6 +70,24 @@ def parse_degradation(text: str) -> Degradation:
         return CORRUPTIONS[name](frame.image, frame.index, severity)
 
     return Degradation(f"{name}:{severity}", change)
+
+
+def faded_in(video: Video, degradation: Degradation, begin: float, end: float) -> Video:
+    """The video with a degradation that comes on the way: not yet there before `begin`, wholly there from `end` on.
+
+    begin, end: shares of the video's length, 0..1. Raises ValueError if the length is unknown.
+    """
+    if video.length is None:
+        raise ValueError("a change cannot be faded into a video of unknown length")
+    length = video.length
+
+    def frames() -> Iterator[Frame]:
+        for position, frame in enumerate(video.frames()):
+            share = min(max((position / length - begin) / (end - begin), 0.0), 1.0)
+            mixed = frame.image.float() * (1 - share) + degradation.change(frame).float() * share
+            yield dataclasses.replace(frame, image=mixed.round().to(frame.image.dtype), clean=frame.image)
+
+    return dataclasses.replace(video, frames=frames)
 
 
 def degraded(stream: Stream, degradation: Degradation) -> Stream:
