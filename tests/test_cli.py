@@ -179,6 +179,16 @@ def imported(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_threads_that_wait_sleep_unless_the_user_wants_otherwise(own: str | None) -> None:
+    program = "import os; from ttt_cli.cli import main; main(['--version']); print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout.split()[-1] == (own or "PASSIVE")
+
+
 def test_a_run_imports_only_what_it_needs(clip: Path, tmp_path: Path) -> None:
     arguments = ["segment", str(clip), "--max-frames", "1", "--out", str(tmp_path / "out"), "--quiet"]
     done = imported(arguments)

@@ -96,11 +96,18 @@ def test_the_citation_has_the_version() -> None:
     assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [__version__]
 
 
-PAGES = [README_FILE, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [README_FILE, ROOT / "CHANGELOG.md", ROOT / "ARCHITECTURE.md", *sorted(DOCS.glob("*.md"))]
+
+
+def whole(page: Path) -> str:
+    """The text of a page; some pages of the site are files of the repository's root."""
+    text = page.read_text(encoding="utf-8")
+    included = re.fullmatch(r'--8<-- "(.*)"\n', text)
+    return (ROOT / included[1]).read_text(encoding="utf-8") if included else text
 
 
 def without_code(page: Path) -> str:
-    return re.sub(r"(?ms)^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"))
+    return re.sub(r"(?ms)^ *```.*?^ *```$", "", whole(page))
 
 
 def anchors(page: Path) -> set[str]:
@@ -156,7 +163,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_method_in_architecture_md_works(tiny_model: TwoHeadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert example
     names: dict[str, Any] = {**vars(base), "__name__": __name__}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import BEST, CAR, FRAMES, ROAD, TREE, WORST, gray_of, make_run, write_frames
+from report_fixtures import BEST, CAR, FRAMES, HEIGHT, ROAD, TREE, WIDTH, WORST, gray_of, make_run, write_frames
 
 from ttt_cli.core.classes import CAMVID
 from ttt_cli.report.page import build
@@ -138,6 +138,23 @@ def test_every_way_to_a_frame(opened: Callable[..., Page]) -> None:
     page.locator(f'.moments:below(:text("Highest score")) [data-position="{BEST}"]').first.click()
     shows(page, BEST)
     assert page.locator(".charts .key output").first.inner_text() == "54.0", "the fixed model's score at that frame"
+
+
+def test_the_frames_to_look_at_are_drawn(opened: Callable[..., Page]) -> None:
+    page = opened()
+    moments = page.locator(".moment")
+    drawn = page.locator(f'.moment canvas[width="{WIDTH}"][height="{HEIGHT}"]')
+    playwright.expect(drawn).to_have_count(moments.count())
+
+
+def test_the_player_fills_the_screen_and_gives_it_back(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.keyboard.press("f")
+    page.wait_for_selector(".player:fullscreen")
+    page.keyboard.press("ArrowRight")
+    shows(page, 1)
+    page.keyboard.press("f")
+    page.wait_for_selector(".player:not(:fullscreen)")
 
 
 def test_it_plays_to_the_end_and_from_the_beginning_again(opened: Callable[..., Page]) -> None:

@@ -230,7 +230,7 @@ def test_it_says_what_differs(
     capsys.readouterr()
     assert segment(video, "--out", "out", "--resume", *SETTINGS, "--steps", 2, "--alpha", 0.3) == 1
     error = error_of(capsys)
-    assert "adaptation.steps was 1, is 2" in error and "output.alpha was 0.55, is 0.3" in error
+    assert "adaptation.steps was 1, is 2" in error and "output.alpha was 0.45, is 0.3" in error
 
     os.utime(video, (1, 1))
     assert segment(video, "--out", "out", "--resume", *SETTINGS) == 1

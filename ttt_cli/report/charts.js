@@ -100,9 +100,11 @@ class Chart {
     const [low, high] = [ticks[0], ticks[ticks.length - 1]];
     const bottom = this.height - MARGIN.bottom;
     const y = (value) => bottom - ((Math.min(value, high) - low) / (high - low || 1)) * (bottom - MARGIN.top);
+    const digits = Math.max(0, -Math.floor(Math.log10(ticks[1] - ticks[0]) + 1e-9));
+    const name = (tick) => tick.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
     const grid = ticks.flatMap((tick) => [
       element("line", { class: "grid", x1: MARGIN.left, x2: this.width - MARGIN.right, y1: y(tick), y2: y(tick) }),
-      element("text", { x: MARGIN.left - 7, y: y(tick) + 4, "text-anchor": "end" }, readable(tick)),
+      element("text", { x: MARGIN.left - 7, y: y(tick) + 4, "text-anchor": "end" }, name(tick)),
     ]);
     const note = cut ? [element("text", { x: this.width - MARGIN.right, y: MARGIN.top + 12, "text-anchor": "end" },
       `cut off above; highest ${readable(highest)}`)] : [];

@@ -21,6 +21,7 @@ class Number:
     column: str
     """"fixed", "adapted" or "change"."""
     text: str
+    """What the cell shows."""
     kind: str = ""
     """"up" or "down" for gains and losses that show."""
 
@@ -30,9 +31,11 @@ class ClassRow:
     """A line of the table."""
 
     name: str
+    """Of the class."""
     color: str
     """As #rrggbb."""
     numbers: Sequence[Number]
+    """One for each column after the class."""
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,15 @@ def charts_of(run: SegmentRun, seen: Seen) -> list[Chart]:
     score = "" if run.metrics is None else run.metrics["score"]
     losses = [frame["loss"] for frame in frames]
     strangeness = [frame.get("strangeness") for frame in frames]
+    limits = [frame.get("dead_zone") for frame in frames]
     charts = [
         chart_of(f"{score} of the frame", run.unit, run.frame_scores()),
         chart_of(f"Loss: {loss_kind(run.method)}", "", {"loss": losses}),
         _steps(frames),
         chart_of("Agreement of fixed and adapted", "%", {"agreement": _percent(seen.agreement or ())}),
         chart_of("Difference of fixed and adapted", "of 255", {"difference": seen.difference or ()}, from_zero=True),
-        chart_of("How unlike ordinary pictures", "", {"strangeness": strangeness}),
-        chart_of("Features kept within", "spreads", {"limit": [frame.get("dead_zone") for frame in frames]}),
+        chart_of("How unlike ordinary pictures", "", {"strangeness": strangeness}, from_zero=True),
+        chart_of("Features kept within", "spreads", {"limit": limits}) if len(set(limits)) > 1 else None,
         chart_of("Time", "ms", _times(frames), from_zero=True),
     ]
     return [chart for chart in charts if chart is not None]

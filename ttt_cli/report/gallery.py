@@ -76,13 +76,13 @@ class Gallery:
         if folder.masks.is_dir():
             panes += [
                 self._pane(name, partial(_class_maps, run, path), positions, has_ids=True)
-                for name, path in (("fixed", folder.path / "masks-fixed"), ("adapted", folder.masks))
+                for name, path in (("fixed", folder.fixed.masks), ("adapted", folder.masks))
                 if path.is_dir()
             ]
         elif folder.instances.is_file():
             panes += [
                 self._pane(name, partial(_instances, run, path), positions, has_ids=True)
-                for name, path in (("fixed", folder.path / "instances-fixed.json"), ("adapted", folder.instances))
+                for name, path in (("fixed", folder.fixed.instances), ("adapted", folder.instances))
                 if path.is_file()
             ]
         elif folder.overlay.is_file():

@@ -30,7 +30,9 @@ class Moments:
     """Frames of one kind, the most striking first."""
 
     title: str
+    """What they have in common."""
     moments: Sequence[Moment]
+    """At most SHOWN."""
 
 
 def moments_of(run: SegmentRun, seen: Seen) -> list[Moments]:

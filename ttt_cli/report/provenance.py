@@ -16,7 +16,9 @@ class Setting:
     """A setting, for a table."""
 
     name: str
+    """Its name in the section."""
     value: str
+    """For people."""
     is_default: bool
     """Whether the program chooses that by itself."""
 

@@ -41,14 +41,19 @@ class RunView:
     """All that the page shows of a run."""
 
     run: SegmentRun
+    """The run."""
     panes: Sequence[Pane]
+    """The pictures of the player."""
     positions: Sequence[int]
     """Of the frames in the player among those of the run."""
     moments: Sequence[Moments]
+    """Frames worth looking at."""
     seen: Seen
+    """What the pictures say."""
     missing: Sequence[str]
     """What could not be shown, and why."""
     reconstructed: Sequence[Picture] = ()
+    """What the model reconstructs of a frame."""
 
     @property
     def name(self) -> str:

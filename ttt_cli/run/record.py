@@ -23,6 +23,7 @@ from ttt_cli.core.frame import Result, Video
 from ttt_cli.core.labels import Labels
 from ttt_cli.core.resumable import Resumable
 from ttt_cli.core.version import __version__
+from ttt_cli.draw.palette import PALETTES
 from ttt_cli.metrics.base import Metric
 from ttt_cli.model.weights import Weights
 from ttt_cli.run.folder import OWNER
@@ -57,7 +58,7 @@ class Report:
     command: list[str] | None = None
     """The command line, as `command_line` returns it."""
     classes: list[dict[str, str]] = field(default_factory=list)
-    """Name and color, as #rrggbb, of each class id in the masks; none in colorization."""
+    """Name of each class id in the masks, and its color in the overlay as #rrggbb; none in colorization."""
     depends_on: dict[str, Any] = field(default_factory=dict)
     """What else the files depend on (run/subject.py): versions, and checksums of input, labels and weights."""
     resumed_at: list[int] = field(default_factory=list)
@@ -117,7 +118,10 @@ def new_report(video: Video, weights: Weights, settings: RunSettings, device: to
         versions=versions(),
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=command_line(),
-        classes=[{"name": kind.name, "color": "#" + bytes(kind.color).hex()} for kind in weights.classes],
+        classes=[
+            {"name": kind.name, "color": "#" + bytes(kind.color).hex()}
+            for kind in PALETTES[settings.output.palette](weights.classes)
+        ],
     )
 
 
