@@ -1,4 +1,4 @@
-"""`tttv demo`: fog comes up in a real clip, and one model adapts to it while another stays as it is."""
+"""`tttv demo`: mist comes up in a real clip, and one model adapts to it while another stays as it is."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("runs") / "demo"
 SCENES = InputSettings(start=3.3, end=7.6, stride=2)
 """The part of the clip that is shown: a cyclist between cars, then a street behind a fence."""
-FOG, BEGIN, END = "fog:3", 0.1, 0.3
-"""What comes up, and between which shares of the way."""
+MIST, BEGIN, END = "contrast:4", 0.15, 0.4
+"""What comes up, a tenth of the contrast, and between which shares of the way."""
+CHOOSE_EVERY = 5
+"""Frames between choices of the method `auto`: usually 25, of which this clip has but two."""
 ASKED_EVERY = 4
-"""What the fog does is measured on every 4th frame in it."""
+"""What the mist does is measured on every 4th frame in it."""
 
 EPILOG = """Example:
 
@@ -48,19 +50,23 @@ def demo(
     device: options.DeviceName = Device.auto,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Watch a model adapt to fog that comes up in a street clip, beside the same model as it was.
+    """Watch a model adapt to mist that comes up in a street clip, beside the same model as it was.
 
-    Writes the clip with the fog beside the folder, as DIR-fog.mp4, and runs tttv segment --compare on it.
+    Writes the clip with the mist beside the folder, as DIR-mist.mp4, and runs tttv segment --compare on it.
     """
     source, folder = clip(), out or DEFAULT_FOLDER
-    foggy = folder.with_name(f"{folder.name}-fog.mp4")
-    _check_ours(foggy, folder, overwrite)
-    with _console.spinner("putting fog into a clip", shown=True):
-        _write_foggy(source, foggy, max_frames)
-    compared = Overrides(adaptation=AdaptationOverrides(budget=0.0), output=OutputOverrides(layout="compare"))
-    finished = _segment(foggy, compared, folder, device, shown=True)
+    misty = folder.with_name(f"{folder.name}-mist.mp4")
+    _check_ours(misty, folder, overwrite)
+    with _console.spinner("putting mist into a clip", shown=True):
+        _write_misty(source, misty, max_frames)
+    compared = Overrides(
+        adaptation=AdaptationOverrides(budget=0.0),
+        output=OutputOverrides(layout="compare"),
+        assigned={"adaptation": {"auto": {"choose_every": CHOOSE_EVERY}}},
+    )
+    finished = _segment(misty, compared, folder, device, shown=True)
     if finished.report.status == "done":
-        with _console.spinner("measuring what the fog did", shown=True):
+        with _console.spinner("measuring what the mist did", shown=True):
             said = _what_changed(source, finished, device)
         _console.line(f"What changed: {said}")
     _console.line(f"Look at {folder / 'overlay.mp4'}: fixed on the left, adapted on the right, and how alike they are.")
@@ -81,16 +87,16 @@ def clip() -> Path:
     raise TttvError('the demo clip is not installed; install it with: python -m pip install "tttv[demo]"')
 
 
-def _check_ours(foggy: Path, folder: Path, overwrite: bool) -> None:
+def _check_ours(misty: Path, folder: Path, overwrite: bool) -> None:
     """Raises TttvError if there is a file of this name that no earlier demo wrote."""
     from ttt_cli.run.folder import RunFolder
 
-    made_before = (RunFolder(folder).record() or {}).get("input") == str(foggy)
-    if foggy.exists() and not (made_before or overwrite):
-        raise TttvError(f"{printable(foggy)}: exists, and no demo wrote it; move it away, or name another --out")
+    made_before = (RunFolder(folder).record() or {}).get("input") == str(misty)
+    if misty.exists() and not (made_before or overwrite):
+        raise TttvError(f"{printable(misty)}: exists, and no demo wrote it; move it away, or name another --out")
 
 
-def _write_foggy(source: Path, target: Path, max_frames: int | None) -> None:
+def _write_misty(source: Path, target: Path, max_frames: int | None) -> None:
     from dataclasses import replace
 
     from ttt_cli.datasets.degrade import faded_in, parse_degradation
@@ -99,7 +105,7 @@ def _write_foggy(source: Path, target: Path, max_frames: int | None) -> None:
 
     clear = open_input(source, replace(SCENES, max_frames=max_frames))
     with _folder_for(target) as pieces, VideoWriter(target, clear.fps, clear.size, folder=pieces) as writer:
-        for frame in faded_in(clear, parse_degradation(FOG), BEGIN, END).frames():
+        for frame in faded_in(clear, parse_degradation(MIST), BEGIN, END).frames():
             writer.write(frame.image.permute(1, 2, 0).contiguous().numpy())
 
 
@@ -127,7 +133,7 @@ def _segment(source: Path, overrides: Overrides, out: Path, device: Device, show
 
 
 def _what_changed(source: Path, finished: Run, device: Device) -> str:
-    """How much of the picture keeps the class that the fixed model gives it without fog, for both models."""
+    """How much of the picture keeps the class that the fixed model gives it without mist, for both models."""
     frames = finished.report.frames
     first = min(-(-int(frames * END) // ASKED_EVERY) * ASKED_EVERY, (frames - 1) // ASKED_EVERY * ASKED_EVERY)
     stride = (SCENES.stride or 1) * ASKED_EVERY
@@ -145,7 +151,7 @@ def _what_changed(source: Path, finished: Run, device: Device) -> str:
             for of_model in (finished.folder.fixed.masks, finished.folder.masks)
         ]
     return (
-        f"in the fog the fixed model gives {kept[0]:.0%} of the picture the class that it gives it without fog, "
+        f"in the mist the fixed model gives {kept[0]:.0%} of the picture the class that it gives it without mist, "
         f"the adapted one {kept[1]:.0%}."
     )
 

@@ -66,7 +66,7 @@ class Steps:
         self.task = task_of(request.weights, settings)
         self.fixed: Adapter | None = None
         if settings.output.compares:
-            fixed_settings = dataclasses.replace(settings.adaptation, method="joint")
+            fixed_settings = dataclasses.replace(settings.adaptation, method="joint", constants={})
             self.fixed = Adapter(copy.deepcopy(model), self.task, fixed_settings, settings.reconstruction, device)
             if state is not None:
                 resume(self.fixed, state["fixed"])
