@@ -1,7 +1,7 @@
 """Writes a copy of a video, as a folder of frames, on which night falls midway; the report in docs/ is of such a one.
 
-python benchmarks/dusk.py data/camvid/video_0016E5_15hz/images dusk --frames 60
-tttv segment dusk --gt data/camvid/video_0016E5_15hz/labels --compare --weights street-plain --method online --every 4
+python benchmarks/dusk.py drive.mp4 dusk --start 3.3 --stride 2 --frames 54
+tttv segment dusk --compare
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--start", type=float, help="leave out the seconds before")
+    parser.add_argument("--stride", type=int, default=1, help="of the others, take every so many")
+    parser.add_argument("--frames", type=int, default=60, help="of these, so many at most")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True)
-    for number, frame in enumerate(open_video(arguments.video, max_frames=arguments.frames).frames()):
+    wanted = {"start_seconds": arguments.start, "stride": arguments.stride, "max_frames": arguments.frames}
+    for number, frame in enumerate(open_video(arguments.video, **wanted).frames()):
         progress = min(1.0, max(0.0, (number / arguments.frames - BEGINS) / (ENDS - BEGINS)))
         dark = low_light(frame.image, seed=number, exposure=EXPOSURE**progress) if progress else frame.image
         Image.fromarray(dark.permute(1, 2, 0).numpy()).save(arguments.out / f"{frame.name}.png")

@@ -24,7 +24,7 @@ from ttt_cli.adaptation.methods.offline import OfflineOracle
 from ttt_cli.adaptation.online import Adapter
 from ttt_cli.adaptation.settings import AdaptationSettings
 from ttt_cli.cli import main
-from ttt_cli.cli.evaluate import parse_seeds
+from ttt_cli.cli._values import parse_seeds
 from ttt_cli.core.classes import CAMVID, VOID
 from ttt_cli.core.errors import TttvError, UsageError
 from ttt_cli.core.labels import ClassMap, Labels

@@ -33,7 +33,7 @@ from ttt_cli.core.classes import VOID
 from ttt_cli.report.collect import Evaluation, SegmentRun, read
 from ttt_cli.report.evaluation import sections_of
 from ttt_cli.report.gallery import Gallery, thinned
-from ttt_cli.report.moments import by_change, by_loss, by_score
+from ttt_cli.report.moments import by_agreement, by_change, by_loss, by_score
 from ttt_cli.report.page import build
 from ttt_cli.report.plots import Line, dots, over_windows
 from ttt_cli.report.run_view import view_of
@@ -157,11 +157,20 @@ def test_the_players_masks_are_those_of_the_run(folders: tuple[Path, Path]) -> N
 
 
 def test_the_frames_to_look_at_are_the_best_and_the_worst(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    (data,) = Page(build(folders[1:])).runs
+    scored = tmp_path / "scored"
+    shutil.copytree(folders[1], scored)
+    metrics = json.loads((scored / "metrics.json").read_text())
+    assert metrics["scored_frames"] == [0, 1], "the last frame of the drive has no label"
+    metrics["methods"]["online"]["frame_scores"], metrics["methods"]["joint"]["frame_scores"] = (
+        [40.0, 60.0],
+        [50.0, 55.0],
+    )
+    (scored / "metrics.json").write_text(json.dumps(metrics))
+    (data,) = Page(build([scored])).runs
     found = {kind["title"]: [frame[0] for frame in kind["frames"]] for kind in data["moments"]}
-    scores = data["scores"]["adapted"]
-    assert scores[2] is None, "the last frame of the drive has no label"
-    assert found["Lowest score"][0] == min((0, 1), key=lambda position: scores[position])
+    wanted = {"Adapting helped most": [1], "Adapting hurt most": [0], "Lowest score": [0, 1], "Highest score": [1, 0]}
+    assert found == wanted
+    assert data["scores"]["adapted"] == [40.0, 60.0, None]
     unscored = tmp_path / "unscored"
     shutil.copytree(folders[1], unscored)
     (unscored / "metrics.json").unlink()
@@ -213,7 +222,7 @@ def test_what_is_worth_looking_at() -> None:
     high, low = by_loss(losses)
     assert [moment.position for moment in high.moments] == [3, 1, 2]
     assert low.moments[0].position == 2
-    assert by_loss([None, 0.5]) == []
+    assert by_loss([None, 0.5]) == by_agreement([1.0, 1.0, None]) == [], "nothing stands out"
     helped, *_ = by_score("mIoU", " %", adapted=[50.0, 60.0, None], fixed=[51.0, 40.0, None])
     assert (helped.title, helped.moments[0].caption) == ("Adapting helped most", "mIoU 40.0 → 60.0 %")
     (changes,) = by_change([None, *([0.1] * 100), 0.9, *([0.1] * 100), 0.8])

@@ -25,20 +25,6 @@ INPUT, ADAPTATION, OUTPUT, MACHINE = "Input", "Adaptation", "Output", "Machine"
 _OR = "(default: as the weights say, or"
 
 
-def _show_everything(context: typer.Context, asked: bool) -> None:
-    if asked:
-        for parameter in context.command.params:
-            parameter.hidden = False  # type: ignore[attr-defined]
-        context.get_help()  # Prints it.
-        raise typer.Exit
-
-
-HelpAll = Annotated[
-    bool,
-    typer.Option(
-        "--help-all", is_eager=True, callback=_show_everything, help="Show also the options that are rarely used."
-    ),
-]
 WeightsName = Annotated[
     str,
     typer.Option(

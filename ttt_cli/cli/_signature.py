@@ -7,9 +7,25 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from inspect import Parameter
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from ttt_cli.cli._options import HelpAll
+import typer
+
+
+def _show_everything(context: typer.Context, asked: bool) -> None:
+    if asked:
+        for parameter in context.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
+        context.get_help()  # Prints it.
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all", is_eager=True, callback=_show_everything, help="Show also the options that are rarely used."
+    ),
+]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

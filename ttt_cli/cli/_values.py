@@ -91,3 +91,16 @@ def parse_budget(text: str) -> float:
     if not 1 <= budget < math.inf:
         raise UsageError(f"budget must be a number from 1 up, such as {BUDGET}, or none, not {printable(text)!r}")
     return budget
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`3` is 0, 1, 2; `0,5` is 0 and 5. Raises UsageError for anything else."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"seeds must be a count or a list of whole numbers, not {printable(text)!r}") from None
+    if "," not in text:
+        numbers = list(range(numbers[0]))
+    if not numbers or min(numbers) < 0:
+        raise UsageError(f"seeds must be at least one, and not negative: {printable(text)!r}")
+    return numbers

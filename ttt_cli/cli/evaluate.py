@@ -14,7 +14,7 @@ from ttt_cli.cli import _groups as groups
 from ttt_cli.cli import _options as options
 from ttt_cli.cli._scores import present
 from ttt_cli.cli._signature import with_options
-from ttt_cli.cli._values import parse_window
+from ttt_cli.cli._values import parse_seeds, parse_window
 from ttt_cli.core.class_names import parse_renames
 from ttt_cli.core.errors import TttvError, UsageError, printable
 from ttt_cli.model.own import COLOR, STREET, shipped_for
@@ -295,16 +295,3 @@ def _watcher(bar: _console.Bar) -> Watcher:
             bar.advance(cell.method + ("" if progress.loss is None else f", loss {progress.loss:.4f}"))
 
     return Shown()
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`3` is 0, 1, 2; `0,5` is 0 and 5. Raises UsageError for anything else."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"seeds must be a count or a list of whole numbers, not {printable(text)!r}") from None
-    if "," not in text:
-        numbers = list(range(numbers[0]))
-    if not numbers or min(numbers) < 0:
-        raise UsageError(f"seeds must be at least one, and not negative: {printable(text)!r}")
-    return numbers

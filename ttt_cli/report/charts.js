@@ -23,7 +23,8 @@ function rounded(lowest, highest, count) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((factor) => power * factor >= raw);
   const ticks = [];
-  for (let at = Math.floor(lowest / step); ; at++) {
+  const first = Math.floor(lowest / step) - (lowest === highest && lowest !== 0 ? 1 : 0);
+  for (let at = first; ; at++) {
     ticks.push(Number((at * step).toPrecision(12)));
     if (at * step >= highest && ticks.length > 1) return ticks;
   }

@@ -101,7 +101,10 @@ def by_change(changes: Values) -> list[Moments]:
 
 
 def _moments(title: str, values: Values, captions: Sequence[str], highest: bool) -> Moments:
+    """The highest or lowest values; none if all are the same."""
     known = [position for position, value in enumerate(values) if value is not None and math.isfinite(value)]
+    if len({captions[position] for position in known}) < 2 and len(known) > 1:
+        return Moments(title, [])
     ranked = sorted(known, key=lambda position: values[position] or 0.0, reverse=highest)
     chosen: list[int] = []
     for position in ranked:

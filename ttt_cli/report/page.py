@@ -21,7 +21,7 @@ from ttt_cli.report.gallery import MOST_BYTES, Gallery, data_uri
 from ttt_cli.report.run_view import Address, RunView
 from ttt_cli.run.folder import to_json
 
-SCRIPTS = ("dom.js", "pictures.js", "player.js", "charts.js", "page.js")
+SCRIPTS = ("dom.js", "pictures.js", "legend.js", "player.js", "charts.js", "page.js")
 
 
 def build(folders: Sequence[Path]) -> str:

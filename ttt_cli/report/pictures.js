@@ -89,13 +89,6 @@ function tinted(mask, other, look) {
   return canvas;
 }
 
-function shares(mask) {
-  // The percentage of each class id.
-  const counts = new Uint32Array(256);
-  for (const id of mask.ids) counts[id]++;
-  return Array.from(counts, (count) => (100 * count) / mask.ids.length);
-}
-
 function drawBorder(context, border, canvas, withHandle) {
   // The line between the two halves of a wiped picture.
   context.lineWidth = withHandle ? 2 : canvas.width / 80;

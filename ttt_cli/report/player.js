@@ -69,9 +69,9 @@ class Player {
       ...(this.masked ? [["m", "masks"], ["b", "brighten"]] : []), ...(this.comparing ? [["w", "wipe"]] : []),
       ...(this.differences ? [["d", "differences"]] : [])]
       .forEach(([key, text]) => keys.append(element("kbd", {}, key), ` ${text}   `));
-    this.legend = this.buildLegend();
-    return element("section", { class: "card player", "aria-label": "Player" }, bar, this.panes, transport, this.legend,
-      this.note(), keys);
+    this.legend = this.masked ? new Legend(data.classes, state.hidden, this.comparing, () => this.draw()) : null;
+    return element("section", { class: "card player", "aria-label": "Player" }, bar, this.panes, transport,
+      this.legend && this.legend.root, this.note(), keys);
   }
 
   note() {
@@ -79,28 +79,6 @@ class Player {
     const thinned = positions.length < frames;
     const text = `The player has ${positions.length} of the ${frames} frames, at even distances and those worth looking at.`;
     return thinned ? element("p", { class: "keys thinned" }, text) : null;
-  }
-
-  buildLegend() {
-    if (!this.masked) return null;
-    this.entries = this.data.classes.map((kind, id) => {
-      const box = element("input", { type: "checkbox", onchange: () => this.show(id, box.checked) });
-      box.checked = !this.state.hidden.has(id);
-      const output = element("output");
-      const swatch = element("span", { class: "swatch", style: ["background", kind.color] });
-      const item = element("li", {}, element("label", {}, box, swatch, element("span", {}, kind.name), output));
-      item.hidden = !kind.occurs;
-      return { box, output, item };
-    });
-    const all = (shown) => () => {
-      this.entries.forEach((entry, id) => { entry.box.checked = shown; this.state.hidden[shown ? "delete" : "add"](id); });
-      this.draw();
-    };
-    const buttons = element("div", { class: "group" }, element("button", { type: "button", onclick: all(true) }, "All"),
-      element("button", { type: "button", onclick: all(false) }, "None"));
-    const text = this.comparing ? "Share of this frame: fixed → adapted" : "Share of this frame";
-    return element("div", { class: "classes" }, element("div", { class: "bar legend-bar" }, buttons,
-      element("span", { class: "faint" }, text)), element("ul", { class: "legend" }, ...this.entries.map((entry) => entry.item)));
   }
 
   layOut() {
@@ -146,11 +124,6 @@ class Player {
   set(name, value) {
     this.state[name] = value;
     for (const box of this.root.querySelectorAll(`[data-toggle="${name}"]`)) box.checked = value;
-    this.draw();
-  }
-
-  show(id, shown) {
-    this.state.hidden[shown ? "delete" : "add"](id);
     this.draw();
   }
 
@@ -239,7 +212,7 @@ class Player {
     const name = /^[0-9]{6}$/.test(data.names[place]) ? "" : ` · ${data.names[place]}`; // Else only its number.
     this.where.textContent = `${data.seconds[this.position].toFixed(2)} s · frame ${this.position} / ${data.frames - 1}${name}`;
     this.sayScores();
-    if (this.masked) this.sayShares(pictures);
+    if (this.legend) this.legend.say([pictures[this.index.fixed], pictures[this.index.adapted]]);
     for (let next = place + 1; next <= place + AHEAD && next < data.positions.length; next++) this.pictures.at(next);
   }
 
@@ -289,16 +262,6 @@ class Player {
         pane.scores[at].textContent = value === undefined || value === null ? "" : `${scores.name} ${value.toFixed(1)}`;
       });
     }
-  }
-
-  sayShares(pictures) {
-    const of = (name) => (name in this.index && pictures[this.index[name]]?.ids ? shares(pictures[this.index[name]]) : null);
-    const [fixed, adapted] = [of("fixed"), of("adapted")];
-    this.entries.forEach((entry, id) => {
-      const values = [fixed, adapted].filter(Boolean).map((all) => all[id]);
-      entry.item.classList.toggle("absent", !values.some((value) => value >= 0.05));
-      entry.output.textContent = values.map((value) => value.toFixed(1)).join(" → ") + " %";
-    });
   }
 
   key(event) {
