@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -268,15 +269,29 @@ def test_weights_commands(tiny_weights: Path, tmp_path: Path, capsys: Capture, m
     assert "sha256" in error_of(capsys)
 
 
-def test_demo(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, capsys: Capture) -> None:
+@pytest.mark.skipif(not find_spec("skvideo"), reason="needs the extra demo")
+def test_demo(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     (tmp_path / "street.safetensors").write_bytes(tiny_weights.read_bytes())
     monkeypatch.setenv("TTTV_WEIGHTS", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "clip", lambda: clip)
     for _ in range(2):
-        assert main(["demo", "--max-frames", "2"]) == 0
-        assert "Look at" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "demo" / "overlay.mp4").exists()
+        assert main(["demo", "--max-frames", "9"]) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0].split()[0] for line in said] == ["What", "Look", "Next"]
+    shares = [int(share) for share in re.findall(r"(\d+)%", said[0])]
+    assert len(shares) == 2 and all(0 <= share <= 100 for share in shares)
+    assert len(list(Path("runs/demo/masks-fixed").iterdir())) == 9
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["demo", f"demo-{demo.CHANGE}.mp4"]
+
+
+@pytest.mark.skipif(not find_spec("skvideo"), reason="needs the extra demo")
+def test_demo_leaves_a_file_of_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = Path(f"mine-{demo.CHANGE}.mp4")
+    mine.write_text("mine")
+    assert main(["demo", "--out", "mine"]) == 1
+    assert "no demo wrote it" in error_of(capsys)
+    assert mine.read_text() == "mine"
 
 
 def test_demo_without_its_clip(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

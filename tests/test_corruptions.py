@@ -20,8 +20,9 @@ from ttt_cli.core.labels import ClassMap
 from ttt_cli.datasets.changes import Segment, joined
 from ttt_cli.datasets.corruptions import CORRUPTIONS, DEVELOPMENT, SEVERITIES, SUITE
 from ttt_cli.datasets.corruptions.layers import convolved, fractal, line_kernel
-from ttt_cli.datasets.degrade import PLAIN, degraded, parse_degradation
+from ttt_cli.datasets.degrade import PLAIN, degraded, faded_in, parse_degradation
 from ttt_cli.datasets.stream import Stream
+from ttt_cli.video.reader import open_video
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SHIFTS = RECIPES / "shifts.toml"
@@ -140,6 +141,18 @@ def test_the_groups_have_nothing_in_common() -> None:
     assert len(SUITE) == 15 and not set(SUITE) & set(DEVELOPMENT)
     assert not set(CORRUPTIONS) & set(PLAIN)
     assert set(CORRUPTIONS.values()) == {*SUITE.values(), *DEVELOPMENT.values()}
+
+
+def test_a_degradation_can_come_on_the_way(clip: Path) -> None:
+    video = open_video(clip)
+    degradation = parse_degradation("fog:3")
+    frames = list(faded_in(video, degradation, 0.2, 0.6).frames())
+    clear = [frame.image for frame in video.frames()]
+    changed = [
+        float((frame.image.float() - image.float()).abs().mean()) for frame, image in zip(frames, clear, strict=True)
+    ]
+    assert changed[:2] == [0, 0] and 0 < changed[2] < changed[3] < changed[4]
+    assert torch.equal(frames[-1].image, degradation.change(list(video.frames())[-1]))
 
 
 def test_a_degradation_is_a_name_and_a_severity() -> None:
