@@ -264,14 +264,14 @@ def test_weights_commands(tiny_weights: Path, tmp_path: Path, capsys: Capture, m
     assert main(["weights", "verify", str(tiny_weights)]) == 0
     assert "whole, sha256" in capsys.readouterr().out
 
-    (tmp_path / "street.safetensors").write_bytes(tiny_weights.read_bytes())
+    (tmp_path / "street-plain.safetensors").write_bytes(tiny_weights.read_bytes())
     assert main(["weights", "verify", "street"]) == 1
     assert "sha256" in error_of(capsys)
 
 
 @pytest.mark.skipif(not find_spec("skvideo"), reason="needs the extra demo")
 def test_demo(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    (tmp_path / "street.safetensors").write_bytes(tiny_weights.read_bytes())
+    (tmp_path / "street-plain.safetensors").write_bytes(tiny_weights.read_bytes())
     monkeypatch.setenv("TTTV_WEIGHTS", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
@@ -281,13 +281,13 @@ def test_demo(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shares = [int(share) for share in re.findall(r"(\d+)%", said[0])]
     assert len(shares) == 2 and all(0 <= share <= 100 for share in shares)
     assert len(list(Path("runs/demo/masks-fixed").iterdir())) == 9
-    assert sorted(path.name for path in Path("runs").iterdir()) == ["demo", f"demo-{demo.CHANGE}.mp4"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["demo", "demo-dusk.mp4"]
 
 
 @pytest.mark.skipif(not find_spec("skvideo"), reason="needs the extra demo")
 def test_demo_leaves_a_file_of_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
-    mine = Path(f"mine-{demo.CHANGE}.mp4")
+    mine = Path("mine-dusk.mp4")
     mine.write_text("mine")
     assert main(["demo", "--out", "mine"]) == 1
     assert "no demo wrote it" in error_of(capsys)
@@ -338,7 +338,7 @@ def test_addresses_keep_both_slashes(capsys: Capture) -> None:
 
 
 def test_doctor(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    (tmp_path / "street.safetensors").write_bytes(tiny_weights.read_bytes())
+    (tmp_path / "street-plain.safetensors").write_bytes(tiny_weights.read_bytes())
     monkeypatch.setenv("TTTV_WEIGHTS", str(tmp_path))
     assert main(["doctor"]) == 0
     assert "ffmpeg" in capsys.readouterr().out

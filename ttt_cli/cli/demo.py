@@ -1,4 +1,4 @@
-"""`tttv demo`: mist comes up in a real clip, and one model adapts to it while another stays as it is."""
+"""`tttv demo`: dusk falls in a real clip, and one model trains itself on it while another stays as it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ttt_cli.cli import _options as options
 from ttt_cli.cli._run import EXIT_CODES, build_request, carry_out
 from ttt_cli.cli._values import Device
 from ttt_cli.core.errors import TttvError, printable
-from ttt_cli.model.own import STREET
+from ttt_cli.model.own import PLAIN
 from ttt_cli.run.overrides import AdaptationOverrides, InputOverrides, OutputOverrides, Overrides
 from ttt_cli.video.settings import InputSettings
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from ttt_cli.run.runner import Run
 
 DEFAULT_FOLDER = Path("runs") / "demo"
-SCENES = InputSettings(start=3.3, end=7.6, stride=2)
+SCENES = InputSettings(start=3.3, end=7.6, stride=3)
 """The part of the clip that is shown: a cyclist between cars, then a street behind a fence."""
-MIST, BEGIN, END = "contrast:4", 0.15, 0.4
-"""What comes up, a tenth of the contrast, and between which shares of the way."""
-CHOOSE_EVERY = 5
-"""Frames between choices of the method `auto`: usually 25, of which this clip has but two."""
-ASKED_EVERY = 4
-"""What the mist does is measured on every 4th frame in it."""
+DUSK, BEGIN, END = "low-light", 0.1, 0.35
+"""What comes, an eighth of the light, and between which shares of the way."""
+WEIGHTS, METHOD = PLAIN, "online"
+"""A model that never saw darkness, and the paper's method: where training at test time has most to give."""
+ASKED_EVERY = 3
+"""What the dusk does is measured on every 3rd frame in it."""
 
 EPILOG = """Example:
 
@@ -45,31 +45,30 @@ def demo(
         typer.Option("--out", "-o", metavar="DIR", help=f"Folder to write. (default: {DEFAULT_FOLDER}, overwritten)"),
     ] = None,
     max_frames: Annotated[
-        int | None, typer.Option("--max-frames", metavar="N", help="Use at most N frames. (default: all 54)")
+        int | None, typer.Option("--max-frames", metavar="N", help="Use at most N frames. (default: all 36)")
     ] = None,
     device: options.DeviceName = Device.auto,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Watch a model adapt to mist that comes up in a street clip, beside the same model as it was.
+    """Watch a model train itself as dusk falls in a street clip, beside the same model as it was.
 
-    Writes the clip with the mist beside the folder, as DIR-mist.mp4, and runs tttv segment --compare on it.
+    Writes the darkened clip beside the folder, as DIR-dusk.mp4, and runs tttv segment --layout panes on it.
     """
     source, folder = clip(), out or DEFAULT_FOLDER
-    misty = folder.with_name(f"{folder.name}-mist.mp4")
-    _check_ours(misty, folder, overwrite)
-    with _console.spinner("putting mist into a clip", shown=True):
-        _write_misty(source, misty, max_frames)
+    dusky = folder.with_name(f"{folder.name}-dusk.mp4")
+    _check_ours(dusky, folder, overwrite)
+    with _console.spinner("darkening a clip", shown=True):
+        _write_dusky(source, dusky, max_frames)
     compared = Overrides(
-        adaptation=AdaptationOverrides(budget=0.0),
-        output=OutputOverrides(layout="compare"),
-        assigned={"adaptation": {"auto": {"choose_every": CHOOSE_EVERY}}},
+        adaptation=AdaptationOverrides(method=METHOD, budget=0.0),
+        output=OutputOverrides(layout="panes"),
     )
-    finished = _segment(misty, compared, folder, device, shown=True)
+    finished = _segment(dusky, compared, folder, device, shown=True)
     if finished.report.status == "done":
-        with _console.spinner("measuring what the mist did", shown=True):
+        with _console.spinner("measuring what the dusk did", shown=True):
             said = _what_changed(source, finished, device)
         _console.line(f"What changed: {said}")
-    _console.line(f"Look at {folder / 'overlay.mp4'}: fixed on the left, adapted on the right, and how alike they are.")
+    _console.line(f"Look at {folder / 'overlay.mp4'}: the video, the fixed model, and the one that trains on it.")
     _console.line("Next: tttv segment YOUR_VIDEO.mp4 --compare")
     raise typer.Exit(EXIT_CODES[finished.report.status])
 
@@ -87,16 +86,16 @@ def clip() -> Path:
     raise TttvError('the demo clip is not installed; install it with: python -m pip install "tttv[demo]"')
 
 
-def _check_ours(misty: Path, folder: Path, overwrite: bool) -> None:
+def _check_ours(dusky: Path, folder: Path, overwrite: bool) -> None:
     """Raises TttvError if there is a file of this name that no earlier demo wrote."""
     from ttt_cli.run.folder import RunFolder
 
-    made_before = (RunFolder(folder).record() or {}).get("input") == str(misty)
-    if misty.exists() and not (made_before or overwrite):
-        raise TttvError(f"{printable(misty)}: exists, and no demo wrote it; move it away, or name another --out")
+    made_before = (RunFolder(folder).record() or {}).get("input") == str(dusky)
+    if dusky.exists() and not (made_before or overwrite):
+        raise TttvError(f"{printable(dusky)}: exists, and no demo wrote it; move it away, or name another --out")
 
 
-def _write_misty(source: Path, target: Path, max_frames: int | None) -> None:
+def _write_dusky(source: Path, target: Path, max_frames: int | None) -> None:
     from dataclasses import replace
 
     from ttt_cli.datasets.degrade import faded_in, parse_degradation
@@ -105,7 +104,7 @@ def _write_misty(source: Path, target: Path, max_frames: int | None) -> None:
 
     clear = open_input(source, replace(SCENES, max_frames=max_frames))
     with _folder_for(target) as pieces, VideoWriter(target, clear.fps, clear.size, folder=pieces) as writer:
-        for frame in faded_in(clear, parse_degradation(MIST), BEGIN, END).frames():
+        for frame in faded_in(clear, parse_degradation(DUSK), BEGIN, END).frames():
             writer.write(frame.image.permute(1, 2, 0).contiguous().numpy())
 
 
@@ -124,7 +123,7 @@ def _segment(source: Path, overrides: Overrides, out: Path, device: Device, show
     request = build_request(
         str(source),
         overrides,
-        weights=STREET,
+        weights=WEIGHTS,
         run=groups.VideoRunOptions(overwrite=True, quiet=not shown),
         compute=groups.ComputeOptions(device=device),
         out=out,
@@ -133,7 +132,7 @@ def _segment(source: Path, overrides: Overrides, out: Path, device: Device, show
 
 
 def _what_changed(source: Path, finished: Run, device: Device) -> str:
-    """How much of the picture keeps the class that the fixed model gives it without mist, for both models."""
+    """How much of the picture keeps the class that the fixed model gives it by day, for both models."""
     frames = finished.report.frames
     first = min(-(-int(frames * END) // ASKED_EVERY) * ASKED_EVERY, (frames - 1) // ASKED_EVERY * ASKED_EVERY)
     stride = (SCENES.stride or 1) * ASKED_EVERY
@@ -151,7 +150,7 @@ def _what_changed(source: Path, finished: Run, device: Device) -> str:
             for of_model in (finished.folder.fixed.masks, finished.folder.masks)
         ]
     return (
-        f"in the mist the fixed model gives {kept[0]:.0%} of the picture the class that it gives it without mist, "
+        f"at dusk the fixed model gives {kept[0]:.0%} of the picture the class that it gives it by day, "
         f"the adapted one {kept[1]:.0%}."
     )
 

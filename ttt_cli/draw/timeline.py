@@ -16,8 +16,8 @@ MOST_BARS = 240
 TRACK = (38, 42, 50)
 FARTHEST = 0.5
 """The distance from ordinary pictures that fills its row: fog and snow of severity 5 lie between 0.3 and 0.5."""
-ROWS = {"same in both": (94, 190, 255), "unlike training": (255, 160, 60), "adapted": (120, 220, 130)}
-"""Titles and colors."""
+ROWS = {"same in both": (94, 190, 255), "adapted": (120, 220, 130), "unlike training": (255, 160, 60)}
+"""Titles and colors; the last one stays empty if it is not known what ordinary pictures are like."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Moment:
 
 
 class Timeline(Resumable):
-    """Three rows over time: where both models agree, distance from ordinary pictures, and frames adapted to."""
+    """Three rows over time: where both models agree, frames adapted to, and distance from ordinary pictures."""
 
     varying = ("_frames", "_frames_per_bar", "_bars")
 
@@ -55,9 +55,9 @@ class Timeline(Resumable):
         right = self.width - length_of("0000", size) - size
         if right - left < self._line:
             return np.asarray(canvas)
-        unlike = "?" if moment.strangeness is None else f"{moment.strangeness:.2f}"
-        now = (f"{moment.agreement:.0%}", unlike, f"{sum(bar[3] for bar in self._bars):.0f}")
-        for row, (title, color) in enumerate(ROWS.items()):
+        now = [f"{moment.agreement:.0%}", f"{sum(bar[2] for bar in self._bars):.0f}"]
+        now += [] if moment.strangeness is None else [f"{moment.strangeness:.2f}"]
+        for row, (title, color) in enumerate(list(ROWS.items())[: len(now)]):
             middle = self._line // 4 + row * self._line + self._line // 2
             write(canvas, title, size // 2, middle, size, FAINT)
             write(canvas, now[row], right + size // 2, middle, size, BRIGHT)
@@ -73,7 +73,7 @@ class Timeline(Resumable):
         if self._frames % self._frames_per_bar == 0 and len(self._bars) * self._frames_per_bar <= self._frames:
             self._bars.append([0.0, 0.0, 0.0, 0.0])
         strangeness = min((moment.strangeness or 0.0) / FARTHEST, 1.0)
-        added = (1.0, moment.agreement, strangeness, float(moment.adapted))
+        added = (1.0, moment.agreement, float(moment.adapted), strangeness)
         self._bars[-1] = [total + value for total, value in zip(self._bars[-1], added, strict=True)]
         self._frames += 1
 
