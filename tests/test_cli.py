@@ -264,7 +264,7 @@ def test_weights_commands(tiny_weights: Path, tmp_path: Path, capsys: Capture, m
     assert main(["weights", "verify", str(tiny_weights)]) == 0
     assert "whole, sha256" in capsys.readouterr().out
 
-    (tmp_path / "street-plain.safetensors").write_bytes(tiny_weights.read_bytes())
+    (tmp_path / "street.safetensors").write_bytes(tiny_weights.read_bytes())
     assert main(["weights", "verify", "street"]) == 1
     assert "sha256" in error_of(capsys)
 

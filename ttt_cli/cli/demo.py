@@ -90,7 +90,7 @@ def _check_ours(dusky: Path, folder: Path, overwrite: bool) -> None:
     """Raises TttvError if there is a file of this name that no earlier demo wrote."""
     from ttt_cli.run.folder import RunFolder
 
-    made_before = (RunFolder(folder).record() or {}).get("input") == str(dusky)
+    made_before = (RunFolder(folder).record() or {}).get("input") == str(dusky.absolute())
     if dusky.exists() and not (made_before or overwrite):
         raise TttvError(f"{printable(dusky)}: exists, and no demo wrote it; move it away, or name another --out")
 
