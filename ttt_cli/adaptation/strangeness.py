@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 USUAL = {"street": 0.1}
 """How strange in content a frame may be that the weights know, for those weights of which this was measured.
 
-Drives that `street` was not trained on lie below 0.02, also under corruptions of severity 5 below 0.07 but for contrast
-(0.2), and pictures of other places and things between 0.02 and 0.4 (docs/trials.md).
+Drives like those that `street` was trained on lie below 0.01, under corruptions of severity 5 below 0.05, and videos of
+other places and things between 0.02 and 0.3 (docs/trials.md).
 """
-ASKED_EVERY = 100
+ASKED_EVERY = 50
 """Frames between questions where asking costs something."""
 
 
