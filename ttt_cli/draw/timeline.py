@@ -15,7 +15,7 @@ MOST_BARS = 240
 """A row has so many bars at most, of several frames each in a long video, so that memory does not grow with it."""
 TRACK = (38, 42, 50)
 FARTHEST = 0.5
-"""The distance from ordinary pictures that fills its row: blur, noise and snow of severity 5 lie between 0.2 and 0.7."""
+"""The distance from ordinary pictures that fills its row: blur, noise and snow of severity 5 are at 0.2 to 0.7."""
 ROWS = {"same in both": (94, 190, 255), "adapted": (120, 220, 130), "unlike training": (255, 160, 60)}
 """Titles and colors; the last one stays empty if it is not known what ordinary pictures are like."""
 
