@@ -3,6 +3,9 @@
 # docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/data" tttv segment drive.mp4
 FROM python:3.13-slim
 
+# Names on pictures in letters that other languages have, too.
+RUN apt-get update && apt-get install -y --no-install-recommends fonts-dejavu-core && rm -rf /var/lib/apt/lists/*
+
 ARG TORCH=cuda
 RUN if [ "$TORCH" = cpu ]; then \
         pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu; \
