@@ -36,5 +36,7 @@ def test_a_run_tells_it(segment: Callable[..., int], clip: Path, capsys: pytest.
     peak = json.loads(Path("run/run.json").read_text())["peak_memory_mib"]
     now = peak_mebibytes(CPU)
     assert now is not None
-    assert 100 < peak <= now + 0.1
+    assert (
+        100 < peak <= now + 4
+    )  # Linux counts pages of threads in batches, so that a peak may be less when read again.
     assert f"{peak:.0f} MiB" in capsys.readouterr().out
