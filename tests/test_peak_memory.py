@@ -38,5 +38,5 @@ def test_a_run_tells_it(segment: Callable[..., int], clip: Path, capsys: pytest.
     assert now is not None
     assert (
         100 < peak <= now + 4
-    )  # Linux counts pages of threads in batches, so that a peak may be less when read again.
+    )  # Linux counts pages in batches: a peak may be less when read again.
     assert f"{peak:.0f} MiB" in capsys.readouterr().out
