@@ -36,7 +36,5 @@ def test_a_run_tells_it(segment: Callable[..., int], clip: Path, capsys: pytest.
     peak = json.loads(Path("run/run.json").read_text())["peak_memory_mib"]
     now = peak_mebibytes(CPU)
     assert now is not None
-    assert (
-        100 < peak <= now + 4
-    )  # Linux counts pages in batches: a peak may be less when read again.
+    assert 100 < peak <= now + 4  # Linux counts pages in batches: a peak may be less when read again.
     assert f"{peak:.0f} MiB" in capsys.readouterr().out
