@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
+from ttt_cli.adaptation.device import Compute
 from ttt_cli.core.frame import Frame
 from ttt_cli.model.feature_statistics import DEAD_ZONE, measured_channels
 from ttt_cli.model.split import SplitModel
@@ -55,7 +55,8 @@ def measuring(model: SplitModel) -> Iterator[Measurement]:
         yield measurement
     first = measured[: len(model.blocks)]
     if first:
-        measurement.strangeness = _strangeness(ordinary.distances(first, DEAD_ZONE))
+        distances = ordinary.distances(first, DEAD_ZONE)
+        measurement.strangeness = Strangeness(*Compute.read(distances.mean(), distances[-1]))
 
 
 @torch.no_grad()
@@ -65,8 +66,3 @@ def strangeness_to_trained(adapter: Adapter, frame: Frame) -> Strangeness | None
         if adapter.model.ordinary_features is not None:
             adapter.model.encode(adapter.compute.place(frame.image[None]))
     return measurement.strangeness
-
-
-def _strangeness(distances: Tensor) -> Strangeness:
-    by_block: Sequence[float] = distances.tolist()
-    return Strangeness(sum(by_block) / len(by_block), by_block[-1])

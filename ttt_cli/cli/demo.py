@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,8 +97,6 @@ def _check_ours(dusky: Path, folder: Path, overwrite: bool) -> None:
 
 
 def _write_dusky(source: Path, target: Path, max_frames: int | None) -> None:
-    from dataclasses import replace
-
     from ttt_cli.datasets.degrade import faded_in, parse_degradation
     from ttt_cli.video.opening import open_input
     from ttt_cli.video.writer import VideoWriter
@@ -135,7 +134,7 @@ def _what_changed(source: Path, finished: Run, device: Device) -> str:
     """How much of the picture keeps the class that the fixed model gives it by day, for both models."""
     frames = finished.report.frames
     first = min(-(-int(frames * END) // ASKED_EVERY) * ASKED_EVERY, (frames - 1) // ASKED_EVERY * ASKED_EVERY)
-    stride = (SCENES.stride or 1) * ASKED_EVERY
+    stride = SCENES.stride * ASKED_EVERY
     fixed = Overrides(
         input=InputOverrides(start=SCENES.start, end=SCENES.end, stride=stride),
         adaptation=AdaptationOverrides(method="joint"),

@@ -55,11 +55,6 @@ def overlay(image: Tensor, ids: Tensor, colors: Sequence[Class], alpha: float, t
     return result
 
 
-def classes_in(class_map: Tensor) -> frozenset[int]:
-    """The ids in `class_map`, uint8 (H, W), without VOID."""
-    return frozenset(np.flatnonzero(shares_of(class_map)).tolist())
-
-
 def shares_of(class_map: Tensor) -> np.ndarray:
     """The share of the frame that each class covers, by id: float64 (VOID,). class_map: uint8 (H, W)."""
     counts = np.bincount(class_map.numpy().ravel(), minlength=256)
